@@ -1,0 +1,152 @@
+"""Audio files: what a header says, and the samples as mono float32 at 22,050 Hz."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.errors import InputError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
+
+LOWEST_SAMPLE_RATE_HZ = 4_000
+"""Below telephone quality a header is broken rather than the recording slow."""
+
+_BLOCK_FRAMES = 1 << 18
+"""Frames decoded at once: 12 s at 22,050 Hz, 2 MB for stereo."""
+
+_MOST_FRAMES = 1 << 48
+"""libsndfile says 2^63 - 1 where a stream never wrote its length."""
+
+_GUARD_SECONDS = 0.5
+"""Decoded before the wanted samples, far beyond the length of the resampler's filter and of an MP3 frame."""
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a file's header says."""
+
+    sample_rate_hz: int
+    channels: int
+    frames: int
+
+    @property
+    def n_samples(self) -> int:
+        """Return the length after resampling to 22,050 Hz."""
+        return round(self.frames * SAMPLE_RATE_HZ / self.sample_rate_hz)
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Read the header of an audio file.
+
+    Raises:
+        InputError: the file is missing, empty, unreadable, a folder, no audio, too short or of an absurd rate.
+    """
+    with _explain(path):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(
+                "is a folder, not an audio file", "list the files in it, or remove the suffix from its name"
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("is not a regular file", "copy the recording into a file")
+        if status.st_size == 0:
+            raise InputError("has zero bytes", "record or copy it again")
+        if not os.access(path, os.R_OK):
+            raise InputError("cannot be read: permission denied", "give yourself read permission (chmod u+r)")
+        info = soundfile.info(str(path))
+    header = AudioHeader(sample_rate_hz=info.samplerate, channels=info.channels, frames=info.frames)
+    if header.frames > _MOST_FRAMES:
+        raise InputError("does not say how long it is", "export it again to a file, not to a stream")
+    if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
+        raise InputError(
+            f"says it has a sample rate of {header.sample_rate_hz} Hz, below {LOWEST_SAMPLE_RATE_HZ}",
+            "correct the header or record it again",
+        )
+    if header.n_samples < LOG_MEL_SETTINGS.n_fft:
+        raise InputError(
+            f"is {header.n_samples} samples long at 22,050 Hz, shorter than one frame of {LOG_MEL_SETTINGS.n_fft}",
+            "leave it out, or record at least 50 ms",
+        )
+    return header
+
+
+def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDArray[np.float32]:
+    """Return the samples from `start` to `stop`, both counted at 22,050 Hz.
+
+    Shape: [stop - start] float32, mono (mean of all channels), full scale 1. Resampled (soxr, HQ) before it is cut.
+
+    Raises:
+        InputError: the file ends early, cannot be decoded, or holds NaN or infinite samples.
+    """
+    # Decoding may begin only where input and output samples coincide, or the resampler's phase would differ.
+    divisor = gcd(header.sample_rate_hz, SAMPLE_RATE_HZ)
+    period_in, period_out = header.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
+    skipped_periods = max(0, int((start - _GUARD_SECONDS * SAMPLE_RATE_HZ) // period_out))
+    samples = np.empty(stop - start, dtype=np.float32)
+    position = skipped_periods * period_out
+    with _explain(path):
+        for block in _resampled_blocks(path, header, skipped_periods * period_in):
+            low, high = max(start, position), min(stop, position + len(block))
+            if low < high:
+                samples[low - start : high - start] = block[low - position : high - position]
+            position += len(block)
+            if position >= stop:
+                break
+    # Rounding may leave the resampler's output a sample or two short of the length that the header promises.
+    if position < stop - 2:
+        raise InputError(
+            f"ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises {header.n_samples / SAMPLE_RATE_HZ:.2f} s",
+            "it is truncated: copy or record it again",
+        )
+    samples[max(0, position - start) :] = 0
+    if not np.isfinite(samples.sum(dtype=np.float64)):
+        raise InputError("holds NaN or infinite samples", "export it again from the original recording")
+    return samples
+
+
+def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iterator[NDArray[np.float32]]:
+    resampler = (
+        soxr.ResampleStream(header.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        if header.sample_rate_hz != SAMPLE_RATE_HZ
+        else None
+    )
+    # Wide files are decoded in shorter blocks, so that memory does not grow with the number of channels.
+    block_frames = max(4096, _BLOCK_FRAMES // header.channels)
+    with soundfile.SoundFile(str(path)) as file:
+        file.seek(first_frame)
+        last = False
+        while not last:
+            frames = file.read(block_frames, dtype="float32", always_2d=True)
+            last = len(frames) < block_frames
+            mono = frames[:, 0] if header.channels == 1 else frames.mean(axis=1)
+            if resampler is None:
+                yield mono
+            elif len(mono) or last:
+                yield resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError("does not exist", "correct the path in the manifest or list") from error
+    except PermissionError as error:
+        raise InputError("cannot be read: permission denied", "give yourself read permission (chmod u+r)") from error
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
+        raise InputError(
+            f"cannot be decoded: {reason}",
+            f"it is damaged or not one of {', '.join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))}: record or export it again",
+        ) from error

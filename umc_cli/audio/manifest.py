@@ -1,0 +1,281 @@
+"""Which recordings there are: a manifest, folders `<device>/<label>/`, or a list of files."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from umc_cli.audio.files import AUDIO_SUFFIXES
+from umc_cli.errors import SettingsError
+
+SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
+"""The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
+
+MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
+REQUIRED_COLUMNS = ("path", "device", "label")
+_OWN_COLUMNS = (*REQUIRED_COLUMNS, "split", "recording")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, as the manifest or its place in the folders describes it."""
+
+    path: Path
+    device: str
+    label: str
+    split: str
+    """One of `SPLITS`; empty until `assign_splits`."""
+    recording: str
+    """Clips of the same acoustic event, on whichever device, share it; it never straddles a split."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further columns of the manifest."""
+
+
+@dataclass(frozen=True)
+class FailedInput:
+    """An input that could not be used, and what to do about it."""
+
+    path: str
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What was found, in a stable order, and what could not be used."""
+
+    clips: tuple[Clip, ...]
+    failed: tuple[FailedInput, ...]
+
+
+def find_recordings(data: Path) -> Recordings:
+    """Return all recordings of a data folder: those of its manifest, else those in `<device>/<label>/**`.
+
+    Raises:
+        SettingsError: the folder is missing, or its manifest cannot be read as a table.
+    """
+    if not data.is_dir():
+        raise SettingsError(
+            f"no data folder {data}",
+            "put recordings into data/<device>/<label>/, name the folder in umc.toml, or list files as arguments",
+        )
+    manifest = next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
+    return read_manifest(manifest) if manifest else scan_folders(data)
+
+
+def read_manifest(path: Path) -> Recordings:
+    """Read a CSV, TSV or JSONL manifest; paths in it are relative to its folder.
+
+    A row that cannot be used (unknown split, bad device id, listed before) is returned as failed, the others as clips.
+
+    Raises:
+        SettingsError: the file is missing, not UTF-8, or lacks a required column.
+    """
+    clips: list[Clip] = []
+    failed: list[FailedInput] = []
+    lines_by_path: dict[Path, int] = {}
+    for line, row in _manifest_rows(path):
+        where = f"{path.name} line {line}"
+        name = row.get("path", "") if isinstance(row, dict) else ""
+        problem = _row_problem(row)
+        if problem:
+            failed.append(FailedInput(name or where, f"{where}: {problem[0]}", problem[1]))
+            continue
+        assert isinstance(row, dict)
+        clip_path = Path(os.path.normpath(path.parent / name))
+        if clip_path in lines_by_path:
+            failed.append(
+                FailedInput(
+                    name,
+                    f"{where}: listed before, in line {lines_by_path[clip_path]}",
+                    "remove one of the lines",
+                )
+            )
+            continue
+        lines_by_path[clip_path] = line
+        clips.append(
+            Clip(
+                path=clip_path,
+                device=row["device"],
+                label=row["label"],
+                split=row.get("split", ""),
+                recording=row.get("recording") or os.path.splitext(name)[0],
+                extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS},
+            )
+        )
+    return Recordings(assign_splits(clips), tuple(failed))
+
+
+def scan_folders(data: Path) -> Recordings:
+    """Find the audio files in `<data>/<device>/<label>/**`; symbolic links are followed, loops are not."""
+    clips: list[Clip] = []
+    failed: list[FailedInput] = []
+    for path in _walk(data, set(), failed):
+        place = path.relative_to(data).parts
+        if len(place) < 3:
+            failed.append(
+                FailedInput(
+                    str(path),
+                    "does not lie in <device>/<label>/",
+                    "move it into a folder named after its label",
+                )
+            )
+        else:
+            recording = os.path.splitext("/".join(place[1:]))[0]
+            clips.append(Clip(path, device=place[0], label=place[1], split="", recording=recording))
+    return Recordings(assign_splits(clips), tuple(failed))
+
+
+def list_files(names: Iterable[str], device: str, data: Path) -> Recordings:
+    """Return listed files as recordings of `device`.
+
+    A file that the manifest of `data` knows, or that lies in `<data>/<device>/<label>/`, keeps what they say of it;
+    any other one gets the name of its folder as label.
+    """
+    known = _manifest_clips(data)
+    clips: list[Clip] = []
+    failed: list[FailedInput] = []
+    seen: set[Path] = set()
+    for name in names:
+        path = Path(os.path.abspath(name))
+        clip = known.get(path) or _clip_by_place(path, device, data)
+        if path in seen:
+            failed.append(FailedInput(name, "listed twice", "list every file once"))
+        elif clip.device != device:
+            failed.append(
+                FailedInput(
+                    name,
+                    f"is a recording of {clip.device}, not of {device}",
+                    f"use --source {clip.device} for it",
+                )
+            )
+        else:
+            clips.append(clip)
+        seen.add(path)
+    return Recordings(assign_splits(clips), tuple(failed))
+
+
+def assign_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Give every clip without a split one: deterministic, grouped by recording, stratified by label.
+
+    Within a label the recordings are ordered by a hash of their name, so neither the order of the files nor that of
+    the manifest matters. Clips that have a split keep it, and so does every other clip of the same recording.
+    """
+    split_by_recording: dict[str, str] = {}
+    label_by_recording: dict[str, str] = {}
+    for clip in clips:
+        if clip.split:
+            split_by_recording[clip.recording] = clip.split
+        label_by_recording[clip.recording] = min(clip.label, label_by_recording.get(clip.recording, clip.label))
+    recordings_by_label = defaultdict(list)
+    for recording, label in label_by_recording.items():
+        if recording not in split_by_recording:
+            recordings_by_label[label].append(recording)
+    for recordings in recordings_by_label.values():
+        recordings.sort(key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+        for index, recording in enumerate(recordings):
+            split_by_recording[recording] = _split_at((index + 0.5) / len(recordings))
+    return tuple(clip if clip.split else replace(clip, split=split_by_recording[clip.recording]) for clip in clips)
+
+
+def _split_at(share: float) -> str:
+    for split, size in SPLITS.items():
+        if share < size:
+            return split
+        share -= size
+    return split
+
+
+def _manifest_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".jsonl":
+                for line, text in enumerate(file, start=1):
+                    if text.strip():
+                        yield line, _json_row(text)
+                return
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restkey="", strict=True)
+            columns = reader.fieldnames or []
+            missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+            if missing:
+                raise SettingsError(
+                    f"manifest {path} has no column {missing[0]!r}",
+                    f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; found: {', '.join(columns) or 'none'}",
+                )
+            for row in reader:
+                yield reader.line_num, row
+    except OSError as error:
+        raise SettingsError(f"cannot read manifest {path}: {error.strerror}", "check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"manifest {path} cannot be read: {error}", "save it as UTF-8 text") from error
+
+
+def _json_row(text: str) -> Any:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return {key: "" if value is None else str(value) for key, value in row.items()} if isinstance(row, dict) else None
+
+
+def _row_problem(row: Any) -> tuple[str, str] | None:
+    if not isinstance(row, dict):
+        return "is not a JSON object", "write one JSON object a line"
+    if "" in row or None in row.values():
+        return "has another number of fields than the header", "quote fields that hold the separator"
+    if any("\0" in value for value in row.values()):
+        return "holds a zero byte", "remove it"
+    for column in REQUIRED_COLUMNS:
+        if not row.get(column):
+            return f"has no {column}", "fill it in"
+    device = row["device"]
+    if "/" in device or "\\" in device or device.startswith("."):
+        return f"{device!r} is not a device id", "use letters, digits, dots, dashes and underscores"
+    if row.get("split") and row["split"] not in SPLITS:
+        return f"unknown split {row['split']!r}", f"use one of {', '.join(SPLITS)}, or leave it empty"
+    return None
+
+
+def _walk(folder: Path, ancestors: set[tuple[int, int]], failed: list[FailedInput]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        failed.append(FailedInput(str(folder), f"cannot be listed: {error.strerror}", "check its permissions"))
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in ancestors:
+        failed.append(FailedInput(str(folder), "is a symbolic link to a folder that it lies in", "remove the link"))
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = Path(entry.path)
+        is_audio_name = path.suffix.lower() in AUDIO_SUFFIXES
+        if _is_folder(entry) and not is_audio_name:
+            yield from _walk(path, ancestors | {identity}, failed)
+        elif is_audio_name:
+            yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link to itself
+        return False
+
+
+def _manifest_clips(data: Path) -> dict[Path, Clip]:
+    manifest = next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
+    return {Path(os.path.abspath(clip.path)): clip for clip in read_manifest(manifest).clips} if manifest else {}
+
+
+def _clip_by_place(path: Path, device: str, data: Path) -> Clip:
+    if path.is_relative_to(data) and len(place := path.relative_to(data).parts) >= 3:
+        return Clip(path, place[0], place[1], "", os.path.splitext("/".join(place[1:]))[0])
+    return Clip(path, device, path.parent.name or "unlabelled", "", os.path.splitext(str(path))[0])

@@ -1,0 +1,71 @@
+"""Segments of 20,480 samples (80 frames, 929 ms; the paper's 930 ms), cut from recordings of any length."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from umc_cli.audio.files import AudioHeader, read_samples
+from umc_cli.audio.log_mel import SEGMENT_SAMPLES
+from umc_cli.config import Settings
+from umc_cli.errors import InputError
+
+
+class SegmentSettings(Settings):
+    """Which segments a recording gives. Counted in samples at 22,050 Hz."""
+
+    hop_samples: int = Field(default=SEGMENT_SAMPLES, ge=256)
+    """From one segment's start to the next one's; 20,480 means no overlap."""
+    short_clips: Literal["pad", "drop"] = "pad"
+    """A clip shorter than one segment: pad it with zeros at the end, or leave it out."""
+    remainder: Literal["half", "pad", "drop"] = "half"
+    """What is left behind the last whole segment: `half` pads it with zeros if at least half of it is new."""
+    silence_gate_dbfs: float | None = Field(default=None, le=0)
+    """Leave out segments whose RMS level lies below this, in dB re full scale; None keeps all."""
+
+
+def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
+    """Return the start sample of every segment of a recording of `n_samples`.
+
+    The last partial segment counts if the samples that no whole segment covers are at least half a hop (or half a
+    segment, if that is less) long.
+    """
+    hop = settings.hop_samples
+    if n_samples < SEGMENT_SAMPLES:
+        return range(1 if settings.short_clips == "pad" and n_samples > 0 else 0)
+    n_whole = (n_samples - SEGMENT_SAMPLES) // hop + 1
+    next_start = n_whole * hop
+    covered = (n_whole - 1) * hop + SEGMENT_SAMPLES
+    left_over = n_samples - max(next_start, covered)
+    enough = {"half": min(hop, SEGMENT_SAMPLES) / 2, "pad": 1, "drop": float("inf")}[settings.remainder]
+    return range(0, (n_whole + (left_over >= enough)) * hop, hop)
+
+
+def read_segments(
+    path: Path, header: AudioHeader, starts: range, settings: SegmentSettings
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Read segments of one recording, and the samples at which they start.
+
+    Shape: [n, 20480] float32, full scale 1, zero-padded behind the end; [n] int64. n is less than len(starts) where
+    the silence gate leaves segments out.
+
+    Raises:
+        InputError: see `read_samples`; or every sample is zero.
+    """
+    first = starts[0]
+    stop = min(header.n_samples, starts[-1] + SEGMENT_SAMPLES)
+    samples = read_samples(path, header, first, stop)
+    if not samples.any():
+        raise InputError("is silent: every sample is zero", "check the recording, or leave it out")
+    padding = starts[-1] + SEGMENT_SAMPLES - stop
+    if padding:
+        samples = np.pad(samples, (0, padding))
+    segments = np.lib.stride_tricks.sliding_window_view(samples, SEGMENT_SAMPLES)[:: starts.step]
+    start_samples = np.arange(starts.start, starts.stop, starts.step, dtype=np.int64)
+    if settings.silence_gate_dbfs is not None:
+        mean_square = np.square(segments, dtype=np.float32).mean(axis=1)
+        loud = mean_square >= 10 ** (settings.silence_gate_dbfs / 10)
+        segments, start_samples = segments[loud], start_samples[loud]
+    return segments, start_samples

@@ -1,0 +1,98 @@
+"""Checkpoints: weights as safetensors, everything else as JSON in the same file's header. Nothing is unpickled."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from umc_cli import atomic_write
+from umc_cli.errors import SettingsError
+
+FORMAT_NAME = "umc-checkpoint"
+FORMAT_VERSION = 1
+
+_HEADER_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    tensors: dict[str, Tensor]
+    """The weights by name, on the CPU."""
+    metadata: dict[str, Any]
+    """Settings and whatever else the writer put beside the weights; plain JSON values."""
+    sha256: str
+    """Of the whole file, in hexadecimal digits: names the checkpoint in the shards made with it."""
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write weights and metadata to one file, all or nothing.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written, or the disk is full.
+        ValueError: the metadata holds something that JSON does not, such as a NaN.
+    """
+    header = {
+        "format": FORMAT_NAME,
+        "format_version": str(FORMAT_VERSION),
+        "metadata": json.dumps(metadata, allow_nan=False, sort_keys=True),
+    }
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Serialised in memory, not by save_file: an OSError of our own writing says whether the disk is full.
+    content = safetensors.torch.save(on_cpu, metadata=header)
+    with atomic_write.atomic_path(path) as partial:
+        partial.write_bytes(content)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        SettingsError: the file is missing, truncated or corrupt, is no umc checkpoint, or is of an unknown version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read checkpoint {path}: {error.strerror}",
+            "give an existing .safetensors file, or choose a converter that needs no checkpoint",
+        ) from error
+    try:
+        tensors = safetensors.torch.load(content)
+        header = _read_header(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise SettingsError(
+            f"checkpoint {path} is truncated, corrupt or not a safetensors file: {error}",
+            "copy or download it again; umc does not read pickled .pt or .pth files",
+        ) from error
+    if header.get("format") != FORMAT_NAME:
+        raise SettingsError(
+            f"{path} holds weights but is not a umc checkpoint",
+            f'its header must say "format": "{FORMAT_NAME}"',
+        )
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise SettingsError(
+            f"checkpoint {path} has format version {header.get('format_version')}; this umc reads {FORMAT_VERSION}",
+            "update umc, or train the checkpoint again",
+        )
+    try:
+        metadata = json.loads(header["metadata"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise SettingsError(f"checkpoint {path} has a broken header: {error}", "copy or download it again") from error
+    if not isinstance(metadata, dict):
+        raise SettingsError(f"checkpoint {path} has a broken header: no JSON object", "copy or download it again")
+    return Checkpoint(tensors, metadata, hashlib.sha256(content).hexdigest())
+
+
+def _read_header(content: bytes) -> dict[str, str]:
+    """Return the text fields of a safetensors header: 8 bytes of length (little-endian), then JSON."""
+    length = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little")
+    header = json.loads(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
+    return dict(header.get("__metadata__", {}))

@@ -1,0 +1,217 @@
+"""`umc convert`."""
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from umc_cli.cli import render
+from umc_cli.cli.options import Json, Quiet, Verbose, complete_device_ids
+from umc_cli.cli.progress import conversion_progress
+
+if TYPE_CHECKING:
+    from umc_cli.workflows.convert import ConvertReport
+
+_INPUT, _CONVERTER, _OUTPUT, _MACHINE = "Recordings", "Conversion", "Result", "Machine"
+
+
+def command(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Recordings of the source device; `-` reads a list from standard input (one a line, or "
+            "zero bytes between them). Default: all in the workspace's data folder.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Device that made the recordings.", autocompletion=complete_device_ids, show_default=False),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices to convert to, with commas between them, or `all`. [default: all]",
+            autocompletion=complete_device_ids,
+            show_default=False,
+        ),
+    ] = None,
+    converter: Annotated[
+        str | None,
+        typer.Option(
+            help="quantile, eq_noise, eq, film_gan, or auto: the best for which everything is there. [default: auto]",
+            show_default=False,
+            rich_help_panel=_CONVERTER,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Generator weights for film_gan (safetensors). [default: checkpoints/generator.safetensors]",
+            show_default=False,
+            rich_help_panel=_CONVERTER,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Only recordings with this label (repeatable).", show_default=False, rich_help_panel=_INPUT),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this split: train-mc, train-sec or val-sec (repeatable).",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples (at 22,050 Hz) from one segment to the next. [default: 20480, no overlap]",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    short_clips: Annotated[
+        str | None,
+        typer.Option(
+            help="A clip shorter than one segment: pad or drop. [default: pad]",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    remainder: Annotated[
+        str | None,
+        typer.Option(
+            help="What is left behind the last whole segment: half (pad it if at least half of it is new), pad or drop. [default: half]",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    silence_gate: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out segments below this RMS level in dB re full scale. [default: keep all]",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Output folder. [default: converted]", show_default=False, rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Remove the shards of an earlier run with other settings.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(help="Segments a shard at the most. [default: 1024]", show_default=False, rich_help_panel=_OUTPUT),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float16 or float32. [default: float16]", show_default=False, rich_help_panel=_OUTPUT),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Segments computed at once. [default: 32]", show_default=False, rich_help_panel=_MACHINE),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Reader threads. [default: one per processor]", show_default=False, rich_help_panel=_MACHINE),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="Engine of the generator: torch, openvino or auto. [default: auto]",
+            show_default=False,
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, bf16, fp16 or auto. [default: auto]", show_default=False, rich_help_panel=_MACHINE),
+    ] = None,
+    compute_device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:N or auto. [default: auto]", show_default=False, rich_help_panel=_MACHINE),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Convert the recordings of one device into what other devices would have recorded, as HDF5 shards.
+
+    An interrupted run goes on where it stopped when the same command is given again. Every option can also stand in
+    the section [convert] of umc.toml or in a variable UMC_CONVERT_<OPTION>.
+    """
+    from umc_cli.config import find_workspace, load_settings
+    from umc_cli.workflows.convert import ConvertSettings, convert
+
+    workspace = find_workspace(Path.cwd())
+    given = {
+        "source": source, "targets": targets, "converter": converter, "checkpoint": checkpoint,
+        "labels": tuple(label) if label else None, "splits": tuple(split) if split else None,
+        "hop_samples": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate_dbfs": silence_gate,
+        "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
+        "batch_size": batch_size, "workers": workers,
+        "engine": engine, "precision": precision, "compute_device": compute_device,
+    }  # fmt: skip
+    settings = load_settings(ConvertSettings, workspace, "convert", given)
+    try:
+        with conversion_progress(quiet) as progress:
+            report = convert(workspace, settings, _listed(files), progress)
+    except KeyboardInterrupt:
+        render.err().print("[yellow]Interrupted.[/] Finished shards are kept: give the same command again to go on.")
+        raise typer.Exit(130) from None
+    show_report(report, as_json, quiet, verbose)
+    raise typer.Exit(report.exit_code)
+
+
+def _listed(files: list[str] | None) -> list[str] | None:
+    """Replace `-` by the list on standard input."""
+    if not files:
+        return None
+    names: list[str] = []
+    for name in files:
+        names += _standard_input() if name == "-" else [name]
+    return names
+
+
+def _standard_input() -> list[str]:
+    content = sys.stdin.buffer.read()
+    separator = b"\0" if b"\0" in content else b"\n"
+    return [os.fsdecode(line) for line in (part.rstrip(b"\r") for part in content.split(separator)) if line]
+
+
+def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Print what a conversion did."""
+    if not quiet:
+        render.print_warnings(report.warnings)
+        console = render.err()
+        made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
+        console.print(f"converter {report.converter} ({report.reason})" + (f", {made_with}" if made_with else ""))
+        if report.left_out:
+            console.print(f"{len(report.left_out)} targets left out" + ("" if verbose else " (--verbose says why)"))
+        for target, gap in report.left_out.items() if verbose else ():
+            console.print(f"  {target}: no {gap.removeprefix('a ')}")
+    render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
+    if as_json:
+        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        return
+    table = render.table("target", "segments", "folder", right=["segments"])
+    for target in report.targets:
+        table.add_row(target, str(report.n_segments), str(Path(report.output) / target))
+    render.out().print(table)
+    if not quiet:
+        console.print(
+            f"{report.n_segments} segments of {report.n_files} recordings x {len(report.targets)} targets in "
+            f"{report.seconds:.1f} s; {report.n_shards_written} shards written, {report.n_shards_kept} kept"
+        )

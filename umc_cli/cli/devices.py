@@ -1,0 +1,101 @@
+"""`umc devices`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from umc_cli.cli import render
+from umc_cli.cli.options import Json, complete_device_ids
+from umc_cli.cli.plot import text_plot
+
+if TYPE_CHECKING:
+    from umc_cli.response.device import Device
+
+app = typer.Typer(
+    help="List the devices that the workspace and the package know, or show one.", invoke_without_command=True
+)
+
+
+@app.callback()
+def list_command(context: typer.Context, as_json: Json = False) -> None:
+    """List the devices that the workspace and the package know, or show one."""
+    if context.invoked_subcommand:
+        return
+    from umc_cli.config import find_workspace
+    from umc_cli.workflows.devices import list_devices
+
+    report = list_devices(find_workspace(Path.cwd()))
+    if as_json:
+        devices = [device.model_dump(mode="json") for device in report.devices]
+        render.print_json({"registry": report.registry, "is_library": report.is_library, "devices": devices})
+        return
+    where = "the package's library (the workspace has no devices/)" if report.is_library else report.registry
+    render.err().print(f"{len(report.devices)} devices in {where}")
+    table = render.table(
+        "id", "name", "obtained", "trusted Hz", "level dBFS", "floor dB", right=["trusted Hz", "level dBFS", "floor dB"]
+    )
+    for device in report.devices:
+        table.add_row(device.id, device.name, device.method, _trusted(device), _level(device), _floor(device))
+    render.out().print(table)
+
+
+@app.command("show")
+def show_command(
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="Device id.", autocompletion=complete_device_ids)],
+    as_json: Json = False,
+) -> None:
+    """Print one device, with a small plot of its frequency response."""
+    from umc_cli.config import find_workspace
+    from umc_cli.workflows.devices import show_device
+
+    device = show_device(find_workspace(Path.cwd()), device_id)
+    if as_json:
+        render.print_json(device.model_dump(mode="json"))
+        return
+    console = render.out()
+    table = render.table("", "")
+    table.show_header = False
+    rows = {
+        "id": device.id,
+        "name": device.name,
+        "obtained": device.method,
+        "trusted range": f"{_trusted(device)} Hz",
+        "level": f"{_level(device)} dBFS for 94 dB SPL at 1 kHz",
+        "noise floor": f"{_floor(device)} dB (log-mel, median of bands)",
+        "made from": ", ".join(source.file for source in device.sources) or "-",
+        "published in": ", ".join(source.origin for source in device.sources if source.origin) or "-",
+        "note": device.note or "-",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+    console.print("\nfrequency response, dB re 1 kHz, over 128 mel bands")
+    width = max(32, min(96, console.width - 14))
+    for line in text_plot(device.frequency_response_db, width, height=10, unit="dB"):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(_frequency_axis(device.band_centres_hz, width), markup=False, soft_wrap=True)
+
+
+def _frequency_axis(centres_hz: tuple[float, ...], width: int) -> str:
+    axis = [" "] * (width + 6)
+    for hertz, text in ((100, "100"), (1000, "1k"), (2000, "2k"), (4000, "4k"), (8000, "8k")):
+        band = min(range(len(centres_hz)), key=lambda index: abs(centres_hz[index] - hertz))
+        column = band * width // len(centres_hz)
+        axis[column : column + len(text)] = text
+    return " " * 12 + "".join(axis).rstrip() + " Hz"
+
+
+def _trusted(device: "Device") -> str:
+    low, high = device.trusted_range_hz
+    return f"{low:.0f}-{high:.0f}"
+
+
+def _level(device: "Device") -> str:
+    return "unknown" if device.sensitivity_dbfs is None else f"{device.sensitivity_dbfs:.1f}"
+
+
+def _floor(device: "Device") -> str:
+    if device.noise_floor_db is None:
+        return "unknown"
+    return f"{sorted(device.noise_floor_db)[len(device.noise_floor_db) // 2]:.1f}"

@@ -1,0 +1,138 @@
+"""Progress on standard error: bars on a terminal, a line now and then elsewhere, nothing when quiet."""
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TextIO
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from tqdm import tqdm
+
+from umc_cli.cli.render import err
+
+_SECONDS_BETWEEN_LINES = 10
+_MOST_BARS = 16
+
+
+class QuietProgress:
+    """Shows nothing."""
+
+    def __enter__(self) -> "QuietProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def planning(self, n_files: int) -> None:
+        """Show nothing."""
+
+    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
+        """Show nothing."""
+
+    def advance(self, target: str, n_segments: int) -> None:
+        """Show nothing."""
+
+
+class BarProgress:
+    """One bar over all targets, and one each where they fit."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=err(),
+        )
+        self._total: TaskID | None = None
+        self._by_target: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "BarProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def planning(self, n_files: int) -> None:
+        """Say that headers are being read."""
+        self._bars.console.print(f"reading the headers of {n_files} recordings")
+
+    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
+        """Show the bars, with what earlier runs left."""
+        done = sum(targets.values())
+        self._total = self._bars.add_task("all targets", total=n_segments * len(targets), completed=done, rate="")
+        if len(targets) <= _MOST_BARS:
+            for target, count in targets.items():
+                self._by_target[target] = self._bars.add_task(f"  {target}", total=n_segments, completed=count, rate="")
+
+    def advance(self, target: str, n_segments: int) -> None:
+        """Move the bars."""
+        assert self._total is not None
+        self._bars.advance(self._total, n_segments)
+        speed = self._bars.tasks[0].speed
+        self._bars.update(self._total, rate=f"{speed:,.0f} segments/s" if speed else "")
+        if target in self._by_target:
+            self._bars.advance(self._by_target[target], n_segments)
+
+
+class LineProgress:
+    """A line every ten seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._lines: tqdm[None] | None = None
+
+    def __enter__(self) -> "LineProgress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lines is not None:
+            self._lines.close()
+
+    def planning(self, n_files: int) -> None:
+        """Say that headers are being read."""
+        sys.stderr.write(f"reading the headers of {n_files} recordings\n")
+
+    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
+        """Begin to count, with what earlier runs left."""
+        self._lines = tqdm(
+            total=n_segments * len(targets),
+            initial=sum(targets.values()),
+            unit=" segments",
+            desc=f"converting to {len(targets)} targets",
+            mininterval=_SECONDS_BETWEEN_LINES,
+            maxinterval=_SECONDS_BETWEEN_LINES,
+            file=_LinePerUpdate(sys.stderr),
+            ncols=100,
+            ascii=True,
+        )
+
+    def advance(self, target: str, n_segments: int) -> None:
+        """Count."""
+        assert self._lines is not None
+        self._lines.update(n_segments)
+
+
+class _LinePerUpdate:
+    """Gives tqdm's updates, which overwrite each other on a terminal, a line each."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        line = text.replace("\r", "").strip()
+        if line:
+            self._stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def conversion_progress(quiet: bool) -> QuietProgress | BarProgress | LineProgress:
+    """Return what suits where standard error goes."""
+    if quiet:
+        return QuietProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

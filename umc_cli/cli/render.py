@@ -1,0 +1,78 @@
+"""How results, errors and warnings look. Results go to standard output, all else to standard error."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from umc_cli.errors import UmcError
+
+if TYPE_CHECKING:
+    from umc_cli.audio.manifest import FailedInput
+
+_PIPE_WIDTH = 200
+"""Columns where nobody looks: tables are not squeezed."""
+
+_FAILURES_SHOWN = 10
+
+
+def out() -> Console:
+    """Return the console of standard output."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def err() -> Console:
+    """Return the console of standard error; text keeps its own line breaks, so that paths can be copied."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_error(error: UmcError) -> None:
+    """Print what failed and what to do."""
+    console = err()
+    console.print(f"[bold red]Error:[/] {escape(printable(error.message))}")
+    if error.hint:
+        console.print(f"[bold]Remedy:[/] {escape(printable(error.hint))}")
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print warnings, one a line."""
+    for warning in warnings:
+        err().print(f"[yellow]Warning:[/] {escape(printable(warning))}")
+
+
+def print_failed(
+    failed: "list[FailedInput]", list_path: str, verbose: bool, what: str = "inputs failed, the others are done"
+) -> None:
+    """Print what failed, the first ten unless `verbose`; `list_path` names the file that lists all."""
+    if not failed:
+        return
+    console = err()
+    console.print(f"[bold red]{len(failed)} {what}[/]" + (f"; all in {escape(list_path)}:" if list_path else ":"))
+    shown = failed if verbose else failed[:_FAILURES_SHOWN]
+    for entry in shown:
+        remedy = f" - {entry.hint}" if entry.hint else ""
+        console.print(escape(printable(f"  {entry.path}: {entry.reason}{remedy}")))
+    if len(failed) > len(shown):
+        console.print(f"  ... and {len(failed) - len(shown)} more (--verbose lists all)")
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """Return a plain table; columns named in `right` hold numbers."""
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        result.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return result
+
+
+def printable(text: str) -> str:
+    """Return text that every terminal can show: bytes of names that are not UTF-8 become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

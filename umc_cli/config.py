@@ -1,0 +1,121 @@
+"""Where the commands run (the workspace) and how settings are loaded and dumped. Knows no schema.
+
+Settings come, in rising order of precedence, from the defaults beside the code they configure, from the
+section `[<command>]` of `umc.toml`, from variables `UMC_<COMMAND>_<FIELD>`, and from the command line.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from umc_cli.errors import SettingsError
+
+WORKSPACE_FILE = "umc.toml"
+
+
+class Settings(BaseModel):
+    """Base of every settings class: frozen, validated, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders that the commands read and write."""
+
+    root: Path
+    data: Path
+    """Recordings: `<data>/<device>/<label>/**/*.wav` or `<data>/manifest.csv`."""
+    devices: Path
+    """Device records: `<devices>/<id>.json`."""
+    checkpoints: Path
+    """Trained weights: `<checkpoints>/generator.safetensors`."""
+    converted: Path
+    """Results: `<converted>/<target>/shard-00000.h5` and `<converted>/run.json`."""
+    sections: Mapping[str, Mapping[str, Any]]
+    """The sections of `umc.toml`, by command."""
+
+
+def find_workspace(start: Path) -> Workspace:
+    """Return the workspace of the nearest `umc.toml` in `start` or above it, else `start` with the defaults.
+
+    Raises:
+        SettingsError: `umc.toml` is not TOML, or names an unknown folder.
+    """
+    start = start.resolve()
+    root = next((folder for folder in (start, *start.parents) if (folder / WORKSPACE_FILE).is_file()), start)
+    content = _read_toml(root / WORKSPACE_FILE) if (root / WORKSPACE_FILE).is_file() else {}
+    folders = {name: name for name in ("data", "devices", "checkpoints", "converted")}
+    for origin, given in (
+        (f"{root / WORKSPACE_FILE} [workspace]", content.pop("workspace", {})),
+        (
+            "the environment",
+            {name: os.environ[f"UMC_{name.upper()}"] for name in folders if f"UMC_{name.upper()}" in os.environ},
+        ),
+    ):
+        unknown = set(given) - set(folders)
+        if unknown:
+            raise SettingsError(f"{origin}: unknown name {sorted(unknown)[0]!r}", f"known names: {', '.join(folders)}")
+        folders |= given
+    paths = {name: root / Path(value).expanduser() for name, value in folders.items()}
+    return Workspace(root=root, sections=content, **paths)
+
+
+def load_settings(
+    schema: type[SettingsT], workspace: Workspace, section: str, overrides: Mapping[str, Any]
+) -> SettingsT:
+    """Merge defaults, `umc.toml`, environment and `overrides` (None means: not given) into a `schema`.
+
+    Raises:
+        SettingsError: a name is unknown or a value is not allowed; the message says where it came from.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    prefix = f"UMC_{section.upper().replace('-', '_')}_"
+    from_environment = {
+        name: os.environ[prefix + name.upper()] for name in schema.model_fields if prefix + name.upper() in os.environ
+    }
+    for origin, layer in (
+        (f"{WORKSPACE_FILE} [{section}]", workspace.sections.get(section, {})),
+        ("the environment", from_environment),
+        ("the command line", {name: value for name, value in overrides.items() if value is not None}),
+    ):
+        if not isinstance(layer, Mapping):
+            raise SettingsError(
+                f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings"
+            )
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, origins), f"see `umc {section} --help`") from error
+
+
+def dump_settings(settings: BaseModel) -> dict[str, Any]:
+    """Return all settings, defaults included, as plain JSON values."""
+    return settings.model_dump(mode="json")
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        origin = origins.get(str(item["loc"][0]), "") if item["loc"] else ""
+        parts.append(f"setting {name!r}{f' from {origin}' if origin else ''}: {item['msg']}")
+    return "; ".join(parts)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}", "mend the line it names") from error

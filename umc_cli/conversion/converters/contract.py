@@ -1,0 +1,81 @@
+"""What a converter is, what it may need, and what it is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.config import Settings
+from umc_cli.response.device import Device
+from umc_cli.runtime import Precision
+
+
+class Need(StrEnum):
+    """Something that must be known before a converter can work."""
+
+    RESPONSE = "a frequency response"
+    NOISE_FLOOR = "a noise floor"
+    RECORDINGS = "recordings"
+    CHECKPOINT = "a checkpoint"
+
+
+class EngineSettings(Settings):
+    """How the generator is computed."""
+
+    engine: str = "auto"
+    """`auto`, or a key of `conversion.engines.ENGINES`."""
+    precision: Precision = Precision.AUTO
+    compute_device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    batch_size: int = 32
+    """Segments computed at once; every batch but a shard's last has exactly this size."""
+    threads: int = 1
+    """Processors for the arithmetic on the CPU."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """All that the converters may draw on; each takes what it declared to need."""
+
+    source: str
+    targets: tuple[str, ...]
+    devices: Mapping[str, Device]
+    """Records of the source and the targets, where there are any."""
+    level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
+    checkpoint: Path | None = None
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    torch_device: torch.device = torch.device("cpu")
+    """Where the log-mel batches live and where the results are wanted."""
+
+
+class Converter(Protocol):
+    """Turns batches of the source's log-mel spectrograms into those of each target."""
+
+    def begin(self, log_mel: Tensor) -> Any:
+        """Compute once what every target shares. Shape: [B, 80, 80] (mel bands, frames) float32, dB."""
+        ...
+
+    def convert(self, begun: Any, target: str) -> Tensor:
+        """Return what `target` would have recorded. Shape: [B, 80, 80] float32, dB."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """Return what a shard must say of how it was made (engine, precision, checkpoint sha256), if anything."""
+        ...
+
+
+@dataclass(frozen=True)
+class ConverterSpec:
+    """A converter as the dict of converters lists it."""
+
+    summary: str
+    """One line for people who choose."""
+    needs: frozenset[Need]
+    build: Callable[[Ingredients], Converter]

@@ -1,0 +1,53 @@
+"""FiLM encoder: from the difference of two devices to a scale and a shift per channel (paper, section 3.2).
+
+Three times [Conv1d, InstanceNorm1d, ReLU], then an MLP. Widths, kernel and stride are published nowhere.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from umc_cli.response.device import N_BANDS
+
+FilmEncoderKind = Literal["paper", "sized"]
+"""`paper`: as described, and so blind to the size and the mean of the difference, which the norms remove.
+`sized`: the MLP also gets the difference itself, that is, what the norms removed."""
+
+_DIFFERENCE_UNIT_DB = 10.0
+"""Brings differences of devices to the order of 1."""
+_STRIDE = 2
+
+
+class FilmEncoder(nn.Module):
+    """Turns `fr_difference_db` into (gamma, beta), one of each per channel of the generator's residual blocks."""
+
+    def __init__(
+        self, kind: FilmEncoderKind, *, n_channels: int, widths: tuple[int, ...], kernel: int, hidden: int
+    ) -> None:
+        super().__init__()
+        self._is_sized = kind == "sized"
+        layers: list[nn.Module] = []
+        n_inputs, n_positions = 1, N_BANDS
+        for width in widths:
+            layers += [
+                nn.Conv1d(n_inputs, width, kernel, stride=_STRIDE, padding=kernel // 2),
+                nn.InstanceNorm1d(width),
+                nn.ReLU(),
+            ]
+            n_inputs, n_positions = width, -(-n_positions // _STRIDE)
+        self.convolutions = nn.Sequential(*layers)
+        n_features = n_inputs * n_positions + (N_BANDS if self._is_sized else 0)
+        self.mlp = nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, 2 * n_channels))
+
+    def forward(self, fr_difference_db: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gamma and beta. Shape: [B, 128] in dB -> [B, n_channels] twice, without unit.
+
+        The MLP's first half is added to 1, so that a new encoder begins near the identity.
+        """
+        scaled = fr_difference_db / _DIFFERENCE_UNIT_DB
+        features = self.convolutions(scaled.unsqueeze(1)).flatten(1)
+        if self._is_sized:
+            features = torch.cat([features, scaled], dim=1)
+        gamma_offset, beta = self.mlp(features).chunk(2, dim=1)
+        return 1 + gamma_offset, beta

@@ -1,0 +1,94 @@
+"""How loud each mel band of a device's recordings gets: the tables that the converter `quantile` maps between."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from umc_cli.audio.files import read_header
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, log_mel
+from umc_cli.audio.manifest import Clip
+from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.errors import InputError
+
+N_QUANTILES = 20
+MOST_SEGMENTS = 2_000
+"""Segments of one device that a table rests on at the most: 160,000 frames a band, 51 MB."""
+
+MIN_SEGMENTS = 10
+"""Fewer segments than this say nothing about a device."""
+
+
+@dataclass(frozen=True)
+class LevelQuantiles:
+    """The table of one device."""
+
+    levels_db: NDArray[np.float32]
+    """[20, 80], dB: quantiles (2.5 %, 7.5 %, ... 97.5 %) of every mel band's frames."""
+    n_segments: int
+    labels: dict[str, int]
+    """Segments by label."""
+    n_failed: int
+    """Recordings that could not be read."""
+
+
+def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) -> LevelQuantiles:
+    """Measure the table of one device from its recordings.
+
+    Where there are more than 2,000 segments, recordings are taken evenly over the list until there are enough.
+
+    Raises:
+        InputError: fewer than 10 segments can be read.
+    """
+    spectrograms: list[NDArray[np.float32]] = []
+    labels: Counter[str] = Counter()
+    n_failed = 0
+    for clip in _spread(clips):
+        if sum(labels.values()) >= MOST_SEGMENTS:
+            break
+        try:
+            segments = _segments(clip.path, settings)
+        except InputError:
+            n_failed += 1
+            continue
+        segments = segments[: MOST_SEGMENTS - sum(labels.values())]
+        if len(segments):
+            spectrograms.append(log_mel(torch.from_numpy(np.ascontiguousarray(segments))).numpy())
+            labels[clip.label] += len(segments)
+    n_segments = sum(labels.values())
+    if n_segments < MIN_SEGMENTS:
+        raise InputError(
+            f"only {n_segments} segments in {len(clips)} recordings, of which {n_failed} cannot be read",
+            f"the converter `quantile` needs at least {MIN_SEGMENTS} a device",
+        )
+    levels = np.concatenate(spectrograms).transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
+    shares = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+    quantiles = np.quantile(levels, shares, axis=1).astype(np.float32)
+    return LevelQuantiles(quantiles, n_segments, dict(sorted(labels.items())), n_failed)
+
+
+def label_distance(first: LevelQuantiles, second: LevelQuantiles) -> float:
+    """Return the total variation distance of two tables' labels: 0 the same mixture, 1 no label in common."""
+    labels = {*first.labels, *second.labels}
+    return 0.5 * sum(
+        abs(first.labels.get(label, 0) / first.n_segments - second.labels.get(label, 0) / second.n_segments)
+        for label in labels
+    )
+
+
+def _segments(path: Path, settings: SegmentSettings) -> NDArray[np.float32]:
+    header = read_header(path)
+    # A long recording must not crowd out the others, nor fill the memory.
+    starts = segment_starts(header.n_samples, settings)[: MOST_SEGMENTS // 10]
+    return read_segments(path, header, starts, settings)[0] if starts else np.empty((0, 0), np.float32)
+
+
+def _spread(clips: Sequence[Clip]) -> list[Clip]:
+    """Order clips so that every beginning of the list is spread over all of it (van der Corput order)."""
+    bits = max(1, (len(clips) - 1).bit_length())
+    order = sorted(range(len(clips)), key=lambda index: int(f"{index:0{bits}b}"[::-1], 2))
+    return [clips[index] for index in order]

@@ -1,0 +1,276 @@
+"""Recordings in, shards out: readers, log-mel, converter and writer joined by bounded queues.
+
+    reader threads -> [waveforms] -> log-mel -> converter, once per target -> [spectrograms] -> writer thread
+
+Both queues are bounded, so memory does not depend on the size of the data set. Pieces are consumed in the order of
+the plan and a batch never spans two shards, so neither the number of readers nor an interruption changes a row.
+"""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.manifest import FailedInput
+from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.conversion.converters.contract import Converter
+from umc_cli.errors import InputError
+from umc_cli.shards.plan import Piece
+from umc_cli.shards.schema import Dtype
+from umc_cli.shards.writer import ShardRows, write_shard
+
+_BATCHES_AHEAD = 4
+"""Waveform batches that readers may be ahead of the converter."""
+_RESULTS_AHEAD = 16
+"""Converted batches (one target each) that may wait for the writer."""
+
+_TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One planned shard and where it is to be written for the targets that lack it."""
+
+    pieces: Sequence[Piece]
+    paths: Mapping[str, Path]
+    """By target."""
+    attributes: Mapping[str, Mapping[str, Any]]
+    """By target: see `shards.writer.write_shard`."""
+    extra_columns: Sequence[str]
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """Sizes that change speed and memory but no row."""
+
+    batch_size: int
+    workers: int
+    dtype: Dtype
+
+
+class Progress(Protocol):
+    """Told how the work goes on."""
+
+    def advance(self, target: str, n_segments: int) -> None:
+        """Count converted segments of one target."""
+        ...
+
+
+@dataclass(frozen=True)
+class _PieceRead:
+    piece: Piece
+    segments: NDArray[np.float32]  # [n, 20480]
+    start_samples: NDArray[np.int64]  # [n]
+    failed: FailedInput | None = None
+
+
+def stream(
+    jobs: Sequence[ShardJob],
+    root: Path,
+    segment_settings: SegmentSettings,
+    settings: StreamSettings,
+    converter: Converter,
+    torch_device: torch.device,
+    progress: Progress,
+) -> None:
+    """Convert all segments of `jobs` and write their shards. `root`: what relative paths of the plan start from.
+
+    A recording that cannot be read is listed in its shard and the others are converted.
+
+    Raises:
+        EnvironmentFault: a shard cannot be written.
+    """
+    with _Reader(root, segment_settings, settings) as reader, _Writer() as writer:
+        pieces = reader.read(piece for job in jobs for piece in job.pieces)
+        for job in jobs:
+            rows = ShardRows(extra={name: [] for name in job.extra_columns})
+            writer.begin(job, settings.dtype)
+            reads = (next(pieces) for _ in job.pieces)
+            for batch in _batches(_noted(reads, rows, segment_settings.hop_samples), settings.batch_size):
+                waveforms = torch.from_numpy(batch)
+                if torch_device.type == "cuda":
+                    waveforms = waveforms.pin_memory().to(torch_device, non_blocking=True)
+                begun = converter.begin(log_mel(waveforms))
+                for target in job.paths:
+                    converted = converter.convert(begun, target).to(_TORCH_DTYPES[settings.dtype])
+                    writer.append(target, converted)
+                    progress.advance(target, len(batch))
+            writer.finish(rows)
+
+
+class _Reader:
+    """Reads pieces in worker threads, a bounded number of segments ahead, and hands them out in order.
+
+    Decoding, resampling and FFTs release the interpreter lock, so threads are enough.
+    """
+
+    def __init__(self, root: Path, segment_settings: SegmentSettings, settings: StreamSettings) -> None:
+        self._root = root
+        self._segment_settings = segment_settings
+        self._ahead = settings.batch_size * _BATCHES_AHEAD
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="umc-reader")
+
+    def __enter__(self) -> "_Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def read(self, pieces: Iterator[Piece]) -> Iterator[_PieceRead]:
+        """Yield every piece's segments."""
+        waiting: deque[tuple[int, Future[_PieceRead]]] = deque()
+        n_ahead = 0
+        for piece in pieces:
+            # Two pieces may always be under way, so that long recordings are read while the converter works.
+            while len(waiting) >= 2 and n_ahead + piece.n_segments > self._ahead:
+                count, future = waiting.popleft()
+                n_ahead -= count
+                yield future.result()
+            waiting.append((piece.n_segments, self._pool.submit(self._read_piece, piece)))
+            n_ahead += piece.n_segments
+        while waiting:
+            yield waiting.popleft()[1].result()
+
+    def _read_piece(self, piece: Piece) -> _PieceRead:
+        path = self._root / piece.file.path
+        try:
+            starts = piece.starts(self._segment_settings)
+            segments, start_samples = read_segments(path, piece.file.header, starts, self._segment_settings)
+        except InputError as error:
+            failed = FailedInput(piece.file.path, error.message, error.hint)
+            return _PieceRead(piece, np.empty((0, 0), np.float32), np.empty(0, np.int64), failed)
+        return _PieceRead(piece, segments, start_samples)
+
+
+class _Writer:
+    """Owns the open shards, in a thread of its own; hands its first failure to whoever puts the next item."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(_RESULTS_AHEAD)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="umc-writer", daemon=True)
+
+    def __enter__(self) -> "_Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            with suppress(queue.Empty):
+                while True:
+                    self._queue.get_nowait()
+        self._put(None)
+        self._thread.join()
+        if kind is None and self._error:
+            raise self._error
+
+    def begin(self, job: ShardJob, dtype: Dtype) -> None:
+        """Open the job's shards."""
+        self._put((job, dtype))
+
+    def append(self, target: str, log_mel_db: Tensor) -> None:
+        """Append a batch [B, 80, 80] to the shard of `target`."""
+        self._put((target, _copy_to_host(log_mel_db)))
+
+    def finish(self, rows: ShardRows) -> None:
+        """Complete the job's shards."""
+        self._put(rows)
+
+    def _put(self, item: Any) -> None:
+        while self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.2)
+                return
+        if self._error and item is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while (item := self._queue.get()) is not None:
+                self._write_job(*item)
+        except _AbortedError:
+            pass
+        except BaseException as error:
+            self._error = error
+
+    def _write_job(self, job: ShardJob, dtype: Dtype) -> None:
+        with ExitStack() as open_shards:
+            writers = {
+                target: open_shards.enter_context(write_shard(path, job.attributes[target], dtype))
+                for target, path in job.paths.items()
+            }
+            while not isinstance(item := self._queue.get(), ShardRows):
+                if item is None:
+                    raise _AbortedError
+                target, arrived = item
+                writers[target].append(arrived())
+            for writer in writers.values():
+                writer.finish(item)
+
+
+class _AbortedError(Exception):
+    """The run ends before the shard is complete; its partial files must go."""
+
+
+def _copy_to_host(values: Tensor) -> Callable[[], NDArray[Any]]:
+    """Begin to copy a result to the host; the returned function waits until it has arrived."""
+    if values.device.type == "cpu":
+        return values.numpy
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def arrived() -> NDArray[Any]:
+        done.synchronize()
+        return host.numpy()
+
+    return arrived
+
+
+def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop_samples: int) -> Iterator[NDArray[np.float32]]:
+    """Pass the segments on and note in `rows` what the shard has to say of them."""
+    for read in reads:
+        file = read.piece.file
+        if read.failed:
+            rows.failed.append(asdict(read.failed))
+            continue
+        count = len(read.start_samples)
+        numbers = read.start_samples // hop_samples - read.piece.first_segment + read.piece.first_index
+        rows.label += [file.label] * count
+        rows.recording += [file.recording] * count
+        rows.split += [file.split] * count
+        rows.source_path += [file.path] * count
+        rows.segment_start += read.start_samples.tolist()
+        rows.segment_index += numbers.tolist()
+        for name, values in rows.extra.items():
+            values += [file.extra.get(name, "")] * count
+        yield read.segments
+
+
+def _batches(parts: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Regroup parts of any length into batches of `size` segments; only the last one may be smaller."""
+    waiting: list[NDArray[np.float32]] = []
+    count = 0
+    for part in parts:
+        while len(part):
+            taken = part[: size - count]
+            part = part[size - count :]
+            waiting.append(taken)
+            count += len(taken)
+            if count == size:
+                yield np.concatenate(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting)

@@ -1,0 +1,1 @@
+"""What a device does to sound: its frequency response, its level, its noise floor."""

@@ -1,0 +1,175 @@
+"""The device record (`devices/<id>.json`) and the registry of devices that a workspace knows."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from umc_cli import atomic_write
+from umc_cli.config import Settings
+from umc_cli.errors import SettingsError
+
+N_BANDS = 128
+"""Mel bands of a frequency response (paper, section 4.1)."""
+
+FORMAT_NAME: Final = "umc-device"
+FORMAT_VERSION: Final = 1
+
+_ID_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+
+Bands = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=N_BANDS, max_length=N_BANDS)
+]
+"""One finite value per mel band: 128 Slaney mel bands over 0-11,025 Hz."""
+
+Method = Literal["impulse", "sweep", "imported curve", "blind", "simulated"]
+
+
+class SourceFile(Settings):
+    """A file that a record was made from."""
+
+    file: str
+    sha256: str
+    origin: str = ""
+    """Where the file was published, for those who want to check."""
+
+
+class Device(Settings):
+    """What is known of a recording device. Lists run over 128 mel bands, from low to high."""
+
+    format: Literal["umc-device"] = "umc-device"
+    format_version: Literal[1] = 1
+    id: str
+    name: str
+    method: Method
+    sources: tuple[SourceFile, ...] = ()
+    note: str = ""
+    sample_rate_hz: int
+    """Rate of the recordings behind the record; 0 for an imported curve."""
+    repeats: int = 0
+    """Number of recorded repeats that were averaged; 0 for an imported curve."""
+    sensitivity_dbfs: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Level in dB re full scale (RMS of a full-scale sine: -3.01) of a recorded 1-kHz tone of 94 dB SPL."""
+    trusted_range_hz: tuple[float, float]
+    """Band centres in this range can be trusted; outside it the response is an extrapolation."""
+    band_centres_hz: Bands
+    frequency_response_db: Bands
+    """Shape of the response in dB, 0 dB at 1 kHz; the level stands apart, in `sensitivity_dbfs`."""
+    noise_floor_db: Bands | None = None
+    """Log-mel level in dB re full scale of the device's own noise, as `audio.log_mel` shows it."""
+    spread_db: Bands | None = None
+    """Standard deviation over repeats, in dB."""
+    snr_db: Bands | None = None
+    """Signal-to-noise ratio of the measurement, in dB."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_device_id(self.id)
+        if list(self.band_centres_hz) != sorted(set(self.band_centres_hz)):
+            raise ValueError("band_centres_hz must rise")
+        low, high = self.trusted_range_hz
+        if not 0 <= low < high:
+            raise ValueError("trusted_range_hz must be [low, high] with 0 <= low < high")
+        return self
+
+
+def check_device_id(device_id: str) -> str:
+    """Return `device_id` if it can name a file and a folder on every system.
+
+    Raises:
+        SettingsError: it holds anything but letters, digits, dot, dash and underscore (so no `../`), begins
+            with other than a letter or digit, or ends with a dot.
+    """
+    if not _ID_PATTERN.fullmatch(device_id):
+        raise SettingsError(
+            f"{device_id!r} is not a device id",
+            "use up to 64 letters, digits, dots, dashes and underscores; "
+            "begin with a letter or digit, do not end with a dot",
+        )
+    return device_id
+
+
+def read_device(path: Path) -> Device:
+    """Read a device record.
+
+    Raises:
+        SettingsError: the file is missing, is not JSON, is of an unknown version, or breaks the schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read device record {path}: {error.strerror}", "see `umc devices`") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"device record {path} is not JSON: {error}", "make it again with `umc measure-ir`"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
+        raise SettingsError(f"{path} is not a device record", f'its "format" must be "{FORMAT_NAME}"')
+    if content.get("format_version") != FORMAT_VERSION:
+        raise SettingsError(
+            f"device record {path} has format version {content.get('format_version')!r}; "
+            f"this umc reads {FORMAT_VERSION}",
+            "update umc, or make the record again",
+        )
+    try:
+        device = Device.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"device record {path}: {where}: {first['msg']}", "see docs/file-formats.md") from error
+    if device.id != path.stem:
+        raise SettingsError(f"device record {path} is of device {device.id!r}", "name the file after the id")
+    return device
+
+
+def write_device(device: Device, folder: Path) -> Path:
+    """Write `device` to `<folder>/<id>.json`, all or nothing, eight band values a line."""
+    path = folder / f"{device.id}.json"
+    atomic_write.write_text(path, format_record(device.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def format_record(content: dict[str, Any]) -> str:
+    """Return JSON that people can read and compare: long lists of numbers take eight values a line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+    def fold(match: re.Match[str]) -> str:
+        values = [value.strip() for value in match[1].split(",")]
+        rows = [", ".join(values[start : start + 8]) for start in range(0, len(values), 8)]
+        return f"[{rows[0]}]" if len(rows) == 1 else "[\n    " + ",\n    ".join(rows) + "\n  ]"
+
+    # A line break after the bracket tells a list from brackets inside a text, which cannot hold a raw one.
+    return re.sub(r"\[\n\s*((?:-?[\d.eE+-]+,\s*)+-?[\d.eE+-]+)\s*\]", fold, text) + "\n"
+
+
+class DeviceRegistry:
+    """The devices that a workspace knows: those in its folder, or the package's library if it has none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.is_library = not folder.is_dir()
+        self.folder = Path(str(resources.files("umc_cli") / "assets" / "devices")) if self.is_library else folder
+
+    def ids(self) -> list[str]:
+        """Return the ids in alphabetical order."""
+        return sorted(path.stem for path in self.folder.glob("*.json") if _ID_PATTERN.fullmatch(path.stem))
+
+    def __contains__(self, device_id: str) -> bool:
+        return bool(_ID_PATTERN.fullmatch(device_id)) and (self.folder / f"{device_id}.json").is_file()
+
+    def __iter__(self) -> Iterator[Device]:
+        return (self.get(device_id) for device_id in self.ids())
+
+    def get(self, device_id: str) -> Device:
+        """Return one device.
+
+        Raises:
+            SettingsError: the id is not a file name, is unknown, or its record is broken.
+        """
+        check_device_id(device_id)
+        if device_id not in self:
+            raise SettingsError(f"unknown device {device_id!r}", f"known devices: {', '.join(self.ids()) or 'none'}")
+        return read_device(self.folder / f"{device_id}.json")

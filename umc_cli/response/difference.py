@@ -1,0 +1,21 @@
+"""The difference of two devices: target minus source."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umc_cli.response.device import Device
+
+
+def fr_difference_db(source: Device, target: Device) -> NDArray[np.float32]:
+    """Return what must be added to the source's spectrum to get the target's shape: target minus source.
+
+    Shape: [128], dB. The paper's condition (section 3.1). Level stands apart, see `level_difference_db`.
+    """
+    return (np.asarray(target.frequency_response_db) - np.asarray(source.frequency_response_db)).astype(np.float32)
+
+
+def level_difference_db(source: Device, target: Device) -> float | None:
+    """Return how much louder the target records the same sound, in dB; None where a sensitivity is unknown."""
+    if source.sensitivity_dbfs is None or target.sensitivity_dbfs is None:
+        return None
+    return target.sensitivity_dbfs - source.sensitivity_dbfs

@@ -1,0 +1,68 @@
+"""The machine a run happens on: compute device, precision, thread budget, versions, seeds."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import torch
+
+from umc_cli import __version__
+from umc_cli.errors import SettingsError
+
+
+class Precision(StrEnum):
+    """Number format of the generator's arithmetic."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+TORCH_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+
+
+def compute_device(name: str) -> torch.device:
+    """Return the device called `name`: `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SettingsError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise SettingsError(f"unknown compute device {name!r}", "use auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise SettingsError(
+            f"compute device {name!r} is not here ({torch.cuda.device_count()} CUDA devices)",
+            "use --compute-device cpu, or check the driver with nvidia-smi",
+        )
+    return torch.device(name)
+
+
+def cpu_count() -> int:
+    """Return the number of processors this process may use (affinity and OMP_NUM_THREADS respected)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(limit)) if limit.isdecimal() and int(limit) > 0 else allowed
+
+
+@contextmanager
+def compute_threads(count: int) -> Iterator[None]:
+    """Run the block with `count` torch threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change a result."""
+    return {"umc": __version__, "python": platform.python_version(), "torch": torch.__version__}

@@ -1,0 +1,225 @@
+"""The plan of a run (`run.json`): which segments go into which row of which shard, fixed before work begins."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from umc_cli import atomic_write
+from umc_cli.audio.files import AudioHeader, read_header
+from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.errors import InputError, SettingsError
+
+FORMAT_NAME = "umc-run"
+FORMAT_VERSION = 1
+PLAN_NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A recording as the plan knows it."""
+
+    path: str
+    """Relative to the workspace where it lies in it, else absolute; with forward slashes."""
+    label: str
+    recording: str
+    split: str
+    size_bytes: int
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    n_segments: int
+    extra: dict[str, str]
+
+    @property
+    def header(self) -> AudioHeader:
+        """Return the audio header that the plan was made from."""
+        return AudioHeader(self.sample_rate_hz, self.channels, self.frames)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive segments of one file, all in one shard."""
+
+    file: PlannedFile
+    first_segment: int
+    """Counted within the file."""
+    n_segments: int
+    first_index: int
+    """Counted over the whole plan."""
+
+    def starts(self, settings: SegmentSettings) -> range:
+        """Return the start samples of the segments."""
+        starts = segment_starts(self.file.header.n_samples, settings)
+        return starts[self.first_segment : self.first_segment + self.n_segments]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the content of a run's shards."""
+
+    source: str
+    settings: dict[str, Any]
+    """Everything but the targets that can change a row: mel, segments, converter, precision, source device..."""
+    shard_size: int
+    files: tuple[PlannedFile, ...]
+    failed: tuple[FailedInput, ...]
+    """Inputs that could not even be planned."""
+
+    @property
+    def n_segments(self) -> int:
+        """Return the number of rows of all shards of one target, if no input fails later."""
+        return sum(file.n_segments for file in self.files)
+
+    @property
+    def run_id(self) -> str:
+        """Return the hash of settings and files: equal runs may share an output folder."""
+        content = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
+        return hash_of({**content, "files": [asdict(file) for file in self.files]})
+
+    def shards(self) -> list[list[Piece]]:
+        """Cut the ordered segment list into shards of at most `shard_size` segments.
+
+        A file is split between shards only if it alone fills more than one, so that no file is decoded twice.
+        """
+        shards: list[list[Piece]] = []
+        room = 0
+        index = 0
+        for file in self.files:
+            for first in range(0, file.n_segments, self.shard_size):
+                count = min(self.shard_size, file.n_segments - first)
+                if count > room:
+                    shards.append([])
+                    room = self.shard_size
+                shards[-1].append(Piece(file, first, count, index))
+                room -= count
+                index += count
+        return shards
+
+
+def plan_files(
+    clips: Sequence[Clip], root: Path, settings: SegmentSettings, threads: int
+) -> tuple[tuple[PlannedFile, ...], list[FailedInput]]:
+    """Read the headers of all clips; every one is planned or failed.
+
+    `root`: planned paths are relative to it where they lie in it.
+    """
+
+    def plan_file(clip: Clip) -> PlannedFile | FailedInput:
+        inside = clip.path.is_relative_to(root)
+        name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            return FailedInput(readable, "its name is not UTF-8", "rename it")
+        try:
+            header = read_header(clip.path)
+            size_bytes = clip.path.stat().st_size
+        except InputError as error:
+            return FailedInput(name, error.message, error.hint)
+        return PlannedFile(
+            path=name,
+            label=clip.label,
+            recording=clip.recording,
+            split=clip.split,
+            size_bytes=size_bytes,
+            sample_rate_hz=header.sample_rate_hz,
+            channels=header.channels,
+            frames=header.frames,
+            n_segments=len(segment_starts(header.n_samples, settings)),
+            extra=dict(clip.extra),
+        )
+
+    with ThreadPoolExecutor(4 * threads) as pool:
+        results = list(pool.map(plan_file, clips))
+    planned = tuple(result for result in results if isinstance(result, PlannedFile))
+    return planned, [result for result in results if isinstance(result, FailedInput)]
+
+
+def hash_of(content: Any) -> str:
+    """Return the sha256 of JSON content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
+    """Write `<root>/run.json`, one file a line. `targets`: the hash of what is known of each target."""
+    head = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "run_id": plan.run_id,
+        "source": plan.source,
+        "targets": targets,
+        "settings": plan.settings,
+        "shard_size": plan.shard_size,
+        "n_segments": plan.n_segments,
+        "n_shards": len(plan.shards()),
+    }
+    text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    for name, entries in (("failed", plan.failed), ("files", plan.files)):
+        lines = _one_a_line(entries)
+        text += f',\n  "{name}": [' + (f"\n{lines}\n  ]" if lines else "]")
+    atomic_write.write_text(root / PLAN_NAME, text + "\n}\n")
+
+
+def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
+    """Return the plan in `<root>/run.json` and its targets, or None if there is none.
+
+    Raises:
+        SettingsError: the file is broken or of an unknown version.
+    """
+    path = root / PLAN_NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["format"], content["format_version"]) != (FORMAT_NAME, FORMAT_VERSION):
+            raise SettingsError(
+                f"{path} has format {content['format']!r}, version {content['format_version']!r}; this umc reads version {FORMAT_VERSION}",
+                "choose another --output, or --overwrite it",
+            )
+        plan = Plan(
+            source=content["source"],
+            settings=content["settings"],
+            shard_size=content["shard_size"],
+            files=tuple(PlannedFile(**entry) for entry in content["files"]),
+            failed=tuple(FailedInput(**entry) for entry in content["failed"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", "choose another --output, or --overwrite it") from error
+    return plan, content["targets"]
+
+
+def differences(old: Plan, new: Plan) -> Iterator[str]:
+    """Name what makes two plans incompatible, in the user's words."""
+    if old.source != new.source:
+        yield f"source: {old.source} then, {new.source} now"
+    if old.shard_size != new.shard_size:
+        yield f"shard_size: {old.shard_size} then, {new.shard_size} now"
+    yield from _setting_differences(old.settings, new.settings, "")
+    before, now = set(_identities(old.files)), set(_identities(new.files))
+    if before != now:
+        yield f"recordings: {len(now - before)} new or changed, {len(before - now)} gone or changed"
+    elif old.files != new.files:
+        yield "recordings: other labels, splits, columns or order"
+
+
+def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _setting_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+    elif old != new:
+        short = [text if len(text := json.dumps(value)) < 40 else "..." for value in (old, new)]
+        yield f"{name}: {short[0]} then, {short[1]} now"
+
+
+def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
+    return ((file.path, file.size_bytes, file.frames) for file in files)
+
+
+def _one_a_line(entries: Sequence[PlannedFile | FailedInput]) -> str:
+    return ",\n".join("    " + json.dumps(asdict(entry), ensure_ascii=False) for entry in entries)

@@ -1,0 +1,92 @@
+"""Shards as a torch `Dataset`, safe with any number of loader workers."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from umc_cli.errors import SettingsError
+from umc_cli.shards import schema
+
+
+def find_shards(root: Path) -> list[Path]:
+    """Return the shards below `root` (an output root or one target's folder), in order.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    paths = sorted(root.rglob(schema.SHARD_GLOB)) if root.is_dir() else []
+    if not paths:
+        raise SettingsError(f"no shards below {root}", "name the folder that `umc convert` wrote to")
+    return paths
+
+
+def read_shard_header(path: Path) -> schema.ShardHeader:
+    """Return a shard's attributes.
+
+    Raises:
+        InputError: it is no shard, or of an unknown version.
+    """
+    with schema.open_shard(path) as file:
+        return schema.read_header(file)
+
+
+class ShardDataset(Dataset[tuple[Tensor, int]]):
+    """Pairs of a log-mel spectrogram [1, 80, 80] (float32, dB) and the index of its label in `labels`.
+
+    Files are opened on first use, in the process that reads them: an HDF5 handle does not survive a fork.
+    """
+
+    def __init__(self, root: Path | str, split: str | None = None, labels: Sequence[str] | None = None) -> None:
+        """Read the labels and splits of all shards below `root`; spectrograms stay on disk.
+
+        `root`: an output root (all targets) or the folder of one target. `split`: only its segments.
+        `labels`: their order; default: all labels found, sorted.
+
+        Raises:
+            SettingsError: no shards, or a label that `labels` lacks.
+            InputError: a shard is damaged or of an unknown version.
+        """
+        self._paths = find_shards(Path(root))
+        self._files: dict[int, Any] = {}
+        self._owner = os.getpid()
+        shard, row, texts = [], [], []
+        for index, path in enumerate(self._paths):
+            with schema.open_shard(path) as file:
+                splits = file["split"].asstr()[()]
+                keep = np.flatnonzero(splits == split) if split else np.arange(len(splits))
+                shard.append(np.full(len(keep), index))
+                row.append(keep)
+                texts.append(file["label"].asstr()[()][keep])
+        self._shard, self._row = np.concatenate(shard), np.concatenate(row)
+        names = np.concatenate(texts).astype(str)
+        self.labels = list(labels) if labels is not None else sorted(set(names.tolist()))
+        unknown = set(names.tolist()) - set(self.labels)
+        if unknown:
+            raise SettingsError(f"label {sorted(unknown)[0]!r} is not among the given labels", "add it to `labels`")
+        order = {name: index for index, name in enumerate(self.labels)}
+        self._label = np.array([order[name] for name in names.tolist()], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        shard = int(self._shard[index])
+        log_mel = self._open(shard)[schema.LOG_MEL][int(self._row[index])]
+        return torch.from_numpy(log_mel.astype(np.float32)).unsqueeze(0), int(self._label[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}
+
+    def _open(self, shard: int) -> Any:
+        owner = os.getpid()
+        if self._owner != owner:
+            self._files, self._owner = {}, owner
+        if shard not in self._files:
+            self._files[shard] = schema.open_shard(self._paths[shard])
+        return self._files[shard]

@@ -1,0 +1,1 @@
+"""Sounds and devices with a known truth, for demonstrations, tests, and training without measured devices."""

@@ -1,0 +1,1 @@
+"""One file per command: its settings, its report, and one function that does it."""

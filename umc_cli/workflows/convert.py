@@ -1,0 +1,359 @@
+"""`umc convert`: the recordings of one device become shards of what other devices would have recorded."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import BeforeValidator, Field
+
+from umc_cli import atomic_write
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings, list_files
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace, dump_settings
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
+from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import Device, DeviceRegistry, check_device_id
+from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count, versions
+from umc_cli.shards import schema
+from umc_cli.shards.plan import Plan, hash_of, plan_files
+from umc_cli.shards.reader import read_shard_header
+from umc_cli.shards.run_folder import is_complete, locked, settle
+from umc_cli.workflows.choose_converter import Choice, Known, choose
+from umc_cli.workflows.level_tables import load_level_tables
+
+FAILED_NAME = "failed.csv"
+
+
+def _split_names(value: Any) -> Any:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+class ConvertSettings(SegmentSettings):
+    """Settings of `umc convert`; also the section `[convert]` of umc.toml."""
+
+    source: str
+    """Device that made the recordings."""
+    targets: Names = ("all",)
+    """Devices to convert to; `all` means every other device that the converter can serve."""
+    converter: str = "auto"
+    checkpoint: Path | None = None
+    """Weights for `film_gan`; default: `<checkpoints>/generator.safetensors`."""
+    labels: Names = ()
+    """Only these labels; none means all."""
+    splits: Names = ()
+    """Only these splits; none means all."""
+    output: Path | None = None
+    """Output root; default: the workspace's `converted`."""
+    overwrite: bool = False
+    """Remove the shards of an earlier run with other settings."""
+    shard_size: int = Field(default=1024, ge=1)
+    """Segments a shard at the most."""
+    dtype: schema.Dtype = "float16"
+    batch_size: int = Field(default=32, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+    """Reader threads; default: one per processor."""
+    engine: str = "auto"
+    precision: Precision = Precision.AUTO
+    compute_device: str = "auto"
+
+    @property
+    def segments(self) -> SegmentSettings:
+        """Return the settings that cut recordings into segments."""
+        return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))
+
+
+class ConvertProgress(Progress, Protocol):
+    """Told how a run goes on, for people who wait."""
+
+    def planning(self, n_files: int) -> None:
+        """Headers are about to be read."""
+        ...
+
+    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
+        """Conversion begins. `targets`: segments each target has already; `n_segments`: all of the plan."""
+        ...
+
+
+@dataclass
+class ConvertReport:
+    """What a run did."""
+
+    source: str
+    targets: list[str]
+    converter: str
+    reason: str
+    output: str
+    n_files: int = 0
+    n_segments: int = 0
+    """Segments in the shards of each target."""
+    n_shards_written: int = 0
+    n_shards_kept: int = 0
+    """Complete shards that an earlier run left."""
+    seconds: float = 0.0
+    made_with: dict[str, str] = field(default_factory=dict)
+    failed: list[FailedInput] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some inputs failed, the others are converted."""
+        return 1 if self.failed else 0
+
+
+def convert(
+    workspace: Workspace, settings: ConvertSettings, files: Sequence[str] | None, progress: ConvertProgress
+) -> ConvertReport:
+    """Convert all recordings of `settings.source`, or the listed `files`, to all targets.
+
+    An interrupted run with the same settings goes on where it stopped.
+
+    Raises:
+        SettingsError: wrong settings, something missing, or an output folder of another run.
+        EnvironmentFault: the output cannot be written, or another run is writing it.
+    """
+    started = time.monotonic()
+    registry = DeviceRegistry(workspace.devices)
+    everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
+    chosen = everything if files is None else list_files(files, settings.source, workspace.data)
+    clips = _select(chosen.clips, settings, workspace, chosen.failed)
+    choice, known = _choose(workspace, settings, registry, everything)
+    root = settings.output or workspace.converted
+    report = ConvertReport(
+        settings.source,
+        list(choice.targets),
+        choice.converter,
+        choice.reason,
+        str(root),
+        left_out=dict(choice.left_out),
+    )
+    with locked(root):
+        tables = {}
+        if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
+            tables = load_level_tables(
+                root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
+            )
+        ingredients = _ingredients(settings, choice, known, tables)
+        with compute_threads(ingredients.engine.threads):
+            converter = CONVERTERS[choice.converter].build(ingredients)
+            report.made_with = converter.describe()
+            progress.planning(len(clips))
+            planned, unplannable = plan_files(clips, workspace.root, settings.segments, ingredients.engine.threads)
+            plan = Plan(
+                source=settings.source,
+                settings=_identity(settings, choice, report.made_with, ingredients),
+                shard_size=settings.shard_size,
+                files=planned,
+                failed=(*chosen.failed, *unplannable),
+            )
+            target_ids = {target: _target_id(target, known.devices, tables) for target in choice.targets}
+            settle(root, plan, target_ids, settings.overwrite)
+            jobs = _jobs(root, plan, target_ids, ingredients, report)
+            progress.start(_segments_done(plan, jobs, choice.targets), plan.n_segments)
+            stream(
+                jobs,
+                workspace.root,
+                settings.segments,
+                StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype),
+                converter,
+                ingredients.torch_device,
+                progress,
+            )
+        _complete(report, root, plan)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _select(
+    clips: Sequence[Clip], settings: ConvertSettings, workspace: Workspace, failed: Sequence[FailedInput]
+) -> list[Clip]:
+    check_device_id(settings.source)
+    devices = sorted({clip.device for clip in clips})
+    found = [clip for clip in clips if clip.device == settings.source]
+    for name, wanted, there in (
+        ("label", settings.labels, {clip.label for clip in found}),
+        ("split", settings.splits, {clip.split for clip in found}),
+    ):
+        for value in wanted:
+            if found and value not in there:
+                raise SettingsError(
+                    f"no recording of {settings.source} has {name} {value!r}",
+                    f"there are: {', '.join(sorted(there))}",
+                )
+    found = [
+        clip
+        for clip in found
+        if (not settings.labels or clip.label in settings.labels)
+        and (not settings.splits or clip.split in settings.splits)
+    ]
+    if not found and not failed:
+        where = f"in {workspace.data}" if devices else "among the inputs"
+        remedy = (
+            f"there are recordings of: {', '.join(devices)}"
+            if devices
+            else "list audio files, or put them into data/<device>/<label>/"
+        )
+        raise SettingsError(f"no recordings of {settings.source!r} {where}", remedy)
+    return sorted(found, key=lambda clip: str(clip.path))
+
+
+def _choose(
+    workspace: Workspace, settings: ConvertSettings, registry: DeviceRegistry, everything: Recordings
+) -> tuple[Choice, Known]:
+    if settings.converter != "auto" and settings.converter not in CONVERTERS:
+        raise SettingsError(f"unknown converter {settings.converter!r}", f"use auto, {', '.join(CONVERTERS)}")
+    recorded = frozenset(clip.device for clip in everything.clips if clip.split == "train-mc")
+    candidates = {*registry.ids(), *recorded}
+    targets = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
+    for target in targets or ():
+        if check_device_id(target) not in candidates:
+            raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(candidates))}")
+        if target == settings.source:
+            raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
+    named = candidates if targets is None else set(targets)
+    known = Known(
+        devices={name: registry.get(name) for name in sorted({settings.source, *named}) if name in registry},
+        recorded=recorded,
+        checkpoint=settings.checkpoint or workspace.checkpoints / "generator.safetensors",
+    )
+    converter = "film_gan" if settings.checkpoint and settings.converter == "auto" else settings.converter
+    return choose(converter, settings.source, targets, candidates, known), known
+
+
+def _ingredients(
+    settings: ConvertSettings, choice: Choice, known: Known, tables: Mapping[str, LevelQuantiles]
+) -> Ingredients:
+    return Ingredients(
+        source=settings.source,
+        targets=choice.targets,
+        devices=known.devices,
+        level_quantiles={device: table.levels_db for device, table in tables.items()},
+        checkpoint=known.checkpoint,
+        engine=EngineSettings(
+            engine=settings.engine,
+            precision=settings.precision,
+            compute_device=settings.compute_device,
+            batch_size=settings.batch_size,
+            threads=cpu_count(),
+        ),
+        torch_device=compute_device(settings.compute_device),
+    )
+
+
+def _identity(
+    settings: ConvertSettings, choice: Choice, made_with: Mapping[str, str], ingredients: Ingredients
+) -> dict[str, Any]:
+    """Return everything that decides the content of a row, whatever the target."""
+    source_record = ingredients.devices.get(settings.source)
+    return {
+        "log_mel": dump_settings(LOG_MEL_SETTINGS),
+        "segments": dump_settings(settings.segments),
+        "labels": list(settings.labels),
+        "splits": list(settings.splits),
+        "converter": choice.converter,
+        "made_with": dict(made_with),
+        "batch_size": settings.batch_size,
+        "dtype": settings.dtype,
+        "source_record_sha256": hash_of(source_record.model_dump(mode="json")) if source_record else None,
+        "source_levels_sha256": _levels_hash(ingredients.level_quantiles.get(settings.source)),
+    }
+
+
+def _levels_hash(levels_db: Any) -> str | None:
+    return None if levels_db is None else hash_of(levels_db.tolist())
+
+
+def _target_id(target: str, devices: Mapping[str, Device], tables: Mapping[str, LevelQuantiles]) -> str:
+    record = devices.get(target)
+    levels = tables[target].levels_db if target in tables else None
+    return hash_of([target, record.model_dump(mode="json") if record else None, _levels_hash(levels)])
+
+
+def _jobs(
+    root: Path, plan: Plan, target_ids: Mapping[str, str], ingredients: Ingredients, report: ConvertReport
+) -> list[ShardJob]:
+    """Return what is still to be made; complete shards of this very run are kept."""
+    descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
+    extra_columns = sorted({name for file in plan.files for name in file.extra})
+    jobs = []
+    for index, pieces in enumerate(plan.shards()):
+        attributes = {
+            target: {
+                "run_id": plan.run_id,
+                "target_id": target_id,
+                "shard_index": index,
+                "source": plan.source,
+                "target": target,
+                "description": descriptions[target],
+            }
+            for target, target_id in target_ids.items()
+        }
+        paths = {target: root / target / schema.shard_name(index) for target in target_ids}
+        missing = {target: path for target, path in paths.items() if not is_complete(path, attributes[target])}
+        report.n_shards_kept += len(paths) - len(missing)
+        report.n_shards_written += len(missing)
+        if missing:
+            jobs.append(ShardJob(pieces, missing, attributes, extra_columns))
+    return jobs
+
+
+def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
+    devices = ingredients.devices
+    known = plan.source in devices and target in devices
+    return json.dumps(
+        {
+            "settings": plan.settings,
+            "fr_difference_db": [
+                round(float(value), 3) for value in fr_difference_db(devices[plan.source], devices[target])
+            ]
+            if known
+            else None,
+            "level_difference_db": level_difference_db(devices[plan.source], devices[target]) if known else None,
+            "versions": versions(),
+        }
+    )
+
+
+def _segments_done(plan: Plan, jobs: Sequence[ShardJob], targets: Iterable[str]) -> dict[str, int]:
+    open_segments = {
+        target: sum(piece.n_segments for job in jobs if target in job.paths for piece in job.pieces)
+        for target in targets
+    }
+    return {target: plan.n_segments - count for target, count in open_segments.items()}
+
+
+def _complete(report: ConvertReport, root: Path, plan: Plan) -> None:
+    """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
+    failed = {entry.path: entry for entry in plan.failed}
+    for index in range(len(plan.shards())):
+        header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
+        report.n_segments += header.n_segments
+        failed |= {entry["path"]: FailedInput(**entry) for entry in header.failed}
+    report.failed = list(failed.values())
+    report.n_files = len(plan.files) - sum(file.path in failed for file in plan.files)
+    _write_failed(root / FAILED_NAME, report.failed)
+
+
+def _write_failed(path: Path, failed: Sequence[FailedInput]) -> None:
+    if not failed:
+        with atomic_write.explain_os_errors(path):
+            path.unlink(missing_ok=True)
+        return
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["path", "reason", "remedy"])
+    writer.writerows((entry.path, entry.reason, entry.hint) for entry in failed)
+    atomic_write.write_text(path, table.getvalue())

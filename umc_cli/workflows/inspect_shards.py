@@ -1,0 +1,100 @@
+"""`umc shards`: what an output folder holds, and whether it is intact."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from umc_cli.audio.manifest import FailedInput
+from umc_cli.errors import InputError
+from umc_cli.shards.plan import read_plan
+from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, shard_name
+
+
+@dataclass
+class TargetShards:
+    """The shards of one target."""
+
+    target: str
+    source: str
+    converter: str
+    n_shards: int = 0
+    n_segments: int = 0
+    n_bytes: int = 0
+
+
+@dataclass
+class ShardsReport:
+    """What lies in an output folder."""
+
+    root: str
+    targets: list[TargetShards] = field(default_factory=list)
+    n_planned_shards: int | None = None
+    """Shards a target, by the plan; None where there is no plan."""
+    damaged: list[FailedInput] = field(default_factory=list)
+    n_verified: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all is well; 1: a shard is damaged or missing."""
+        return 1 if self.damaged else 0
+
+
+def list_shards(root: Path) -> ShardsReport:
+    """Read the header of every shard below `root`.
+
+    Raises:
+        SettingsError: there are no shards.
+    """
+    return _inspect(root, find_shards(root), read_shard_header)
+
+
+def verify_shards(root: Path) -> ShardsReport:
+    """Re-check every shard below `root` whole (schema, counts, checksums), and the plan against what is there.
+
+    Raises:
+        SettingsError: there are no shards, or the plan is broken.
+    """
+    report = _inspect(root, find_shards(root), check_shard)
+    report.n_verified = sum(target.n_shards for target in report.targets)
+    planned = read_plan(root)
+    if planned:
+        plan, targets = planned
+        n_shards = report.n_planned_shards or 0
+        found = {path.relative_to(root).as_posix() for path in root.glob(f"*/{SHARD_GLOB}")}
+        expected = {f"{target}/{shard_name(index)}" for target in targets for index in range(n_shards)}
+        for name in sorted(expected - found):
+            report.damaged.append(FailedInput(str(root / name), "is missing", "run `umc convert` again"))
+        for path in sorted(found - expected):
+            report.damaged.append(FailedInput(str(root / path), "is not in the plan", "remove it"))
+        report.damaged += _strangers(root, plan.run_id, found & expected, {entry.path for entry in report.damaged})
+    return report
+
+
+def _strangers(root: Path, run_id: str, names: set[str], damaged: set[str]) -> list[FailedInput]:
+    """Find shards that another run left."""
+    paths = [root / name for name in sorted(names) if str(root / name) not in damaged]
+    return [
+        FailedInput(str(path), "was made by another run", "run `umc convert` again")
+        for path in paths
+        if read_shard_header(path).run_id != run_id
+    ]
+
+
+def _inspect(root: Path, paths: list[Path], read: Callable[[Path], ShardHeader]) -> ShardsReport:
+    planned = read_plan(root)
+    report = ShardsReport(str(root), n_planned_shards=len(planned[0].shards()) if planned else None)
+    targets: dict[str, TargetShards] = {}
+    for path in paths:
+        try:
+            header = read(path)
+        except InputError as error:
+            report.damaged.append(FailedInput(str(path), error.message, error.hint))
+            continue
+        converter = header.description["settings"]["converter"]
+        entry = targets.setdefault(header.target, TargetShards(header.target, header.source, converter))
+        entry.n_shards += 1
+        entry.n_segments += header.n_segments
+        entry.n_bytes += path.stat().st_size
+    report.targets = list(targets.values())
+    return report

@@ -1,0 +1,104 @@
+"""The level tables that the converter `quantile` rests on, kept beside `run.json`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umc_cli import atomic_write
+from umc_cli.audio.manifest import Clip
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import dump_settings
+from umc_cli.conversion.level_quantiles import LevelQuantiles, label_distance, measure_level_quantiles
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.shards.plan import hash_of
+
+TABLES_NAME = "level_quantiles.json"
+SPLIT = "train-mc"
+
+_DIFFERENT_LABELS = 0.3
+"""Total variation distance above which two sides' labels count as different."""
+
+
+def load_level_tables(
+    root: Path, devices: Sequence[str], clips: Sequence[Clip], settings: SegmentSettings, warnings: list[str]
+) -> dict[str, LevelQuantiles]:
+    """Return the level table of every device (the source first) and write them to `<root>/level_quantiles.json`.
+
+    A table is measured from the device's recordings in split `train-mc`, or taken from the file if it was measured
+    from the same recordings with the same settings. What a user should know is added to `warnings`.
+
+    Raises:
+        SettingsError: a device has too few readable recordings.
+    """
+    path = root / TABLES_NAME
+    kept = _read_entries(path)
+    entries: dict[str, dict[str, Any]] = {}
+    tables: dict[str, LevelQuantiles] = {}
+    for device in devices:
+        own = sorted(
+            (clip for clip in clips if clip.device == device and clip.split == SPLIT),
+            key=lambda clip: str(clip.path),
+        )
+        fingerprint = _fingerprint(own, settings)
+        entry = kept.get(device)
+        if entry and entry.get("recordings_sha256") == fingerprint:
+            tables[device] = _table(entry)
+        else:
+            try:
+                tables[device] = measure_level_quantiles(own, settings)
+            except InputError as error:
+                raise SettingsError(f"level table of {device}: {error.message}", error.hint) from error
+        entries[device] = {"recordings_sha256": fingerprint} | asdict(tables[device])
+        entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
+        if tables[device].n_failed:
+            warnings.append(
+                f"{tables[device].n_failed} recordings of {device} in split {SPLIT} cannot be read; "
+                "its table rests on the others"
+            )
+    source = devices[0]
+    for target in devices[1:]:
+        distance = label_distance(tables[source], tables[target])
+        if distance > _DIFFERENT_LABELS:
+            warnings.append(
+                f"{source} and {target} hold different labels (distance {distance:.2f} of 1): "
+                "part of what `quantile` maps is content, not device"
+            )
+    # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
+    atomic_write.write_text(path, _format(kept | entries))
+    return {device: _table(entries[device]) for device in devices}
+
+
+def _table(entry: dict[str, Any]) -> LevelQuantiles:
+    levels = np.array(entry["levels_db"], dtype=np.float32)
+    return LevelQuantiles(levels, entry["n_segments"], entry["labels"], entry["n_failed"])
+
+
+def _fingerprint(clips: Sequence[Clip], settings: SegmentSettings) -> str:
+    sizes = [clip.path.stat().st_size if clip.path.is_file() else -1 for clip in clips]
+    return hash_of(
+        [
+            dump_settings(settings),
+            [[repr(clip.recording), clip.label, size] for clip, size in zip(clips, sizes, strict=True)],
+        ]
+    )
+
+
+def _read_entries(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _format(entries: dict[str, Any]) -> str:
+    lines = []
+    for device, entry in sorted(entries.items()):
+        rows = ",\n      ".join(json.dumps(row) for row in entry["levels_db"])
+        rest = json.dumps({key: value for key, value in entry.items() if key != "levels_db"}, ensure_ascii=False)
+        lines.append(f'  {json.dumps(device)}: {rest[:-1]},\n    "levels_db": [\n      {rows}\n    ]}}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
