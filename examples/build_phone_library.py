@@ -119,7 +119,5 @@ def trusted_range_hz(curve: Curve) -> tuple[float, float]:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    for device in build_library(
-        Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else LIBRARY_FOLDER
-    ):
+    for device in build_library(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else LIBRARY_FOLDER):
         print(f"{device.id:15} {device.name}")

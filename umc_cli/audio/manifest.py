@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from umc_cli.audio.files import AUDIO_SUFFIXES
@@ -104,7 +104,7 @@ def read_manifest(path: Path) -> Recordings:
                 device=row["device"],
                 label=row["label"],
                 split=row.get("split", ""),
-                recording=row.get("recording") or os.path.splitext(name)[0],
+                recording=row.get("recording") or _without_suffix(name),
                 extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS},
             )
         )
@@ -126,7 +126,7 @@ def scan_folders(data: Path) -> Recordings:
                 )
             )
         else:
-            recording = os.path.splitext("/".join(place[1:]))[0]
+            recording = _without_suffix("/".join(place[1:]))
             clips.append(Clip(path, device=place[0], label=place[1], split="", recording=recording))
     return Recordings(assign_splits(clips), tuple(failed))
 
@@ -181,6 +181,10 @@ def assign_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
         for index, recording in enumerate(recordings):
             split_by_recording[recording] = _split_at((index + 0.5) / len(recordings))
     return tuple(clip if clip.split else replace(clip, split=split_by_recording[clip.recording]) for clip in clips)
+
+
+def _without_suffix(name: str) -> str:
+    return PurePath(name).with_suffix("").as_posix()
 
 
 def _split_at(share: float) -> str:
@@ -277,5 +281,5 @@ def _manifest_clips(data: Path) -> dict[Path, Clip]:
 
 def _clip_by_place(path: Path, device: str, data: Path) -> Clip:
     if path.is_relative_to(data) and len(place := path.relative_to(data).parts) >= 3:
-        return Clip(path, place[0], place[1], "", os.path.splitext("/".join(place[1:]))[0])
-    return Clip(path, device, path.parent.name or "unlabelled", "", os.path.splitext(str(path))[0])
+        return Clip(path, place[0], place[1], "", _without_suffix("/".join(place[1:])))
+    return Clip(path, device, path.parent.name or "unlabelled", "", _without_suffix(str(path)))

@@ -62,7 +62,7 @@ def read_segments(
     padding = starts[-1] + SEGMENT_SAMPLES - stop
     if padding:
         samples = np.pad(samples, (0, padding))
-    segments = np.lib.stride_tricks.sliding_window_view(samples, SEGMENT_SAMPLES)[:: starts.step]
+    segments = np.lib.stride_tricks.sliding_window_view(samples, SEGMENT_SAMPLES, writeable=True)[:: starts.step]
     start_samples = np.arange(starts.start, starts.stop, starts.step, dtype=np.int64)
     if settings.silence_gate_dbfs is not None:
         mean_square = np.square(segments, dtype=np.float32).mean(axis=1)

@@ -57,7 +57,7 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
             continue
         segments = segments[: MOST_SEGMENTS - sum(labels.values())]
         if len(segments):
-            spectrograms.append(log_mel(torch.from_numpy(np.ascontiguousarray(segments))).numpy())
+            spectrograms.append(log_mel(torch.from_numpy(segments)).numpy())
             labels[clip.label] += len(segments)
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:

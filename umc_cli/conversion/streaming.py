@@ -229,7 +229,7 @@ def _copy_to_host(values: Tensor) -> Callable[[], NDArray[Any]]:
         return values.numpy
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     host.copy_(values, non_blocking=True)
-    done = torch.cuda.Event()
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
     done.record()
 
     def arrived() -> NDArray[Any]:

@@ -179,7 +179,8 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (content["format"], content["format_version"]) != (FORMAT_NAME, FORMAT_VERSION):
             raise SettingsError(
-                f"{path} has format {content['format']!r}, version {content['format_version']!r}; this umc reads version {FORMAT_VERSION}",
+                f"{path} has format {content['format']!r}, version {content['format_version']!r}; "
+                f"this umc reads version {FORMAT_VERSION}",
                 "choose another --output, or --overwrite it",
             )
         plan = Plan(

@@ -25,8 +25,8 @@ NUMBER_COLUMNS = ("segment_start", "segment_index")
 EXTRA = "extra"
 """Group of further manifest columns."""
 
-ROWS_PER_CHUNK = 16
-"""A chunk is what one random read decompresses: 16 segments are 200 KiB of float16."""
+ROWS_PER_CHUNK = 8
+"""A chunk is what one random read decompresses: 8 segments are 100 KiB of float16."""
 
 COMPRESSION = hdf5plugin.Bitshuffle(cname="lz4")
 

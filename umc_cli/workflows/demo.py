@@ -85,7 +85,9 @@ def _draw(picture: Path, folder: Path, converted_root: Path, report: ConvertRepo
     draw_conversion_figure(
         picture,
         input_log_mel=log_mel(torch.from_numpy(np.ascontiguousarray(segments)))[0].numpy(),
-        differences={registry.get(target).name: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS},
+        differences={
+            registry.get(target).name: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS
+        },
         converted=converted,
         source=source.name,
         band_centres_hz=np.array(source.band_centres_hz),

@@ -47,12 +47,12 @@ class Ingredients:
     targets: tuple[str, ...]
     devices: Mapping[str, Device]
     """Records of the source and the targets, where there are any."""
+    torch_device: torch.device
+    """Where the log-mel batches live and where the results are wanted."""
     level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
     checkpoint: Path | None = None
     engine: EngineSettings = field(default_factory=EngineSettings)
-    torch_device: torch.device = torch.device("cpu")
-    """Where the log-mel batches live and where the results are wanted."""
 
 
 class Converter(Protocol):

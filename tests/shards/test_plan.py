@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umc_cli.audio.manifest import FailedInput
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.errors import SettingsError
+from umc_cli.shards.plan import Plan, PlannedFile, differences, read_plan, write_plan
+
+
+def planned(name: str, n_segments: int) -> PlannedFile:
+    return PlannedFile(name, "bell", name, "train-sec", 100, 22_050, 1, 20_480 * n_segments, n_segments, {"room": "3"})
+
+
+def plan_of(counts: list[int], shard_size: int = 10) -> Plan:
+    files = tuple(planned(f"{index}.wav", count) for index, count in enumerate(counts))
+    return Plan("x", {"converter": "eq", "log_mel": {"n_mels": 80}}, shard_size, files, (FailedInput("z", "bad"),))
+
+
+@given(counts=st.lists(st.integers(0, 50), max_size=30), shard_size=st.integers(1, 20))
+def test_every_segment_has_one_place_in_order(counts: list[int], shard_size: int) -> None:
+    shards = plan_of(counts, shard_size).shards()
+    rows = [
+        (piece.file.path, piece.first_segment + offset, piece.first_index + offset)
+        for pieces in shards
+        for piece in pieces
+        for offset in range(piece.n_segments)
+    ]
+    expected = [(f"{file}.wav", segment) for file, count in enumerate(counts) for segment in range(count)]
+    assert rows == [(*place, index) for index, place in enumerate(expected)]
+    assert all(0 < sum(piece.n_segments for piece in pieces) <= shard_size for pieces in shards)
+
+
+@given(counts=st.lists(st.integers(1, 10), max_size=30))
+def test_a_file_that_fits_is_never_split(counts: list[int]) -> None:
+    pieces = [piece for pieces in plan_of(counts, 10).shards() for piece in pieces]
+    assert len(pieces) == len(counts)
+
+
+def test_pieces_know_their_start_samples() -> None:
+    pieces = [piece for pieces in plan_of([25], 10).shards() for piece in pieces]
+    starts = [start for piece in pieces for start in piece.starts(SegmentSettings())]
+    assert starts == list(range(0, 25 * 20_480, 20_480))
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    plan = plan_of([1, 2, 3])
+    write_plan(plan, {"y": "abc"}, tmp_path)
+    assert read_plan(tmp_path) == (plan, {"y": "abc"})
+    assert read_plan(tmp_path / "elsewhere") is None
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    write_plan(plan_of([1]), {}, tmp_path)
+    text = (tmp_path / "run.json").read_text().replace('"format_version": 1', '"format_version": 2')
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(SettingsError, match="version 2; this umc reads version 1"):
+        read_plan(tmp_path)
+
+
+def test_differences_are_named() -> None:
+    old = plan_of([1, 2])
+    assert list(differences(old, plan_of([1, 2]))) == []
+    assert list(differences(old, replace(old, source="q"))) == ["source: x then, q now"]
+    other = replace(old, settings={"converter": "eq_noise", "log_mel": {"n_mels": 64}})
+    assert list(differences(old, other)) == [
+        'converter: "eq" then, "eq_noise" now',
+        "log_mel.n_mels: 80 then, 64 now",
+    ]
+    assert list(differences(old, plan_of([1, 2, 3]))) == ["recordings: 1 new or changed, 0 gone or changed"]
+    relabelled = replace(old, files=tuple(replace(file, label="knock") for file in old.files))
+    assert list(differences(old, relabelled)) == ["recordings: other labels, splits, columns or order"]
+    assert old.run_id != relabelled.run_id

@@ -1,0 +1,157 @@
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.shards import schema
+from umc_cli.shards.reader import ShardDataset
+from umc_cli.shards.writer import ShardRows, write_shard
+
+
+def make_shard(path: Path, n_rows: int = 37, label_offset: int = 0, dtype: schema.Dtype = "float16") -> np.ndarray:
+    values = np.random.default_rng(n_rows).uniform(-100, 20, (n_rows, 80, 80)).astype(dtype)
+    attributes = {
+        "run_id": "run", "target_id": "id", "shard_index": 0, "source": "x", "target": path.parent.name, "description": "{}",
+    }  # fmt: skip
+    rows = ShardRows(
+        label=[f"label{(index + label_offset) % 3}" for index in range(n_rows)],
+        recording=[f"r{index}" for index in range(n_rows)],
+        split=["train-sec" if index % 2 else "val-sec" for index in range(n_rows)],
+        source_path=[f"data/x/ü{index}.wav" for index in range(n_rows)],
+        segment_start=list(range(n_rows)),
+        segment_index=list(range(n_rows)),
+        extra={"room": ["3"] * n_rows},
+        failed=[{"path": "a", "reason": "bad", "hint": ""}],
+    )
+    with write_shard(path, attributes, dtype) as writer:
+        for start in range(0, n_rows, 10):
+            writer.append(values[start : start + 10])
+        writer.finish(rows)
+    return values
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("n_rows", [0, 1, 16, 37])
+def test_what_is_written_is_read(tmp_path: Path, n_rows: int, dtype: schema.Dtype) -> None:
+    path = tmp_path / "y" / "shard-00000.h5"
+    values = make_shard(path, n_rows, dtype=dtype)
+    header = schema.check_shard(path)
+    assert (header.source, header.target, header.n_segments) == ("x", "y", n_rows)
+    assert header.failed == [{"path": "a", "reason": "bad", "hint": ""}]
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["log_mel"][()], values)
+        assert file["log_mel"].dtype == dtype
+        assert list(file["source_path"].asstr()[:1]) == ["data/x/ü0.wav"][:n_rows]
+        assert file["extra/room"].shape == (n_rows,)
+    assert [entry.name for entry in path.parent.iterdir()] == ["shard-00000.h5"]
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_shard(tmp_path / name / "y" / "shard-00000.h5")
+    first, second = ((tmp_path / name / "y" / "shard-00000.h5").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), write_shard(tmp_path / "shard-00000.h5", {}, "float16") as writer:
+        writer.append(np.zeros((3, 80, 80), np.float16))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def corrupt_values(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file["segment_start"][3] = 99
+
+
+def drop_column(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["label"]
+
+
+def shorten_column(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["n_segments"] = 36
+
+
+def flip_bytes(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(255 - value for value in content[middle : middle + 64])
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def other_version(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (corrupt_values, "'segment_start' is damaged: its checksum differs"),
+        (drop_column, "has no dataset 'label'"),
+        (shorten_column, r"'log_mel' has shape \(37, 80, 80\) instead of \(36, 80, 80\)"),
+        (flip_bytes, "'log_mel' cannot be read|'log_mel' is damaged"),
+        (truncate, "cannot be opened"),
+        (other_version, "format 'umc-shard', version .*2"),
+        (lambda path: path.write_bytes(b"no shard"), "cannot be opened"),
+    ],
+)
+def test_damage_is_found_and_named(tmp_path: Path, damage: object, message: str) -> None:
+    path = tmp_path / "y" / "shard-00000.h5"
+    make_shard(path)
+    damage(path)  # type: ignore[operator]
+    with pytest.raises(InputError, match=message) as error:
+        schema.check_shard(path)
+    assert str(path) in error.value.message
+
+
+def test_dataset_gives_spectrogram_and_label(tmp_path: Path) -> None:
+    values = make_shard(tmp_path / "y" / "shard-00000.h5")
+    dataset = ShardDataset(tmp_path)
+    assert len(dataset) == 37
+    assert dataset.labels == ["label0", "label1", "label2"]
+    log_mel, label = dataset[4]
+    assert (log_mel.shape, log_mel.dtype, label) == ((1, 80, 80), torch.float32, 1)
+    np.testing.assert_array_equal(log_mel[0], values[4].astype(np.float32))
+    assert len(ShardDataset(tmp_path, split="train-sec")) == 18
+    assert ShardDataset(tmp_path, labels=["label2", "label1", "label0"])[4][1] == 1
+
+
+def test_dataset_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no shards below"):
+        ShardDataset(tmp_path)
+    make_shard(tmp_path / "y" / "shard-00000.h5")
+    with pytest.raises(SettingsError, match="label 'label2' is not among"):
+        ShardDataset(tmp_path, labels=["label0", "label1"])
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_many_loader_workers_read_what_one_reads(tmp_path: Path, context: str) -> None:
+    """A handle that was open before the fork must not be shared."""
+    for target in ("y", "z"):
+        make_shard(tmp_path / target / "shard-00000.h5")
+    dataset = ShardDataset(tmp_path)
+    alone = [dataset[index] for index in range(len(dataset))]  # opens the files in this process
+    loader = DataLoader(dataset, batch_size=8, num_workers=2, multiprocessing_context=context)
+    log_mels, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    torch.testing.assert_close(log_mels, torch.stack([log_mel for log_mel, _ in alone]), rtol=0, atol=0)
+    assert labels.tolist() == [label for _, label in alone]
+
+
+def test_a_pickled_dataset_opens_its_own_files(tmp_path: Path) -> None:
+    make_shard(tmp_path / "y" / "shard-00000.h5")
+    dataset = ShardDataset(tmp_path)
+    expected = dataset[0][0]
+    torch.testing.assert_close(pickle.loads(pickle.dumps(dataset))[0][0], expected)

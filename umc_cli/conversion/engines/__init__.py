@@ -1,0 +1,40 @@
+"""The engines, by the name that `umc convert --engine` takes. To add one, see docs/extending.md."""
+
+import torch
+
+from umc_cli.conversion.engines import openvino_engine, torch_engine
+from umc_cli.conversion.engines.contract import Engine, EngineBuilder
+from umc_cli.conversion.generator import Generator
+from umc_cli.errors import SettingsError
+from umc_cli.runtime import Precision
+
+AUTO = "auto"
+
+ENGINES: dict[str, EngineBuilder] = {
+    "torch": torch_engine.TorchEngine,
+    "openvino": openvino_engine.OpenVinoEngine,
+}
+
+
+def choose_engine(device: torch.device) -> str:
+    """Return the fastest engine for a device: `torch` on CUDA, `openvino` on CPUs that it is made for."""
+    return "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
+
+
+def build_engine(
+    generator: Generator,
+    *,
+    engine: str = AUTO,
+    precision: Precision = Precision.AUTO,
+    device: torch.device,
+    threads: int = 1,
+) -> tuple[str, Engine]:
+    """Return the name of the engine and the engine itself, ready to compute.
+
+    Raises:
+        SettingsError: the engine is unknown, or cannot work with this device or precision.
+    """
+    name = choose_engine(device) if engine == AUTO else engine
+    if name not in ENGINES:
+        raise SettingsError(f"unknown engine {engine!r}", f"known engines: {', '.join((AUTO, *ENGINES))}")
+    return name, ENGINES[name](generator, precision, device, threads)

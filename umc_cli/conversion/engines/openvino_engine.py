@@ -1,0 +1,110 @@
+"""`openvino`: the generator compiled for the processor at hand, in bf16 where that has the units for it, else in fp32.
+
+fp32 computes the residual blocks by Winograd's algorithm (see `winograd`), twice as fast as direct convolutions; bf16
+computes them directly.
+"""
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
+from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
+from umc_cli.conversion.generator import Generator, Stem
+from umc_cli.errors import SettingsError
+from umc_cli.runtime import Precision
+
+OpenVinoStem = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+_CAPABILITIES = {Precision.FP32: "FP32", Precision.BF16: "BF16", Precision.FP16: "FP16"}
+_PRECISION_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
+
+
+def is_installed() -> bool:
+    """Return whether OpenVINO is there; it is not made for every processor."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoEngine:
+    """Stem and trunk as two compiled models, one batch at a time on all the given processors.
+
+    Not to be called from several threads at once.
+    """
+
+    def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
+        if device.type != "cpu":
+            raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
+        if not is_installed():
+            raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
+        import openvino
+
+        core = openvino.Core()
+        self.precision = _choose_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        settings = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[self.precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+        }
+        stem, trunk = _split(copy_for_export(generator), self.precision)
+        normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+        with torch.no_grad():
+            stem_example = stem(normalised)
+        film_example = torch.zeros(1, 4 * generator.settings.ngf)
+        self._stem = core.compile_model(to_openvino(stem, (normalised,)), "CPU", settings).create_infer_request()
+        self._trunk = core.compile_model(
+            to_openvino(trunk, (*stem_example, film_example, film_example)), "CPU", settings
+        ).create_infer_request()
+
+    def stem(self, normalised: Tensor) -> OpenVinoStem:
+        """Shape: [B, 80, 80] float32 -> two arrays in the order that this engine's trunk takes."""
+        results = _infer(self._stem, [normalised.detach().contiguous().numpy()])
+        return results[0], results[1]
+
+    def trunk(self, stem: OpenVinoStem, gamma: Tensor, beta: Tensor) -> Tensor:
+        """Shape: gamma and beta [1, 4 ngf] float32 -> [B, 80, 80] float32."""
+        film = [gamma.detach().cpu().numpy(), beta.detach().cpu().numpy()]
+        return torch.from_numpy(_infer(self._trunk, [*stem, *film])[0])
+
+
+class _DirectStem(nn.Module):
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, normalised: Tensor) -> Stem:
+        return self.generator.stem(normalised)
+
+
+class _DirectTrunk(nn.Module):
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor, normed: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return self.generator.trunk((x, normed), gamma, beta)
+
+
+def _split(generator: Generator, precision: Precision) -> tuple[nn.Module, nn.Module]:
+    if precision is Precision.FP32:
+        size = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+        return WinogradStem(generator, *size).eval(), WinogradTrunk(generator, *size).eval()
+    return _DirectStem(generator).eval(), _DirectTrunk(generator).eval()
+
+
+def _choose_precision(wanted: Precision, capabilities: list[str]) -> Precision:
+    if wanted is Precision.AUTO:
+        return Precision.BF16 if "BF16" in capabilities else Precision.FP32
+    if _CAPABILITIES[wanted] not in capabilities:
+        raise SettingsError(f"this processor does not compute in {wanted}", "use --precision auto or fp32")
+    return wanted
+
+
+def _infer(request: Any, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Run one batch without copying the inputs; the outputs are copied, as the next batch overwrites them."""
+    results = request.infer(dict(enumerate(inputs)), share_inputs=True)
+    return [results[index] for index in range(len(results))]

@@ -1,0 +1,228 @@
+"""One conversion as a picture, after Figure 4 of the paper.
+
+A column per target device; from top to bottom the input spectrogram, the frequency-response difference that the
+converter was given, the converted spectrogram and, where there is one, the target's own recording of the sound.
+All spectrograms share one colour scale, so that levels can be compared between panels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from umc_cli.atomic_write import atomic_path
+from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.errors import SettingsError
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+
+COLOUR_RANGE_DB = 80.0
+"""Below the loudest value by more than this, levels share the darkest colour."""
+
+_TICKS_KHZ = (0, 0.5, 1, 2, 4, 8)
+_COLUMN_INCHES = 1.75
+_MARGIN_INCHES = 1.25
+_SPECTROGRAM_INCHES = 1.45
+_DIFFERENCE_INCHES = 1.05
+_DIFFERENCE_STEP_DB = 5.0
+_BAR_INCHES = 0.12
+_FONT_POINTS = 7.0
+_TITLE_CHARACTERS = 24
+
+
+def draw_conversion_figure(
+    path: Path,
+    input_log_mel: ArrayLike,
+    differences: Mapping[str, ArrayLike | None],
+    converted: Mapping[str, ArrayLike],
+    source: str,
+    band_centres_hz: Sequence[float] | NDArray[np.float64],
+    recorded: Mapping[str, ArrayLike] | None = None,
+) -> None:
+    """Write `conversion_figure` of the same arguments to `path`, all or nothing; the suffix names the format.
+
+    Raises:
+        SettingsError: the suffix is not .png, .svg or .pdf.
+        EnvironmentFault: the file cannot be written.
+        ValueError: see `conversion_figure`.
+    """
+    file_format = path.suffix.lower().removeprefix(".")
+    if file_format not in FIGURE_FORMATS:
+        raise SettingsError(f"cannot draw a figure as {path.name!r}", f"use {', '.join(FIGURE_FORMATS)}")
+    figure = conversion_figure(input_log_mel, differences, converted, source, band_centres_hz, recorded)
+    # Without a date the same data gives the same file.
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format=file_format, dpi=300, metadata=undated)
+
+
+def conversion_figure(
+    input_log_mel: ArrayLike,
+    differences: Mapping[str, ArrayLike | None],
+    converted: Mapping[str, ArrayLike],
+    source: str,
+    band_centres_hz: Sequence[float] | NDArray[np.float64],
+    recorded: Mapping[str, ArrayLike] | None = None,
+) -> Figure:
+    """Return the picture of one segment converted to the targets of `converted`, in their order.
+
+    Up to four targets fit the width of a page.
+
+    Args:
+        input_log_mel: [80, 80] (mel bands, frames), dB re full scale; recorded with the device called `source`.
+        differences: per target, frequency-response difference (target minus source), [n bands] in dB; a target
+            whose entry is None or missing gets an empty panel that says so.
+        converted: per target, [80, 80], dB re full scale.
+        source: id or name of the source device.
+        band_centres_hz: [n bands], rising; the centres of the bands of `differences`.
+        recorded: per target, the same sound as the target itself recorded it, [80, 80], dB re full scale. None
+            leaves the row out.
+
+    Raises:
+        ValueError: there is no target, an array has another shape, or a level is not finite.
+    """
+    if not converted:
+        raise ValueError("there is no target to draw")
+    source_image = _spectrogram(input_log_mel, "input")
+    images = {target: _spectrogram(image, f"converted to {target}") for target, image in converted.items()}
+    truths = {target: _spectrogram(image, f"recorded by {target}") for target, image in (recorded or {}).items()}
+    curves = {target: _difference(differences.get(target), band_centres_hz, target) for target in images}
+    shown = [source_image, *images.values(), *(truths[target] for target in images if target in truths)]
+    colour_limits = _colour_limits(shown)
+
+    heights = [_SPECTROGRAM_INCHES, _DIFFERENCE_INCHES, _SPECTROGRAM_INCHES]
+    heights += [_SPECTROGRAM_INCHES] if recorded is not None else []
+    figure = Figure(figsize=(_MARGIN_INCHES + _COLUMN_INCHES * len(images), sum(heights) + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid: NDArray[np.object_] = figure.subplots(
+        len(heights), len(images), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    mappable = None
+    for column, (target, image) in enumerate(images.items()):
+        axes = grid[:, column]
+        axes[0].set_title(_title(source, target), fontsize=_FONT_POINTS + 1, fontweight="bold", parse_math=False)
+        mappable = _draw_spectrogram(axes[0], source_image, colour_limits)
+        _draw_difference(axes[1], curves[target], band_centres_hz, _difference_limit_db(list(curves.values())))
+        _draw_spectrogram(axes[2], image, colour_limits)
+        if recorded is not None:
+            _draw_spectrogram(axes[3], truths.get(target), colour_limits)
+    _label_rows(grid, ("input", "difference", "converted", "recorded")[: len(heights)])
+    if mappable is not None:
+        below = min(float(image.min()) for image in shown) < colour_limits[0]
+        bar = figure.colorbar(
+            mappable, ax=grid.ravel().tolist(), label="level (dB re full scale)", fraction=0.15,
+            extend="min" if below else "neither", extendfrac=0.02,
+            aspect=sum(heights) / _BAR_INCHES, pad=_BAR_INCHES / figure.get_figwidth(),
+        )  # fmt: skip
+        bar.ax.tick_params(labelsize=_FONT_POINTS)
+        bar.ax.yaxis.label.set_fontsize(_FONT_POINTS)
+    return figure
+
+
+def _draw_spectrogram(
+    axes: Axes, image: NDArray[np.float64] | None, colour_limits: tuple[float, float]
+) -> AxesImage | None:
+    settings = LOG_MEL_SETTINGS
+    axes.tick_params(labelsize=_FONT_POINTS)
+    end_ms = 1000 * settings.n_frames * settings.hop_samples / settings.sample_rate_hz
+    # Equal steps on the mel axis; the outer half of the first and the last band lies outside the picture.
+    edges_mel = librosa.hz_to_mel(mel_band_edges_hz(settings.n_mels))
+    half_band = (edges_mel[1] - edges_mel[0]) / 2
+    bottom, top = edges_mel[1] - half_band, edges_mel[-2] + half_band
+    axes.set_xlim(0, end_ms)
+    axes.set_ylim(bottom, top)
+    axes.set_xticks([0, 300, 600, 900])
+    axes.set_yticks(librosa.hz_to_mel(np.array(_TICKS_KHZ[1:]) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ[1:]])
+    if image is None:
+        _say(axes, "no recording")
+        return None
+    return axes.imshow(
+        image, origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
+        extent=(0, end_ms, bottom, top), vmin=colour_limits[0], vmax=colour_limits[1],
+    )  # fmt: skip
+
+
+def _draw_difference(
+    axes: Axes,
+    difference_db: NDArray[np.float64] | None,
+    band_centres_hz: Sequence[float] | NDArray[np.float64],
+    limit_db: float,
+) -> None:
+    axes.tick_params(labelsize=_FONT_POINTS)
+    axes.set_xlim(0, float(librosa.hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
+    axes.set_ylim(-limit_db, limit_db)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.set_xticks(librosa.hz_to_mel(np.array(_TICKS_KHZ) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ])
+    if difference_db is None:
+        _say(axes, "response unknown")
+        return
+    axes.axhline(0, color="0.6", linewidth=0.6)
+    axes.grid(color="0.9", linewidth=0.4)
+    mel = librosa.hz_to_mel(np.asarray(band_centres_hz, dtype=float))
+    axes.fill_between(mel, difference_db, color="tab:blue", alpha=0.15, linewidth=0)
+    axes.plot(mel, difference_db, color="tab:blue", linewidth=1.0)
+
+
+def _label_rows(grid: NDArray[np.object_], names: Sequence[str]) -> None:
+    """Name the rows at the left; write ticks and units once per row and column, where panels share an axis."""
+    for row, name in enumerate(names):
+        unit = "target − source (dB)" if name == "difference" else "frequency (kHz)"
+        grid[row, 0].set_ylabel(f"{name}\n{unit}", fontsize=_FONT_POINTS)
+        for axes in grid[row, 1:]:
+            axes.tick_params(labelleft=False)
+        for axes in grid[row]:
+            if name == "difference":
+                axes.set_xlabel("frequency (kHz)", fontsize=_FONT_POINTS)
+            elif row == len(names) - 1:
+                axes.set_xlabel("time (ms)", fontsize=_FONT_POINTS)
+            else:
+                axes.tick_params(labelbottom=False)
+
+
+def _title(source: str, target: str) -> str:
+    one_line = f"{source} → {target}"
+    return one_line if len(one_line) <= _TITLE_CHARACTERS else f"{source}\n→ {target}"
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.5", fontsize=_FONT_POINTS)
+
+
+def _spectrogram(image: ArrayLike, what: str) -> NDArray[np.float64]:
+    array = np.asarray(image, dtype=float)
+    wanted = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+    if array.shape != wanted:
+        raise ValueError(f"{what}: a log-mel spectrogram is {list(wanted)}, not {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what}: the log-mel spectrogram holds values that are not finite")
+    return array
+
+
+def _difference(
+    difference_db: ArrayLike | None, band_centres_hz: Sequence[float] | NDArray[np.float64], target: str
+) -> NDArray[np.float64] | None:
+    if difference_db is None:
+        return None
+    array = np.asarray(difference_db, dtype=float)
+    if array.shape != (len(band_centres_hz),):
+        raise ValueError(f"difference of {target}: {list(array.shape)} values for {len(band_centres_hz)} band centres")
+    return array
+
+
+def _difference_limit_db(curves: Sequence[NDArray[np.float64] | None]) -> float:
+    largest = max((float(np.abs(curve).max()) for curve in curves if curve is not None), default=0.0)
+    return _DIFFERENCE_STEP_DB * max(1, float(np.ceil(1.02 * largest / _DIFFERENCE_STEP_DB)))
+
+
+def _colour_limits(images: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    loudest = max(float(image.max()) for image in images)
+    quietest = min(float(image.min()) for image in images)
+    # Digital silence alone would leave no range to map.
+    return max(quietest, loudest - COLOUR_RANGE_DB, FLOOR_DB), max(loudest, FLOOR_DB + 1)
