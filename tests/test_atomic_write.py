@@ -20,9 +20,14 @@ def test_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), atomic_path(path) as partial:
-        partial.write_text("new")
-        raise RuntimeError
+
+    def failing() -> None:
+        with atomic_path(path) as partial:
+            partial.write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

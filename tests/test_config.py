@@ -46,7 +46,9 @@ def test_wrong_settings_say_where_they_come_from(tmp_path: Path, toml: str, mess
         load_settings(Example, find_workspace(tmp_path), "example", {})
 
 
-@pytest.mark.parametrize(("toml", "message"), [("[workspace\n", "not valid TOML"), ("[workspace]\ndat = 1\n", "unknown name 'dat'")])
+@pytest.mark.parametrize(
+    ("toml", "message"), [("[workspace\n", "not valid TOML"), ("[workspace]\ndat = 1\n", "unknown name 'dat'")]
+)
 def test_a_broken_workspace_file_is_named(tmp_path: Path, toml: str, message: str) -> None:
     (tmp_path / "umc.toml").write_text(toml)
     with pytest.raises(SettingsError, match=message) as error:

@@ -32,12 +32,13 @@ from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.runtime import Precision, cpu_count
+from umc_cli.runtime import cpu_count
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import ConvertSettings, convert
 
 SOURCE = "xperia1v"
 TARGETS = ("pixel3", "pixel3-back", "xperia1", "xperia1ii", "xperia1iii", "xperia1iv", "xperia1v-top")
+UMC = (sys.executable, "-m", "umc_cli")
 BATCH = 32
 GENERATOR_FLOP = 2 * 4.7595e9
 """Per segment, ngf 64 and 9 blocks (counted by tests/conversion/test_generator.py)."""
@@ -147,25 +148,29 @@ def measure_end_to_end(folder: Path, n_segments: int) -> dict[str, float]:
     write_clips(folder / "data" / SOURCE / "noise", n_segments // 5, 5 * 20_480)
     workspace = find_workspace(folder)
     generator = Generator(GENERATOR_PRESETS["paper"]).eval()
-    save_generator(workspace.checkpoints / "generator.safetensors", generator, Normalisation(mean_db=-50.0, std_db=20.0))
+    save_generator(
+        workspace.checkpoints / "generator.safetensors", generator, Normalisation(mean_db=-50.0, std_db=20.0)
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     _, engine = build_engine(generator, device=device, threads=cpu_count())
-    condition = torch.zeros(1, generator.settings.film_channels if hasattr(generator.settings, "film_channels") else 256)
     ready = torch.randn(BATCH, 80, 80, device=device)
 
-    def generator_alone() -> None:
-        for _ in range(n_segments // BATCH):
+    with torch.inference_mode():
+        gamma, beta = (value.to(device) for value in generator.film_encoder(torch.zeros(1, 128)))
+
+    def generator_alone(n_batches: int) -> float:
+        started = time.perf_counter()
+        for _ in range(n_batches):
             stem = engine.stem(ready)
             for _ in TARGETS:
-                engine.trunk(stem, condition, condition)
+                engine.trunk(stem, gamma, beta)
+        return time.perf_counter() - started
 
     settings = ConvertSettings(source=SOURCE, targets=TARGETS, converter="film_gan", batch_size=BATCH, overwrite=True)
-    with torch.inference_mode():
-        engine.trunk(engine.stem(ready), condition, condition)
-        started = time.perf_counter()
-        generator_alone()
-        alone = time.perf_counter() - started
-        report = convert(workspace, settings, None, Silent())
+    generator_alone(1)
+    before = generator_alone(n_segments // BATCH // 2)
+    report = convert(workspace, settings, None, Silent())
+    alone = before + generator_alone(n_segments // BATCH - n_segments // BATCH // 2)
     rows = report.n_segments * len(TARGETS)
     alone_rate = n_segments // BATCH * BATCH * len(TARGETS) / alone
     return {
@@ -176,54 +181,67 @@ def measure_end_to_end(folder: Path, n_segments: int) -> dict[str, float]:
 
 
 RIVAL = """
-import sys
+import sys, time
 from pathlib import Path
 import librosa, numpy as np, soundfile
 from audiomentations import ApplyImpulseResponse
+
 clips, responses, output = (Path(name) for name in sys.argv[1:4])
-for clip in sorted(clips.glob("*.flac")):
+effects = {path.stem: ApplyImpulseResponse(ir_path=path, p=1.0) for path in sorted(responses.glob("*.wav"))}
+
+def convert(clip):
     samples, rate = soundfile.read(clip, dtype="float32")
-    for response in sorted(responses.glob("*.wav")):
-        effect = effects.setdefault(response, ApplyImpulseResponse(ir_path=response, p=1.0)) if "effects" in globals() else None
-        if effect is None:
-            effects = {response: ApplyImpulseResponse(ir_path=response, p=1.0)}
-            effect = effects[response]
-        power = librosa.feature.melspectrogram(
-            y=effect(samples, sample_rate=rate), sr=rate, n_fft=1024, hop_length=256, n_mels=80
-        )
-        np.save(output / f"{clip.stem}-{response.stem}.npy", 10 * np.log10(np.maximum(power, 1e-10)))
+    for target, effect in effects.items():
+        filtered = effect(samples, sample_rate=rate)
+        power = librosa.feature.melspectrogram(y=filtered, sr=rate, n_fft=1024, hop_length=256, n_mels=80)
+        np.save(output / f"{clip.stem}-{target}.npy", 10 * np.log10(np.maximum(power, 1e-10)))
+
+names = sorted(clips.glob("*.flac"))
+convert(names[0])  # loads what is loaded late
+started = time.perf_counter()
+for clip in names:
+    convert(clip)
+print(time.perf_counter() - started)
 """
 
 
 def measure_eq(folder: Path, n_clips: int, repeats: int) -> dict[str, float]:
-    """The same clips to the same seven targets: ours with `eq`, theirs with impulse responses, one process each."""
-    write_clips(folder / "data" / SOURCE / "noise", n_clips, 5 * 20_480)
-    responses = folder / "responses"
+    """The same clips to the same seven targets: ours with `eq`, theirs with impulse responses, one process each.
+
+    Both tell how long they worked once their libraries were loaded.
+    """
+    clips = folder / "data" / SOURCE / "noise"
+    write_clips(clips, n_clips, 5 * 20_480)
+    responses, theirs_output = folder / "responses", folder / "npy"
     responses.mkdir()
+    theirs_output.mkdir()
     registry = DeviceRegistry(Path("nowhere"))
     for target in TARGETS:
-        write_impulse_response(responses / f"{target}.wav", fr_difference_db(registry.get(SOURCE), registry.get(target)))
-    theirs_output = folder / "npy"
-    theirs_output.mkdir()
-    ours = [sys.executable, "-m", "umc_cli", "-C", str(folder), "convert", "--source", SOURCE]
-    ours += ["--targets", ",".join(TARGETS), "--converter", "eq", "--overwrite", "--quiet", "--json"]
-    theirs = [sys.executable, "-c", RIVAL, str(folder / "data" / SOURCE / "noise"), str(responses), str(theirs_output)]
-    # Both begin by loading their libraries; what that takes is measured on an empty job and taken off.
-    empty = folder / "empty"
-    empty.mkdir()
-    ours_idle = [*ours[:4], str(folder), "devices"]
-    theirs_idle = [*theirs[:3], str(empty), str(responses), str(theirs_output)]
+        write_impulse_response(
+            responses / f"{target}.wav", fr_difference_db(registry.get(SOURCE), registry.get(target))
+        )
+    ours = [*UMC, "-C", str(folder), "convert", "--source", SOURCE, "--targets", ",".join(TARGETS)]
+    ours += ["--converter", "eq", "--overwrite", "--quiet", "--json"]
+    theirs = [sys.executable, "-c", RIVAL, str(clips), str(responses), str(theirs_output)]
 
-    def run(command: list[str]) -> float:
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+    def output_of(command: list[str], cores: set[int]) -> str:
+        pin = lambda: os.sched_setaffinity(0, cores)  # noqa: E731
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=pin).stdout
 
-    times = [(run(ours), run(theirs)) for _ in range(repeats)]
-    ours_taken, theirs_taken = (statistics.median(column) for column in zip(*times, strict=True))
-    del ours_idle, theirs_idle
+    all_cores = os.sched_getaffinity(0)
+    one_core = {min(all_cores)}
+    times = [
+        (
+            json.loads(output_of(ours, all_cores))["seconds"],
+            json.loads(output_of(ours, one_core))["seconds"],
+            float(output_of(theirs, all_cores)),
+        )
+        for _ in range(repeats)
+    ]
+    ours_taken, ours_on_one_core, theirs_taken = (statistics.median(column) for column in zip(*times, strict=True))
     return {
         "eq_over_audiomentations": theirs_taken / ours_taken,
+        "eq_on_one_core_over_audiomentations": theirs_taken / ours_on_one_core,
         "eq_segments_x_targets_per_s": 5 * n_clips * len(TARGETS) / ours_taken,
     }
 
@@ -244,7 +262,7 @@ def measure_memory(folder: Path, counts: tuple[int, int]) -> dict[str, float]:
     for count in counts:
         workspace = folder / str(count)
         write_clips(workspace / "data" / SOURCE / "noise", count, 20_480)
-        command = [sys.executable, "-m", "umc_cli", "-C", str(workspace), "convert", "--source", SOURCE]
+        command = [*UMC, "-C", str(workspace), "convert", "--source", SOURCE]
         command += ["--targets", ",".join(TARGETS), "--converter", "eq", "--quiet"]
         result[f"peak_rss_mib_{count}_clips"] = peak_rss_mib(command)
         shutil.rmtree(workspace)
@@ -287,7 +305,9 @@ def main() -> None:
         figures |= measure_end_to_end(folder / "generator", BATCH if quick else 10 * BATCH)
     for name, value in figures.items():
         wanted = f"   wanted >= {WANTED[name]}" if name in WANTED else ""
-        sys.stderr.write(f"{name:40s} {value:>12.3f}{wanted}\n" if isinstance(value, float) else f"{name:40s} {value:>12}\n")
+        sys.stderr.write(
+            f"{name:40s} {value:>12.3f}{wanted}\n" if isinstance(value, float) else f"{name:40s} {value:>12}\n"
+        )
     if options.json:
         print(json.dumps(figures))
 

@@ -91,6 +91,6 @@ def test_samples_that_are_no_numbers_are_an_error(tmp_path: Path, bad: float) ->
 
 def test_shorter_than_a_frame_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "short.wav", np.ones(1_023))
-    with pytest.raises(InputError, match="1023 samples long .* shorter than one frame of 1024"):
+    with pytest.raises(InputError, match=r"1023 samples long .* shorter than one frame of 1024"):
         read_header(path)
     assert read_header(write(tmp_path / "long.wav", np.ones(1_024))).n_samples == 1_024

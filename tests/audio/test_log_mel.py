@@ -30,7 +30,8 @@ def tone(frequency_hz: float, amplitude: float = 1.0) -> NDArray[np.float64]:
 
 
 def impulse(position: int, amplitude: float = 1.0) -> NDArray[np.float64]:
-    return amplitude * (np.arange(SEGMENT_SAMPLES) == position)
+    wave: NDArray[np.float64] = amplitude * (np.arange(SEGMENT_SAMPLES) == position)
+    return wave
 
 
 def librosa_log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:

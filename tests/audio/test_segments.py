@@ -87,4 +87,4 @@ def test_a_silent_recording_is_an_error(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(30_000), 22_050)
     header = read_header(tmp_path / "silent.wav")
     with pytest.raises(InputError, match="every sample is zero"):
-        read_segments(tmp_path / "silent.wav", header, range(0, 1), SegmentSettings())
+        read_segments(tmp_path / "silent.wav", header, range(1), SegmentSettings())

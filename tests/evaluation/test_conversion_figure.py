@@ -114,7 +114,16 @@ def test_names_are_shown_as_they_are() -> None:
     figure = conversion_figure(INPUT, {}, converted, "x$y", CENTRES_HZ)
     figure.draw_without_rendering()
     titles = [axes.get_title() for axes in panels(figure, 2)[0]]
-    assert titles == ["x$y → a$b_{2}$c", "x$y\n→ the-tablet-of-the-kitchen"]
+    assert titles == ["x$y → a$b_{2}$c", "x$y\n→ the-tablet-of-the-\nkitchen"]
+
+
+def test_long_names_do_not_run_into_the_next_column() -> None:
+    names = ["Sony Xperia 1 III / 5 III, bottom microphone", "Google Pixel 3, second bottom microphone"]
+    figure = conversion_figure(INPUT, {}, dict.fromkeys(names, INPUT), "Sony Xperia 1 / 5, top microphone", CENTRES_HZ)
+    figure.draw_without_rendering()
+    left, right = (axes.title.get_window_extent() for axes in panels(figure, 2)[0])
+    assert left.x1 < right.x0
+    assert max(left.y1, right.y1) <= figure.bbox.y1
 
 
 def test_digital_silence_can_be_drawn(tmp_path: Path) -> None:

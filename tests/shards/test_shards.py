@@ -15,9 +15,8 @@ from umc_cli.shards.writer import ShardRows, write_shard
 
 def make_shard(path: Path, n_rows: int = 37, label_offset: int = 0, dtype: schema.Dtype = "float16") -> np.ndarray:
     values = np.random.default_rng(n_rows).uniform(-100, 20, (n_rows, 80, 80)).astype(dtype)
-    attributes = {
-        "run_id": "run", "target_id": "id", "shard_index": 0, "source": "x", "target": path.parent.name, "description": "{}",
-    }  # fmt: skip
+    attributes = dict.fromkeys(["run_id", "target_id", "source"], "x")
+    attributes |= {"shard_index": 0, "target": path.parent.name, "description": "{}"}
     rows = ShardRows(
         label=[f"label{(index + label_offset) % 3}" for index in range(n_rows)],
         recording=[f"r{index}" for index in range(n_rows)],
@@ -59,9 +58,13 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), write_shard(tmp_path / "shard-00000.h5", {}, "float16") as writer:
-        writer.append(np.zeros((3, 80, 80), np.float16))
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with write_shard(tmp_path / "shard-00000.h5", {}, "float16") as writer:
+            writer.append(np.zeros((3, 80, 80), np.float16))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -48,7 +48,7 @@ _SEGMENTS_AT_ONCE = 3
 _SEGMENTS_AT_ONCE_ON_GPU = 256
 """Enough to fill a GPU, with 0.4 GB of intermediates."""
 _BANDS_PER_GROUP = 16
-"""Two AVX2 registers; half or a whole bank at a time takes a tenth longer."""
+"""Two AVX2 registers of columns; `log_mel` takes a sixth longer with all 80 bands in one group."""
 
 
 def log_mel(segments: Tensor) -> Tensor:

@@ -209,7 +209,7 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
     table = render.table("target", "segments", "folder", right=["segments"])
     for target in report.targets:
         table.add_row(target, str(report.n_segments), str(Path(report.output) / target))
-    render.out().print(table)
+    render.print_table(table)
     if not quiet:
         console.print(
             f"{report.n_segments} segments of {report.n_files} recordings x {len(report.targets)} targets in "

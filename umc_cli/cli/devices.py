@@ -1,5 +1,6 @@
 """`umc devices`."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def list_command(context: typer.Context, as_json: Json = False) -> None:
     )
     for device in report.devices:
         table.add_row(device.id, device.name, device.method, _trusted(device), _level(device), _floor(device))
-    render.out().print(table)
+    render.print_table(table)
 
 
 @app.command("show")
@@ -53,7 +54,6 @@ def show_command(
     if as_json:
         render.print_json(device.model_dump(mode="json"))
         return
-    console = render.out()
     table = render.table("", "")
     table.show_header = False
     rows = {
@@ -69,12 +69,12 @@ def show_command(
     }
     for name, value in rows.items():
         table.add_row(name, value)
-    console.print(table)
-    console.print("\nfrequency response, dB re 1 kHz, over 128 mel bands")
-    width = max(32, min(96, console.width - 14))
+    render.print_table(table)
+    typer.echo("\nfrequency response, dB re 1 kHz, over 128 mel bands")
+    width = max(32, min(96, shutil.get_terminal_size().columns - 14))
     for line in text_plot(device.frequency_response_db, width, height=10, unit="dB"):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(_frequency_axis(device.band_centres_hz, width), markup=False, soft_wrap=True)
+        typer.echo(line)
+    typer.echo(_frequency_axis(device.band_centres_hz, width))
 
 
 def _frequency_axis(centres_hz: tuple[float, ...], width: int) -> str:

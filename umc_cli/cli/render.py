@@ -20,11 +20,6 @@ _PIPE_WIDTH = 200
 _FAILURES_SHOWN = 10
 
 
-def out() -> Console:
-    """Return the console of standard output."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-
-
 def err() -> Console:
     """Return the console of standard error; text keeps its own line breaks, so that paths can be copied."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
@@ -71,6 +66,17 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     for name in columns:
         result.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return result
+
+
+def print_table(content: Table) -> None:
+    """Print a table on standard output; where nobody looks, without the spaces that pad its last column."""
+    if sys.stdout.isatty():
+        Console(highlight=False).print(content)
+        return
+    console = Console(highlight=False, width=_PIPE_WIDTH)
+    with console.capture() as capture:
+        console.print(content)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
 def printable(text: str) -> str:

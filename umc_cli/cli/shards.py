@@ -63,7 +63,7 @@ def _show(report: "ShardsReport", as_json: bool) -> None:
                 str(target.n_segments),
                 f"{target.n_bytes / 2**20:.1f}",
             )
-        render.out().print(table)
+        render.print_table(table)
         if report.n_verified:
             render.err().print(f"{report.n_verified} shards are intact")
     raise typer.Exit(report.exit_code)

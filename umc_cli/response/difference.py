@@ -3,14 +3,26 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device
+
+_SAME_BAND_HZ = 0.2
+"""Records round band centres to 0.1 Hz."""
 
 
 def fr_difference_db(source: Device, target: Device) -> NDArray[np.float32]:
     """Return what must be added to the source's spectrum to get the target's shape: target minus source.
 
     Shape: [128], dB. The paper's condition (section 3.1). Level stands apart, see `level_difference_db`.
+
+    Raises:
+        SettingsError: the records are over different mel bands.
     """
+    if not np.allclose(source.band_centres_hz, target.band_centres_hz, rtol=0, atol=_SAME_BAND_HZ):
+        raise SettingsError(
+            f"the records of {source.id} and {target.id} are over different mel bands",
+            "make the older one again, with this version of umc",
+        )
     return (np.asarray(target.frequency_response_db) - np.asarray(source.frequency_response_db)).astype(np.float32)
 
 

@@ -22,7 +22,7 @@ from umc_cli.workflows.convert import ConvertProgress, ConvertReport, ConvertSet
 
 SOURCE = "xperia1v"
 PICTURED_TARGETS = ("pixel3", "xperia1", "xperia1ii")
-PICTURED_LABEL = "snare_drum"
+PICTURED_LABEL = "plucked_string"
 CLIPS_PER_CLASS = 6
 
 _NOISE_LEVEL_DBFS = -75.0
@@ -80,15 +80,13 @@ def _draw(picture: Path, folder: Path, converted_root: Path, report: ConvertRepo
     for target in PICTURED_TARGETS:
         with h5py.File(converted_root / target / shard_name(0)) as shard:
             row = int(np.flatnonzero(shard["source_path"].asstr()[()] == clip.as_posix())[0])
-            converted[registry.get(target).name] = shard[LOG_MEL][row].astype(np.float32)
+            converted[target] = shard[LOG_MEL][row].astype(np.float32)
     segments, _ = read_segments(folder / clip, read_header(folder / clip), range(1), SegmentSettings())
     draw_conversion_figure(
         picture,
         input_log_mel=log_mel(torch.from_numpy(np.ascontiguousarray(segments)))[0].numpy(),
-        differences={
-            registry.get(target).name: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS
-        },
+        differences={target: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS},
         converted=converted,
-        source=source.name,
+        source=SOURCE,
         band_centres_hz=np.array(source.band_centres_hz),
     )

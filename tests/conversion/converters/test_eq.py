@@ -24,7 +24,9 @@ def test_the_sign_is_target_minus_source() -> None:
 
 def test_sensitivity_counts_where_both_are_known() -> None:
     log_mel = torch.full((1, 80, 80), -40.0)
-    loud, quiet, unknown = (device(name, sensitivity_dbfs=level) for name, level in [("l", -30.0), ("q", -37.0), ("u", None)])
+    loud, quiet, unknown = (
+        device(name, sensitivity_dbfs=level) for name, level in [("l", -30.0), ("q", -37.0), ("u", None)]
+    )
     assert convert(log_mel, quiet, loud).unique().tolist() == [-33.0]
     assert convert(log_mel, quiet, unknown).unique().tolist() == [-40.0]
 

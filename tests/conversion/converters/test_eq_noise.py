@@ -30,7 +30,9 @@ def test_known_answers(level: float, source_floor: float, gain: float, target_fl
 
 def test_a_device_to_itself_changes_nothing_above_its_floor() -> None:
     values = torch.rand(2, 80, 80) * 60 - 70
-    torch.testing.assert_close(convert(values, device("a", 3.0, -80.0), device("b", 3.0, -80.0)), values, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        convert(values, device("a", 3.0, -80.0), device("b", 3.0, -80.0)), values, atol=1e-3, rtol=0
+    )
 
 
 def test_digital_silence_becomes_the_target_noise() -> None:

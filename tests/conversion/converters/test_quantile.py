@@ -52,7 +52,9 @@ def test_each_band_and_target_has_its_own_map() -> None:
     begun = converter.begin(log_mel)
     expected = torch.from_numpy(shift.T.astype(np.float32))
     torch.testing.assert_close(converter.convert(begun, "up"), log_mel + expected, atol=1e-3, rtol=0)
-    torch.testing.assert_close(converter.convert(begun, "down"), (log_mel - expected).clamp_min(-100), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        converter.convert(begun, "down"), (log_mel - expected).clamp_min(-100), atol=1e-3, rtol=0
+    )
 
 
 def test_equal_quantiles_of_digital_silence_are_no_division_by_zero() -> None:

@@ -54,10 +54,11 @@ class OpenVinoEngine:
         normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         with torch.no_grad():
             stem_example = stem(normalised)
-        film_example = torch.zeros(1, 4 * generator.settings.ngf)
+        # Two tensors: given the same one twice, torch.export would make gamma and beta one input.
+        gamma, beta = torch.zeros(2, 1, 4 * generator.settings.ngf).unbind()
         self._stem = core.compile_model(to_openvino(stem, (normalised,)), "CPU", settings).create_infer_request()
         self._trunk = core.compile_model(
-            to_openvino(trunk, (*stem_example, film_example, film_example)), "CPU", settings
+            to_openvino(trunk, (*stem_example, gamma.clone(), beta.clone())), "CPU", settings
         ).create_infer_request()
 
     def stem(self, normalised: Tensor) -> OpenVinoStem:

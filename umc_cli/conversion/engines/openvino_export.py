@@ -64,7 +64,13 @@ def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> Any:
 
     with _quiet():
         program = torch.export.export(module, example, dynamic_shapes=_open_dimensions(example))
-        return openvino.convert_model(program, extension=ConversionExtension("umc.instance_norm.default", to_mvn))
+        model = openvino.convert_model(program, extension=ConversionExtension("umc.instance_norm.default", to_mvn))
+    model.reshape({index: _open_shape(tensor) for index, tensor in enumerate(example)})
+    return model
+
+
+def _open_shape(tensor: Tensor) -> list[int]:
+    return [-1 if size == EXAMPLE_BATCH else size for size in tensor.shape]
 
 
 def _open_dimensions(example: tuple[Tensor, ...]) -> tuple[dict[int, Any] | None, ...]:

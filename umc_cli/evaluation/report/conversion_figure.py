@@ -7,6 +7,7 @@ All spectrograms share one colour scale, so that levels can be compared between 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import librosa
 import numpy as np
@@ -99,7 +100,11 @@ def conversion_figure(
 
     heights = [_SPECTROGRAM_INCHES, _DIFFERENCE_INCHES, _SPECTROGRAM_INCHES]
     heights += [_SPECTROGRAM_INCHES] if recorded is not None else []
-    figure = Figure(figsize=(_MARGIN_INCHES + _COLUMN_INCHES * len(images), sum(heights) + 0.6), layout="constrained")
+    title_lines = max(_title(source, target).count("\n") + 1 for target in images)
+    figure = Figure(
+        figsize=(_MARGIN_INCHES + _COLUMN_INCHES * len(images), sum(heights) + 0.5 + 0.13 * title_lines),
+        layout="constrained",
+    )
     FigureCanvasAgg(figure)
     grid: NDArray[np.object_] = figure.subplots(
         len(heights), len(images), squeeze=False, gridspec_kw={"height_ratios": heights}
@@ -107,7 +112,7 @@ def conversion_figure(
     mappable = None
     for column, (target, image) in enumerate(images.items()):
         axes = grid[:, column]
-        axes[0].set_title(_title(source, target), fontsize=_FONT_POINTS + 1, fontweight="bold", parse_math=False)
+        axes[0].set_title(_title(source, target), fontsize=_FONT_POINTS, fontweight="bold", parse_math=False)
         mappable = _draw_spectrogram(axes[0], source_image, colour_limits)
         _draw_difference(axes[1], curves[target], band_centres_hz, _difference_limit_db(list(curves.values())))
         _draw_spectrogram(axes[2], image, colour_limits)
@@ -188,7 +193,9 @@ def _label_rows(grid: NDArray[np.object_], names: Sequence[str]) -> None:
 
 def _title(source: str, target: str) -> str:
     one_line = f"{source} → {target}"
-    return one_line if len(one_line) <= _TITLE_CHARACTERS else f"{source}\n→ {target}"
+    if len(one_line) <= _TITLE_CHARACTERS:
+        return one_line
+    return "\n".join(wrap(source, _TITLE_CHARACTERS) + wrap(f"→ {target}", _TITLE_CHARACTERS))
 
 
 def _say(axes: Axes, text: str) -> None:

@@ -1,0 +1,89 @@
+"""Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+
+PROJECT = Path(__file__).parent.parent
+
+for variable in [name for name in os.environ if name.startswith("UMC_") and name != "UMC_REALDATA"]:
+    del os.environ[variable]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace with four good clips of two segments, in two labels, recorded with `xperia1v`."""
+    root = tmp_path / "workspace"
+    for index in range(4):
+        write_audio(root / f"data/{SOURCE}/{'ab'[index % 2]}/good{index}.wav", noise(seed=index))
+    return root
+
+
+@pytest.fixture
+def umc(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Run]:
+    """Return a function that runs `umc` in this process, in the workspace: `umc("convert", "--source", ...)`."""
+    from umc_cli.cli.app import main
+
+    monkeypatch.chdir(workspace)
+    return lambda *arguments: run_here(monkeypatch, capfd, main, [str(argument) for argument in arguments])
+
+
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], main: Callable[[], None], arguments: list[str]
+) -> Run:
+    """Run `main` as the command line would."""
+    monkeypatch.setattr(sys, "argv", ["umc", *arguments])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = capfd.readouterr()
+    return Run(int(end.value.code or 0), shown.out, shown.err)
+
+
+@pytest.fixture
+def convert(umc: Callable[..., Run]) -> Callable[..., Run]:
+    """Return a function that runs `umc convert` from the workspace's source to one target, with further options."""
+    return lambda *options: umc("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", *options)
+
+
+@pytest.fixture(scope="session")
+def start_umc() -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Return a function that starts `python -m umc_cli` as a process of its own."""
+
+    def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, **options: Any) -> Any:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (env or {})
+        return subprocess.Popen([sys.executable, "-m", "umc_cli", *arguments], cwd=cwd, env=environment, **pipes)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_umc(start_umc: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[..., Run]:
+    """Return a function that runs `python -m umc_cli` as a process of its own and waits for its end."""
+
+    def run(*arguments: str, cwd: Path, stdin: bytes = b"", timeout: float = 60, **options: Any) -> Run:
+        with start_umc(*arguments, cwd=cwd, **options) as process:
+            out, err = process.communicate(stdin, timeout)
+        return Run(process.returncode, (out or b"").decode(), (err or b"").decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real recordings; tests that ask for it are skipped where it is absent."""
+    folder = Path(os.environ.get("UMC_REALDATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder}; UMC_REALDATA names their folder")
+    return folder

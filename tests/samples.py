@@ -1,0 +1,40 @@
+"""Sounds and runs that several tests share."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+RATE_HZ = 22_050
+SOURCE, TARGET = "xperia1v", "pixel3"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON object on standard output."""
+        assert self.stdout.count("\n") == 1
+        return json.loads(self.stdout)
+
+
+def noise(seconds: float = 2.0, seed: int = 0, rate_hz: int = RATE_HZ, channels: int = 1) -> np.ndarray:
+    """White noise at -20 dB re full scale. Shape: [n] or [n, channels]."""
+    shape = round(seconds * rate_hz) if channels == 1 else (round(seconds * rate_hz), channels)
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def write_audio(path: Path, samples: np.ndarray | None = None, rate_hz: int = RATE_HZ, **options: Any) -> Path:
+    """Write samples (default: two seconds of noise) to `path`, in the format that its suffix names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, noise() if samples is None else samples, rate_hz, **options)
+    return path

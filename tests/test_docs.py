@@ -1,0 +1,287 @@
+"""The pages say what the program does: help texts, settings, formats, plug-ins, examples and links."""
+
+import functools
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import umc_cli
+from umc_cli.cli.progress import QuietProgress
+from umc_cli.config import find_workspace
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.engines import ENGINES
+from umc_cli.conversion.generator import GENERATOR_PRESETS, GeneratorSettings
+from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
+from umc_cli.simulation.sound_events import write_sound_events
+from umc_cli.workflows.convert import ConvertReport, ConvertSettings, convert
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+REFRESH = "renew the pages with: python docs/refresh_help.py"
+
+HEAVY_MODULES = (
+    "torch", "torchaudio", "librosa", "h5py", "hdf5plugin", "openvino", "matplotlib", "scipy", "soundfile", "soxr",
+)  # fmt: skip
+
+
+def _load_refresh_help() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("refresh_help", DOCS / "refresh_help.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+refresh_help = _load_refresh_help()
+COMMANDS: dict[tuple[str, ...], Any] = dict(refresh_help.commands())
+shown_help = functools.cache(refresh_help.help_text)
+
+
+def _command_line(name: tuple[str, ...]) -> str:
+    return " ".join(("umc", *name))
+
+
+def _page_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[\w,.-]*\w", text))
+
+
+def _help_blocks(page: Path) -> dict[str, re.Match[str]]:
+    found = refresh_help.HELP_BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return {f"umc{match['command']}": match for match in found}
+
+
+# Help texts
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=_command_line)
+def test_page_holds_the_help_text_of_its_command(name: tuple[str, ...]) -> None:
+    page = refresh_help.page_of(name)
+    assert page.is_file(), f"`{_command_line(name)}` has no page {_page_name(page)}"
+    block = _help_blocks(page).get(_command_line(name))
+    assert block, f"{_page_name(page)} lacks the comment <!-- help: {_command_line(name)} --> and a fenced block"
+    if block["typer"] == version("typer"):
+        assert block["text"] == shown_help(name), f"{_page_name(page)} is out of date; {REFRESH}"
+    else:  # Another typer lays the same text out in another way.
+        for parameter in COMMANDS[name].params:
+            missing = _words(f"{parameter.help} {' '.join(parameter.opts)}") - _words(block["text"])
+            assert not missing, f"{_page_name(page)} lacks {missing} of {parameter.name}; {REFRESH}"
+
+
+def test_no_page_shows_the_help_of_a_command_that_is_gone() -> None:
+    known = {_command_line(name) for name in COMMANDS}
+    for page in PAGES:
+        assert set(_help_blocks(page)) <= known, _page_name(page)
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=_command_line)
+def test_every_command_and_option_has_a_help_text(name: tuple[str, ...]) -> None:
+    command = COMMANDS[name]
+    assert (command.help or "").strip(), f"`{_command_line(name)}` has no help text"
+    for parameter in command.params:
+        assert (getattr(parameter, "help", None) or "").strip(), f"{parameter.opts} of `{_command_line(name)}`"
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=_command_line)
+def test_no_word_of_a_help_text_is_lost_on_the_way_to_the_terminal(name: tuple[str, ...]) -> None:
+    # rich takes [brackets] for markup and drops them.
+    command = COMMANDS[name]
+    written = " ".join([command.help or "", *(parameter.help for parameter in command.params)])
+    lost = _words(written) - _words(shown_help(name))
+    assert not lost, f"`{_command_line(name)} --help` does not show {sorted(lost)}: escape the bracket as \\\\["
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("convert", "--help"), ("--version",)], ids=str)
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    script = f"""
+import sys
+sys.argv = ["umc", *{arguments!r}]
+from umc_cli.cli.app import main
+try:
+    main()
+except SystemExit:
+    pass
+sys.stderr.write("loaded:" + ",".join(name for name in {HEAVY_MODULES!r} if name in sys.modules))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.rpartition("loaded:")[2] == ""
+    assert "umc" in run.stdout
+
+
+# Names that pages must explain
+
+
+@pytest.mark.parametrize("setting", ConvertSettings.model_fields)
+def test_every_setting_of_convert_is_in_its_table(setting: str) -> None:
+    page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
+    assert re.search(rf"^\| `--[a-z-]+` \| `{setting}` \|", page, re.MULTILINE)
+
+
+def test_table_of_settings_names_existing_options_only() -> None:
+    page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(\w+)` \|", page, re.MULTILINE)
+    options = {option for parameter in COMMANDS["convert",].params for option in parameter.opts}
+    assert {option for option, _ in rows} <= options
+    assert {setting for _, setting in rows} == set(ConvertSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "key"),
+    [*(("Converters", key) for key in CONVERTERS), *(("Engines", key) for key in ENGINES)],
+)
+def test_every_plugin_has_a_section_that_says_what_it_does_not_do(chapter: str, key: str) -> None:
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    chapters = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", chapters[chapter], re.MULTILINE | re.DOTALL))
+    assert key in sections, f"docs/extending.md has no section `{key}` in the chapter {chapter}"
+    assert "does not" in sections[key]
+
+
+def test_no_section_is_left_of_a_plugin_that_is_gone() -> None:
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### `(\w+)`", page, re.MULTILINE)) == {*CONVERTERS, *ENGINES}
+
+
+def test_file_formats_name_every_field() -> None:
+    page = (DOCS / "file-formats.md").read_text(encoding="utf-8")
+    fields = {*Device.model_fields, *TEXT_COLUMNS, *NUMBER_COLUMNS, *GeneratorSettings.model_fields}
+    fields |= set(ShardHeader.__dataclass_fields__) - {"index"} | {"shard_index", "log_mel", "sha256"}
+    assert not {name for name in fields if f"`{name}`" not in page}
+
+
+def test_file_formats_name_every_key_of_a_real_run(workspace: Path) -> None:
+    page = (DOCS / "file-formats.md").read_text(encoding="utf-8")
+    plan = json.loads((workspace / "converted" / "run.json").read_text(encoding="utf-8"))
+    names = {*plan, *plan["settings"], *plan["files"][0]}
+    assert not {name for name in names if not re.search(rf"[`{{ ]{name}[`,}}]", page)}
+
+
+def test_method_names_every_preset() -> None:
+    page = (DOCS / "method.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in GENERATOR_PRESETS)
+
+
+def test_every_device_of_the_library_is_in_its_page() -> None:
+    page = (DOCS / "devices-library.md").read_text(encoding="utf-8")
+    library = DeviceRegistry(ROOT / "no such folder").ids()
+    assert re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE) == library
+
+
+def test_convert_page_names_every_key_of_the_json_report() -> None:
+    page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
+    assert not {name for name in ConvertReport.__dataclass_fields__ if f"`{name}`" not in page}
+
+
+def test_changelog_knows_this_version() -> None:
+    assert f"## [{umc_cli.__version__}]" in (DOCS / "changelog.md").read_text(encoding="utf-8")
+
+
+# Links
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{_page_name(page)}: {link}"
+        assert not anchor or anchor in _anchors(target), f"{_page_name(page)}: {link}"
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"index.md"}
+    assert pages == {link for link in re.findall(r"\]\(([^)#]+\.md)\)", index) if not link.startswith("..")}
+
+
+# Examples
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a language, also those inside lists."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace as the examples expect it: recordings of xperia1v, converted to two devices."""
+    folder = tmp_path_factory.mktemp("workspace")
+    write_sound_events(folder / "data" / "xperia1v", clips_per_class=2, noise_level_dbfs=-75.0, seed=0)
+    settings = ConvertSettings(source="xperia1v", targets=("pixel3", "xperia1"))
+    convert(find_workspace(folder), settings, None, QuietProgress())
+    return folder
+
+
+@pytest.mark.xdist_group("examples")
+@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=_page_name)
+def test_python_examples_run(page: Path, workspace: Path) -> None:
+    # As one program, so that a later block may use what an earlier one made.
+    script = workspace / f"{page.stem}.py"
+    script.write_text("\n\n".join(_blocks(page, "python")), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    run = subprocess.run([sys.executable, str(script)], cwd=workspace, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def _umc_calls() -> list[tuple[str, str]]:
+    calls = []
+    for page in PAGES:
+        for block in _blocks(page, "sh"):
+            for line in block.splitlines():
+                for part in re.split(r"&&|\||;", line.partition("#")[0]):
+                    if part.split()[:1] == ["umc"]:
+                        calls.append((_page_name(page), part.strip()))
+    return calls
+
+
+@pytest.mark.parametrize(("page", "call"), _umc_calls())
+def test_shell_examples_use_commands_and_options_that_exist(page: str, call: str) -> None:
+    words = shlex.split(call.partition(">")[0])[1:]
+    name: tuple[str, ...] = ()
+    while words:
+        word, *words = words
+        if word.startswith("-") and word != "-":
+            option = word.partition("=")[0]
+            parameter = next((each for each in COMMANDS[name].params if option in each.opts), None)
+            assert parameter or option in ("-h", "--help"), f"{page}: `{_command_line(name)}` has no option {option}"
+            if parameter and not parameter.is_flag and "=" not in word:
+                words = words[1:]
+        elif (*name, word) in COMMANDS:
+            name = (*name, word)
+        else:
+            below = [each for each in COMMANDS if each[:-1] == name and each]
+            takes_arguments = any(parameter.param_type_name == "argument" for parameter in COMMANDS[name].params)
+            assert takes_arguments or name == ("shards",) or not below, f"{page}: no command {word!r} in `{call}`"
+            if name == ("shards",):  # `umc shards ROOT` is short for `umc shards list ROOT`
+                name = ("shards", "list")
+
+
+def test_there_are_shell_examples_of_every_command() -> None:
+    shown = "\n".join(call for page, call in _umc_calls())
+    for name in COMMANDS:
+        assert not name or f"umc {' '.join(name)}".replace(" list", "") in shown, _command_line(name)
