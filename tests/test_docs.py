@@ -80,7 +80,8 @@ def test_page_holds_the_help_text_of_its_command(name: tuple[str, ...]) -> None:
         assert block["text"] == shown_help(name), f"{_page_name(page)} is out of date; {REFRESH}"
     else:  # Another typer lays the same text out in another way.
         for parameter in COMMANDS[name].params:
-            missing = _words(f"{parameter.help} {' '.join(parameter.opts)}") - _words(block["text"])
+            options = [option for option in parameter.opts if option.startswith("-")]
+            missing = _words(" ".join([parameter.help, *options])) - _words(block["text"])
             assert not missing, f"{_page_name(page)} lacks {missing} of {parameter.name}; {REFRESH}"
 
 
@@ -165,9 +166,9 @@ def test_file_formats_name_every_field() -> None:
     assert not {name for name in fields if f"`{name}`" not in page}
 
 
-def test_file_formats_name_every_key_of_a_real_run(workspace: Path) -> None:
+def test_file_formats_name_every_key_of_a_real_run(example_workspace: Path) -> None:
     page = (DOCS / "file-formats.md").read_text(encoding="utf-8")
-    plan = json.loads((workspace / "converted" / "run.json").read_text(encoding="utf-8"))
+    plan = json.loads((example_workspace / "converted" / "run.json").read_text(encoding="utf-8"))
     names = {*plan, *plan["settings"], *plan["files"][0]}
     assert not {name for name in names if not re.search(rf"[`{{ ]{name}[`,}}]", page)}
 
@@ -228,7 +229,7 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def example_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace as the examples expect it: recordings of xperia1v, converted to two devices."""
     folder = tmp_path_factory.mktemp("workspace")
     write_sound_events(folder / "data" / "xperia1v", clips_per_class=2, noise_level_dbfs=-75.0, seed=0)
@@ -239,12 +240,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.xdist_group("examples")
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=_page_name)
-def test_python_examples_run(page: Path, workspace: Path) -> None:
+def test_python_examples_run(page: Path, example_workspace: Path) -> None:
     # As one program, so that a later block may use what an earlier one made.
-    script = workspace / f"{page.stem}.py"
+    script = example_workspace / f"{page.stem}.py"
     script.write_text("\n\n".join(_blocks(page, "python")), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    run = subprocess.run([sys.executable, str(script)], cwd=workspace, env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, str(script)], cwd=example_workspace, env=environment, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
 
 
@@ -263,6 +266,7 @@ def _umc_calls() -> list[tuple[str, str]]:
 def test_shell_examples_use_commands_and_options_that_exist(page: str, call: str) -> None:
     words = shlex.split(call.partition(">")[0])[1:]
     name: tuple[str, ...] = ()
+    arguments: list[str] = []
     while words:
         word, *words = words
         if word.startswith("-") and word != "-":
@@ -274,11 +278,11 @@ def test_shell_examples_use_commands_and_options_that_exist(page: str, call: str
         elif (*name, word) in COMMANDS:
             name = (*name, word)
         else:
-            below = [each for each in COMMANDS if each[:-1] == name and each]
-            takes_arguments = any(parameter.param_type_name == "argument" for parameter in COMMANDS[name].params)
-            assert takes_arguments or name == ("shards",) or not below, f"{page}: no command {word!r} in `{call}`"
+            arguments.append(word)
             if name == ("shards",):  # `umc shards ROOT` is short for `umc shards list ROOT`
                 name = ("shards", "list")
+    places = [each.nargs for each in COMMANDS[name].params if each.param_type_name == "argument"]
+    assert -1 in places or len(arguments) <= sum(places), f"{page}: `{_command_line(name)}` cannot take {arguments}"
 
 
 def test_there_are_shell_examples_of_every_command() -> None:

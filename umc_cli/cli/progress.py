@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Never, TextIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tqdm import tqdm
@@ -81,7 +81,7 @@ class LineProgress:
     """A line every ten seconds, for logs."""
 
     def __init__(self) -> None:
-        self._lines: tqdm[None] | None = None
+        self._lines: tqdm[Never] | None = None
 
     def __enter__(self) -> "LineProgress":
         return self

@@ -1,8 +1,8 @@
 """Recordings in, shards out: readers, log-mel, converter and writer joined by bounded queues.
 
-    reader threads -> [waveforms] -> log-mel -> converter, once per target -> [spectrograms] -> writer thread
+    reader threads: decode, resample, cut, log-mel -> [queue] -> converter, once per target -> [queue] -> writer thread
 
-Both queues are bounded, so memory does not depend on the size of the data set. Pieces are consumed in the order of
+With a GPU the readers hand out waveforms and the log-mel is computed there. Both queues are bounded, so memory does not depend on the size of the data set. Pieces are consumed in the order of
 the plan and a batch never spans two shards, so neither the number of readers nor an interruption changes a row.
 """
 
@@ -70,7 +70,7 @@ class Progress(Protocol):
 @dataclass(frozen=True)
 class _PieceRead:
     piece: Piece
-    segments: NDArray[np.float32]  # [n, 20480]
+    segments: NDArray[np.float32]  # [n, 80, 80] log-mel, or [n, 20480] waveforms for a GPU
     start_samples: NDArray[np.int64]  # [n]
     failed: FailedInput | None = None
 
@@ -91,17 +91,18 @@ def stream(
     Raises:
         EnvironmentFault: a shard cannot be written.
     """
-    with _Reader(root, segment_settings, settings) as reader, _Writer() as writer:
+    on_gpu = torch_device.type == "cuda"
+    with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writer() as writer:
         pieces = reader.read(piece for job in jobs for piece in job.pieces)
         for job in jobs:
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
             writer.begin(job, settings.dtype)
             reads = (next(pieces) for _ in job.pieces)
             for batch in _batches(_noted(reads, rows, segment_settings.hop_samples), settings.batch_size):
-                waveforms = torch.from_numpy(batch)
-                if torch_device.type == "cuda":
-                    waveforms = waveforms.pin_memory().to(torch_device, non_blocking=True)
-                begun = converter.begin(log_mel(waveforms))
+                segments = torch.from_numpy(batch)
+                if on_gpu:
+                    segments = log_mel(segments.pin_memory().to(torch_device, non_blocking=True))
+                begun = converter.begin(segments)
                 for target in job.paths:
                     converted = converter.convert(begun, target).to(_TORCH_DTYPES[settings.dtype])
                     writer.append(target, converted)
@@ -112,14 +113,18 @@ def stream(
 class _Reader:
     """Reads pieces in worker threads, a bounded number of segments ahead, and hands them out in order.
 
-    Decoding, resampling and FFTs release the interpreter lock, so threads are enough.
+    Decoding, resampling and FFTs release the interpreter lock, so threads are enough; each computes on one processor,
+    which for small pieces is faster than sharing the work of one piece.
     """
 
-    def __init__(self, root: Path, segment_settings: SegmentSettings, settings: StreamSettings) -> None:
+    def __init__(
+        self, root: Path, segment_settings: SegmentSettings, settings: StreamSettings, with_log_mel: bool
+    ) -> None:
         self._root = root
         self._segment_settings = segment_settings
         self._ahead = settings.batch_size * _BATCHES_AHEAD
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="umc-reader")
+        self._with_log_mel = with_log_mel
+        self._pool = ThreadPoolExecutor(settings.workers, "umc-reader", torch.set_num_threads, (1,))
 
     def __enter__(self) -> "_Reader":
         return self
@@ -150,6 +155,8 @@ class _Reader:
         except InputError as error:
             failed = FailedInput(piece.file.path, error.message, error.hint)
             return _PieceRead(piece, np.empty((0, 0), np.float32), np.empty(0, np.int64), failed)
+        if self._with_log_mel:
+            segments = log_mel(torch.from_numpy(segments)).numpy()
         return _PieceRead(piece, segments, start_samples)
 
 

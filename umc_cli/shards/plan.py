@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,11 @@ class Plan:
         """Return the number of rows of all shards of one target, if no input fails later."""
         return sum(file.n_segments for file in self.files)
 
-    @property
+    @cached_property
     def run_id(self) -> str:
-        """Return the hash of settings and files: equal runs may share an output folder."""
+        """The hash of settings and files: equal runs may share an output folder."""
         content = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
-        return hash_of({**content, "files": [asdict(file) for file in self.files]})
+        return hash_of({**content, "files": [vars(file) for file in self.files]})
 
     def shards(self) -> list[list[Piece]]:
         """Cut the ordered segment list into shards of at most `shard_size` segments.
@@ -223,4 +224,4 @@ def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
 
 
 def _one_a_line(entries: Sequence[PlannedFile | FailedInput]) -> str:
-    return ",\n".join("    " + json.dumps(asdict(entry), ensure_ascii=False) for entry in entries)
+    return ",\n".join("    " + json.dumps(vars(entry), ensure_ascii=False) for entry in entries)

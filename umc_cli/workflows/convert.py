@@ -147,7 +147,8 @@ def convert(
                 root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
             )
         ingredients = _ingredients(settings, choice, known, tables)
-        with compute_threads(ingredients.engine.threads):
+        # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
+        with compute_threads(1):
             converter = CONVERTERS[choice.converter].build(ingredients)
             report.made_with = converter.describe()
             progress.planning(len(clips))
