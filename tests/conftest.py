@@ -27,9 +27,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def umc(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Run]:
+def umc(workspace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
     """Return a function that runs `umc` in this process, in the workspace: `umc("convert", "--source", ...)`."""
     from umc_cli.cli.app import main
 

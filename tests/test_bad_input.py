@@ -26,12 +26,12 @@ IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def failures(workspace: Path, output: str = "converted") -> dict[str, tuple[str, str]]:
-    """Return what failed.csv says: reason and remedy by path."""
+    """Return what failed.csv says: reason and hint by path."""
     path = workspace / output / "failed.csv"
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        return {row["path"]: (row["reason"], row["remedy"]) for row in csv.DictReader(file)}
+        return {row["path"]: (row["reason"], row["hint"]) for row in csv.DictReader(file)}
 
 
 def rows(workspace: Path, target: str = TARGET, output: str = "converted") -> list[str]:
@@ -220,7 +220,11 @@ def test_names_that_are_not_utf8_are_listed(workspace: Path, umc: Umc, converter
 
 def test_files_come_from_standard_input(workspace: Path, run_umc: Umc) -> None:
     names = [f"data/{SOURCE}/a/good0.wav", f"data/{SOURCE}/b/good1.wav"]
-    for output, content in {"lines": "\n".join(names), "crlf": "\r\n".join(names) + "\r\n", "nul": "\0".join(names)}.items():
+    for output, content in {
+        "lines": "\n".join(names),
+        "crlf": "\r\n".join(names) + "\r\n",
+        "nul": "\0".join(names),
+    }.items():
         run = run_umc(
             "convert", "--source", SOURCE, "--targets", TARGET, "--output", output, "--json", "-",
             cwd=workspace, stdin=content.encode(),
@@ -356,7 +360,7 @@ def test_a_manifest_that_is_no_table_is_refused(workspace: Path, convert: Umc, c
     run = convert()
     assert_clean(run, 2)
     assert message in run.stderr
-    assert "Remedy:" in run.stderr
+    assert "Hint:" in run.stderr
 
 
 @pytest.mark.parametrize("name", [".", "a/b", "", "weird name [/]", "\N{SNOWMAN}"])
@@ -469,7 +473,7 @@ def test_a_broken_umc_toml_is_refused(workspace: Path, convert: Umc, content: st
     assert_clean(run, 2)
     assert message in run.stderr
     assert "umc.toml" in run.stderr
-    assert "Remedy:" in run.stderr
+    assert "Hint:" in run.stderr
 
 
 def test_umc_toml_that_is_not_utf8_is_refused(workspace: Path, convert: Umc) -> None:
@@ -502,9 +506,13 @@ def test_devices_that_are_broken_or_unknown(workspace: Path, umc: Umc) -> None:
     for name in ("nobody", "../pixel3", "/etc/passwd", "", "."):
         run = umc("devices", "show", name)
         assert_clean(run, 2)
-        assert "Remedy:" in run.stderr
+        assert "Hint:" in run.stderr
     (workspace / "devices").mkdir()
-    for content, message in {"{": "not JSON", "[]": "not a device record", '{"format": "umc-device"}': "version"}.items():
+    for content, message in {
+        "{": "not JSON",
+        "[]": "not a device record",
+        '{"format": "umc-device"}': "version",
+    }.items():
         (workspace / "devices/mine.json").write_text(content)
         for command in (["devices"], ["devices", "show", "mine"], ["convert", "--source", SOURCE, "--targets", "mine"]):
             run = umc(*command)
@@ -582,7 +590,7 @@ def test_a_broken_plan_is_refused_and_can_be_overwritten(workspace: Path, conver
     for run in (convert(), umc("shards", "converted"), umc("shards", "verify", "converted")):
         assert_clean(run, 2)
         assert "run.json" in run.stderr
-        assert "Remedy:" in run.stderr
+        assert "Hint:" in run.stderr
     if path.is_dir():
         return
     assert_clean(convert("--overwrite"), 0)
@@ -848,7 +856,9 @@ def test_any_name_can_be_printed(workspace: Path, run_umc: Umc, encoding: str) -
         assert_clean(run, 1)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(workspace: Path, start_umc: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(
+    workspace: Path, start_umc: Callable[..., subprocess.Popen[bytes]]
+) -> None:
     for command in (["devices"], ["devices", "--json"]):
         with start_umc(*command, cwd=workspace) as process:
             assert process.stdout is not None

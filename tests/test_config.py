@@ -11,6 +11,10 @@ class Example(Settings):
     hop: int = 7
 
 
+class WithFolder(Example):
+    folder: Path | None = None
+
+
 def test_the_workspace_is_found_by_walking_up(tmp_path: Path) -> None:
     (tmp_path / "umc.toml").write_text('[workspace]\ndata = "recordings"\ndevices = "/elsewhere"\n')
     (tmp_path / "deep" / "er").mkdir(parents=True)
@@ -22,28 +26,28 @@ def test_the_workspace_is_found_by_walking_up(tmp_path: Path) -> None:
 
 
 def test_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "umc.toml").write_text('[example]\nsource = "toml"\nhop = 1\n')
+    (tmp_path / "umc.toml").write_text('[convert]\nsource = "toml"\nhop = 1\n')
     workspace = find_workspace(tmp_path)
-    assert load_settings(Example, workspace, "example", {"hop": None}) == Example(source="toml", hop=1)
-    monkeypatch.setenv("UMC_EXAMPLE_HOP", "2")
-    assert load_settings(Example, workspace, "example", {}) == Example(source="toml", hop=2)
-    assert load_settings(Example, workspace, "example", {"hop": 3}) == Example(source="toml", hop=3)
-    assert load_settings(Example, find_workspace(tmp_path / ".."), "example", {"source": "x"}).hop == 2
+    assert load_settings(Example, workspace, "convert", {"hop": None}) == Example(source="toml", hop=1)
+    monkeypatch.setenv("UMC_CONVERT_HOP", "2")
+    assert load_settings(Example, workspace, "convert", {}) == Example(source="toml", hop=2)
+    assert load_settings(Example, workspace, "convert", {"hop": 3}) == Example(source="toml", hop=3)
+    assert load_settings(Example, find_workspace(tmp_path / ".."), "convert", {"source": "x"}).hop == 2
 
 
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("[example]\nhops = 1\n", r"setting 'hops' from umc.toml \[example\]: Extra inputs"),
-        ('[example]\nhop = "many"\n', r"setting 'hop' from umc.toml \[example\]: Input should be a valid integer"),
-        ("example = 3\n", "'example' is not a section"),
-        ("[example]\n", "setting 'source': Field required"),
+        ("[convert]\nhops = 1\n", r"setting 'hops' from umc.toml \[convert\]: Extra inputs"),
+        ('[convert]\nhop = "many"\n', r"setting 'hop' from umc.toml \[convert\]: Input should be a valid integer"),
+        ("convert = 3\n", "'convert' is not a section"),
+        ("[convert]\n", "setting 'source': Field required"),
     ],
 )
 def test_wrong_settings_say_where_they_come_from(tmp_path: Path, toml: str, message: str) -> None:
     (tmp_path / "umc.toml").write_text(toml)
     with pytest.raises(SettingsError, match=message):
-        load_settings(Example, find_workspace(tmp_path), "example", {})
+        load_settings(Example, find_workspace(tmp_path), "convert", {})
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,17 @@ def test_a_broken_workspace_file_is_named(tmp_path: Path, toml: str, message: st
 def test_folders_can_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UMC_DATA", "/somewhere")
     assert find_workspace(tmp_path).data == Path("/somewhere")
+
+
+def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMC_CONVERT_HOPP", "2")
+    with pytest.raises(SettingsError, match="setting 'hopp' from the environment"):
+        load_settings(Example, find_workspace(tmp_path), "convert", {"source": "x"})
+
+
+def test_paths_in_the_workspace_file_start_at_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "umc.toml").write_text('[convert]\nsource = "a"\nfolder = "there"\n')
+    (tmp_path / "deep").mkdir()
+    workspace = find_workspace(tmp_path / "deep")
+    assert load_settings(WithFolder, workspace, "convert", {}).folder == tmp_path / "there"
+    assert load_settings(WithFolder, workspace, "convert", {"folder": "here"}).folder == Path("here")

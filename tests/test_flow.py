@@ -79,7 +79,7 @@ def test_auto_takes_quantile_where_both_devices_are_recorded(umc: Umc, workspace
     )
     given = log_mel(torch.from_numpy(samples)).numpy()
     assert abs(np.median(converted[:, :, 5:-5] - given[:, :, 5:-5]) + 10) < 0.3
-    tables = json.loads((workspace / "converted/level_quantiles.json").read_text())
+    tables = json.loads((workspace / "converted/level_quantiles.json").read_text())["devices"]
     assert tables["other"]["n_segments"] == 16
     assert tables[SOURCE]["labels"] == {"a": 2, "b": 2, "noise": 16}
 
@@ -114,7 +114,7 @@ def test_other_settings_are_refused_and_named_until_overwrite_is_given(umc: Umc)
     assert umc("convert", "--source", SOURCE, "--targets", "pixel3").exit_code == 0
     refused = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--hop", "10240")
     assert refused.exit_code == 2
-    assert "segments.hop_samples: 20480 then, 10240 now" in refused.stderr
+    assert "segments.hop: 20480 then, 10240 now" in refused.stderr
     assert "--overwrite" in refused.stderr
     report = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--hop", "10240", "--overwrite", "--json").json
     assert report["n_segments"] == 16 - 4

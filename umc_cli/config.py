@@ -9,13 +9,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from umc_cli.errors import SettingsError
 
 WORKSPACE_FILE = "umc.toml"
+SECTIONS = ("workspace", "convert")
+"""What `umc.toml` may hold: the folders, and a section for each command that has settings."""
 
 
 class Settings(BaseModel):
@@ -48,11 +50,16 @@ def find_workspace(start: Path) -> Workspace:
     """Return the workspace of the nearest `umc.toml` in `start` or above it, else `start` with the defaults.
 
     Raises:
-        SettingsError: `umc.toml` is not TOML, or names an unknown folder.
+        SettingsError: `umc.toml` is not TOML, or names an unknown section or folder.
     """
     start = start.resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / WORKSPACE_FILE).is_file()), start)
     content = _read_toml(root / WORKSPACE_FILE) if (root / WORKSPACE_FILE).is_file() else {}
+    for section in content:
+        if section not in SECTIONS:
+            raise SettingsError(
+                f"{root / WORKSPACE_FILE}: unknown section {section!r}", f"known sections: {', '.join(SECTIONS)}"
+            )
     folders = {name: name for name in ("data", "devices", "checkpoints", "converted")}
     for origin, given in (
         (f"{root / WORKSPACE_FILE} [workspace]", content.pop("workspace", {})),
@@ -81,17 +88,16 @@ def load_settings(
     origins: dict[str, str] = {}
     prefix = f"UMC_{section.upper().replace('-', '_')}_"
     from_environment = {
-        name: os.environ[prefix + name.upper()] for name in schema.model_fields if prefix + name.upper() in os.environ
+        name.removeprefix(prefix).lower(): value for name, value in os.environ.items() if name.startswith(prefix)
     }
+    section_values = workspace.sections.get(section, {})
+    if not isinstance(section_values, Mapping):
+        raise SettingsError(f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings")
     for origin, layer in (
-        (f"{WORKSPACE_FILE} [{section}]", workspace.sections.get(section, {})),
+        (f"{WORKSPACE_FILE} [{section}]", _paths_from_root(schema, section_values, workspace.root)),
         ("the environment", from_environment),
         ("the command line", {name: value for name, value in overrides.items() if value is not None}),
     ):
-        if not isinstance(layer, Mapping):
-            raise SettingsError(
-                f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings"
-            )
         values |= layer
         origins |= dict.fromkeys(layer, origin)
     try:
@@ -103,6 +109,16 @@ def load_settings(
 def dump_settings(settings: BaseModel) -> dict[str, Any]:
     """Return all settings, defaults included, as plain JSON values."""
     return settings.model_dump(mode="json")
+
+
+def _paths_from_root(schema: type[BaseModel], values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Let relative paths in a workspace file start at its folder, wherever the command runs."""
+    is_path = {
+        name: Path in (field.annotation, *get_args(field.annotation)) for name, field in schema.model_fields.items()
+    }
+    return {
+        name: root / value if is_path.get(name) and isinstance(value, str) else value for name, value in values.items()
+    }
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:

@@ -23,12 +23,12 @@ from umc_cli.errors import InputError
         (30_720, {"remainder": "drop"}, [0]),
         (20_481, {"remainder": "pad"}, [0, 20_480]),
         (40_960, {"remainder": "pad"}, [0, 20_480]),
-        (40_960, {"hop_samples": 10_240}, [0, 10_240, 20_480]),  # nothing is left over, so nothing is padded
-        (40_960 + 5_120, {"hop_samples": 10_240}, [0, 10_240, 20_480, 30_720]),  # half a hop is new
-        (40_960 + 5_119, {"hop_samples": 10_240}, [0, 10_240, 20_480]),
-        (61_440, {"hop_samples": 40_960}, [0, 40_960]),
-        (51_199, {"hop_samples": 40_960}, [0]),  # 10,239 of the second one are there
-        (51_200, {"hop_samples": 40_960}, [0, 40_960]),
+        (40_960, {"hop": 10_240}, [0, 10_240, 20_480]),  # nothing is left over, so nothing is padded
+        (40_960 + 5_120, {"hop": 10_240}, [0, 10_240, 20_480, 30_720]),  # half a hop is new
+        (40_960 + 5_119, {"hop": 10_240}, [0, 10_240, 20_480]),
+        (61_440, {"hop": 40_960}, [0, 40_960]),
+        (51_199, {"hop": 40_960}, [0]),  # 10,239 of the second one are there
+        (51_200, {"hop": 40_960}, [0, 40_960]),
     ],
 )
 def test_starts(n_samples: int, settings: dict, expected: list[int]) -> None:
@@ -41,7 +41,7 @@ def test_starts(n_samples: int, settings: dict, expected: list[int]) -> None:
     remainder=st.sampled_from(["half", "pad", "drop"]),
 )
 def test_only_the_last_segment_is_padded_and_it_holds_something_new(n_samples: int, hop: int, remainder: str) -> None:
-    starts = segment_starts(n_samples, SegmentSettings(hop_samples=hop, remainder=remainder))
+    starts = segment_starts(n_samples, SegmentSettings(hop=hop, remainder=remainder))
     assert len(starts) >= 1
     assert starts[0] == 0
     assert all(start + SEGMENT_SAMPLES <= n_samples for start in starts[:-1])
@@ -62,7 +62,7 @@ def ramp(path: Path, n_samples: int) -> np.ndarray:
 def test_segments_are_cut_where_they_say_and_padded_with_zeros(tmp_path: Path) -> None:
     samples = ramp(tmp_path / "ramp.wav", 36_000)
     header = read_header(tmp_path / "ramp.wav")
-    settings = SegmentSettings(hop_samples=10_000)
+    settings = SegmentSettings(hop=10_000)
     segments, starts = read_segments(tmp_path / "ramp.wav", header, segment_starts(36_000, settings), settings)
     assert starts.tolist() == [0, 10_000, 20_000]
     for segment, start in zip(segments, starts, strict=True):
@@ -76,7 +76,7 @@ def test_silence_gate_leaves_out_what_is_below_it(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "steps.wav", np.concatenate([quiet, loud, quiet]), 22_050, subtype="FLOAT")
     header = read_header(tmp_path / "steps.wav")
     for gate, expected in [(-61.0, [0, 20_480, 40_960]), (-59.0, [20_480]), (-19.0, [])]:
-        settings = SegmentSettings(silence_gate_dbfs=gate)
+        settings = SegmentSettings(silence_gate=gate)
         starts = segment_starts(header.n_samples, settings)
         segments, kept = read_segments(tmp_path / "steps.wav", header, starts, settings)
         assert kept.tolist() == expected

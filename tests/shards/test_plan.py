@@ -72,5 +72,7 @@ def test_differences_are_named() -> None:
     ]
     assert list(differences(old, plan_of([1, 2, 3]))) == ["recordings: 1 new or changed, 0 gone or changed"]
     relabelled = replace(old, files=tuple(replace(file, label="knock") for file in old.files))
-    assert list(differences(old, relabelled)) == ["recordings: other labels, splits, columns or order"]
+    assert list(differences(old, relabelled)) == ["recordings: other labels, columns or order"]
+    moved = replace(old, files=(replace(old.files[0], split="val-sec"), old.files[1]))
+    assert next(differences(old, moved)).startswith("recordings: 1 in another split")
     assert old.run_id != relabelled.run_id

@@ -105,7 +105,8 @@ def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDAr
     # Rounding may leave the resampler's output a sample or two short of the length that the header promises.
     if position < stop - 2:
         raise InputError(
-            f"ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises {header.n_samples / SAMPLE_RATE_HZ:.2f} s",
+            f"ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises "
+            f"{header.n_samples / SAMPLE_RATE_HZ:.2f} s",
             "it is truncated: copy or record it again",
         )
     samples[max(0, position - start) :] = 0
@@ -148,5 +149,6 @@ def _explain(path: Path) -> Iterator[None]:
         reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
         raise InputError(
             f"cannot be decoded: {reason}",
-            f"it is damaged or not one of {', '.join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))}: record or export it again",
+            f"it is damaged or not one of {', '.join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))}: "
+            "record or export it again",
         ) from error

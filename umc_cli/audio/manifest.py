@@ -209,7 +209,8 @@ def _manifest_rows(path: Path) -> Iterator[tuple[int, Any]]:
             if missing:
                 raise SettingsError(
                     f"manifest {path} has no column {missing[0]!r}",
-                    f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; found: {', '.join(columns) or 'none'}",
+                    f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; "
+                    f"found: {', '.join(columns) or 'none'}",
                 )
             for row in reader:
                 yield reader.line_num, row

@@ -14,15 +14,15 @@ from umc_cli.errors import InputError
 
 
 class SegmentSettings(Settings):
-    """Which segments a recording gives. Counted in samples at 22,050 Hz."""
+    """Which segments a recording gives."""
 
-    hop_samples: int = Field(default=SEGMENT_SAMPLES, ge=256)
-    """From one segment's start to the next one's; 20,480 means no overlap."""
+    hop: int = Field(default=SEGMENT_SAMPLES, ge=256)
+    """Samples at 22,050 Hz from one segment's start to the next one's; 20,480 means no overlap."""
     short_clips: Literal["pad", "drop"] = "pad"
     """A clip shorter than one segment: pad it with zeros at the end, or leave it out."""
     remainder: Literal["half", "pad", "drop"] = "half"
     """What is left behind the last whole segment: `half` pads it with zeros if at least half of it is new."""
-    silence_gate_dbfs: float | None = Field(default=None, le=0)
+    silence_gate: float | None = Field(default=None, le=0)
     """Leave out segments whose RMS level lies below this, in dB re full scale; None keeps all."""
 
 
@@ -32,7 +32,7 @@ def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
     The last partial segment counts if the samples that no whole segment covers are at least half a hop (or half a
     segment, if that is less) long.
     """
-    hop = settings.hop_samples
+    hop = settings.hop
     if n_samples < SEGMENT_SAMPLES:
         return range(1 if settings.short_clips == "pad" and n_samples > 0 else 0)
     n_whole = (n_samples - SEGMENT_SAMPLES) // hop + 1
@@ -64,8 +64,8 @@ def read_segments(
         samples = np.pad(samples, (0, padding))
     segments = np.lib.stride_tricks.sliding_window_view(samples, SEGMENT_SAMPLES, writeable=True)[:: starts.step]
     start_samples = np.arange(starts.start, starts.stop, starts.step, dtype=np.int64)
-    if settings.silence_gate_dbfs is not None:
+    if settings.silence_gate is not None:
         mean_square = np.square(segments, dtype=np.float32).mean(axis=1)
-        loud = mean_square >= 10 ** (settings.silence_gate_dbfs / 10)
+        loud = mean_square >= 10 ** (settings.silence_gate / 10)
         segments, start_samples = segments[loud], start_samples[loud]
     return segments, start_samples

@@ -51,7 +51,8 @@ def _chunk_is_cut_short(file: BinaryIO, wanted: bytes, size_format: str) -> bool
         if name == wanted:
             if size >= _UNKNOWN_SIZE:
                 size = long_size or 0
-            return position + 8 + size - file.seek(0, 2) > _SLACK_BYTES
+            missing: int = position + 8 + size - file.seek(0, 2)
+            return missing > _SLACK_BYTES
         position += 8 + size + size % 2
     return False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import Json, Quiet, Verbose, complete_device_ids
+from umc_cli.cli.options import Json, Quiet, Verbose, complete_device_ids, complete_words
 from umc_cli.cli.progress import conversion_progress
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def command(
     targets: Annotated[
         str | None,
         typer.Option(
-            help="Devices to convert to, with commas between them, or `all`. [default: all]",
+            help="Devices to convert to, with commas between them, or `all`. (default: all)",
             autocompletion=complete_device_ids,
             show_default=False,
         ),
@@ -42,7 +42,8 @@ def command(
     converter: Annotated[
         str | None,
         typer.Option(
-            help="quantile, eq_noise, eq, film_gan, or auto: the best for which everything is there. [default: auto]",
+            help="quantile, eq_noise, eq, film_gan, or auto: the best for which everything is there. (default: auto)",
+            autocompletion=complete_words("auto", "quantile", "eq_noise", "eq", "film_gan"),
             show_default=False,
             rich_help_panel=_CONVERTER,
         ),
@@ -50,7 +51,7 @@ def command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Generator weights for film_gan (safetensors). [default: checkpoints/generator.safetensors]",
+            help="Generator weights for film_gan (safetensors). (default: checkpoints/generator.safetensors)",
             show_default=False,
             rich_help_panel=_CONVERTER,
         ),
@@ -63,6 +64,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="Only this split: train-mc, train-sec or val-sec (repeatable).",
+            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
             show_default=False,
             rich_help_panel=_INPUT,
         ),
@@ -70,7 +72,7 @@ def command(
     hop: Annotated[
         int | None,
         typer.Option(
-            help="Samples (at 22,050 Hz) from one segment to the next. [default: 20480, no overlap]",
+            help="Samples (at 22,050 Hz) from one segment to the next. (default: 20480, no overlap)",
             show_default=False,
             rich_help_panel=_INPUT,
         ),
@@ -78,7 +80,8 @@ def command(
     short_clips: Annotated[
         str | None,
         typer.Option(
-            help="A clip shorter than one segment: pad or drop. [default: pad]",
+            help="A clip shorter than one segment: pad or drop. (default: pad)",
+            autocompletion=complete_words("pad", "drop"),
             show_default=False,
             rich_help_panel=_INPUT,
         ),
@@ -86,7 +89,9 @@ def command(
     remainder: Annotated[
         str | None,
         typer.Option(
-            help="What is left behind the last whole segment: half (pad it if at least half of it is new), pad or drop. [default: half]",
+            help="What is left behind the last whole segment: half (pad it if at least half of it is new), "
+            "pad or drop. (default: half)",
+            autocompletion=complete_words("half", "pad", "drop"),
             show_default=False,
             rich_help_panel=_INPUT,
         ),
@@ -94,7 +99,7 @@ def command(
     silence_gate: Annotated[
         float | None,
         typer.Option(
-            help="Leave out segments below this RMS level in dB re full scale. [default: keep all]",
+            help="Leave out segments below this RMS level in dB re full scale. (default: keep all)",
             show_default=False,
             rich_help_panel=_INPUT,
         ),
@@ -102,7 +107,7 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Output folder. [default: converted]", show_default=False, rich_help_panel=_OUTPUT
+            "--output", "-o", help="Output folder. (default: converted)", show_default=False, rich_help_panel=_OUTPUT
         ),
     ] = None,
     overwrite: Annotated[
@@ -113,35 +118,51 @@ def command(
     ] = False,
     shard_size: Annotated[
         int | None,
-        typer.Option(help="Segments a shard at the most. [default: 1024]", show_default=False, rich_help_panel=_OUTPUT),
+        typer.Option(help="Segments a shard at the most. (default: 1024)", show_default=False, rich_help_panel=_OUTPUT),
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="float16 or float32. [default: float16]", show_default=False, rich_help_panel=_OUTPUT),
+        typer.Option(
+            help="float16 or float32. (default: float16)",
+            autocompletion=complete_words("float16", "float32"),
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Segments computed at once. [default: 32]", show_default=False, rich_help_panel=_MACHINE),
+        typer.Option(help="Segments computed at once. (default: 32)", show_default=False, rich_help_panel=_MACHINE),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Reader threads. [default: one per processor]", show_default=False, rich_help_panel=_MACHINE),
+        typer.Option(help="Reader threads. (default: one per processor)", show_default=False, rich_help_panel=_MACHINE),
     ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
-            help="Engine of the generator: torch, openvino or auto. [default: auto]",
+            help="Engine of the generator: torch, openvino or auto. (default: auto)",
+            autocompletion=complete_words("auto", "torch", "openvino"),
             show_default=False,
             rich_help_panel=_MACHINE,
         ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, bf16, fp16 or auto. [default: auto]", show_default=False, rich_help_panel=_MACHINE),
+        typer.Option(
+            help="fp32, bf16, fp16 or auto. (default: auto)",
+            autocompletion=complete_words("auto", "fp32", "bf16", "fp16"),
+            show_default=False,
+            rich_help_panel=_MACHINE,
+        ),
     ] = None,
     compute_device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda, cuda:N or auto. [default: auto]", show_default=False, rich_help_panel=_MACHINE),
+        typer.Option(
+            help="cpu, cuda, cuda:N or auto. (default: auto)",
+            autocompletion=complete_words("auto", "cpu", "cuda"),
+            show_default=False,
+            rich_help_panel=_MACHINE,
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -149,8 +170,9 @@ def command(
 ) -> None:
     """Convert the recordings of one device into what other devices would have recorded, as HDF5 shards.
 
-    An interrupted run goes on where it stopped when the same command is given again. Every option can also stand in
-    the section [convert] of umc.toml or in a variable UMC_CONVERT_<OPTION>.
+    An interrupted run goes on where it stopped when the same command is given again.
+
+    Every option can also stand in the section "convert" of umc.toml or in a variable UMC_CONVERT_<OPTION>.
     """
     from umc_cli.config import find_workspace, load_settings
     from umc_cli.workflows.convert import ConvertSettings, convert
@@ -158,8 +180,8 @@ def command(
     workspace = find_workspace(Path.cwd())
     given = {
         "source": source, "targets": targets, "converter": converter, "checkpoint": checkpoint,
-        "labels": tuple(label) if label else None, "splits": tuple(split) if split else None,
-        "hop_samples": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate_dbfs": silence_gate,
+        "label": tuple(label) if label else None, "split": tuple(split) if split else None,
+        "hop": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
         "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
         "batch_size": batch_size, "workers": workers,
         "engine": engine, "precision": precision, "compute_device": compute_device,
@@ -199,7 +221,10 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
         console.print(f"converter {report.converter} ({report.reason})" + (f", {made_with}" if made_with else ""))
         if report.left_out:
-            console.print(f"{len(report.left_out)} targets left out" + ("" if verbose else " (--verbose says why)"))
+            console.print(
+                f"{render.count(len(report.left_out), 'target')} left out"
+                + ("" if verbose else " (--verbose says why)")
+            )
         for target, gap in report.left_out.items() if verbose else ():
             console.print(f"  {target}: no {gap.removeprefix('a ')}")
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)

@@ -13,7 +13,7 @@ from umc_cli.cli.progress import conversion_progress
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the demo workspace.")] = Path("umc-demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the demo workspace.")] = Path("umc-demo"),
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -23,8 +23,8 @@ def command(
     with conversion_progress(quiet) as progress:
         report = run_demo(folder, progress)
     if as_json:
-        render.print_json(asdict(report))
-        return
+        render.print_json(asdict(report) | {"exit_code": report.conversion.exit_code})
+        raise typer.Exit(report.conversion.exit_code)
     if not quiet:
         render.err().print(
             f"{report.n_clips} sounds in {report.n_labels} classes were synthesised (they are no recordings), then:\n"

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -7,6 +8,11 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: every failed input, what was left out.")]
+
+
+def complete_words(*words: str) -> Callable[[str], list[str]]:
+    """Return a function that completes one of a few words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def complete_device_ids(incomplete: str) -> list[str]:

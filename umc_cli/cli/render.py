@@ -30,7 +30,7 @@ def print_error(error: UmcError) -> None:
     console = err()
     console.print(f"[bold red]Error:[/] {escape(printable(error.message))}")
     if error.hint:
-        console.print(f"[bold]Remedy:[/] {escape(printable(error.hint))}")
+        console.print(f"[bold]Hint:[/] {escape(printable(error.hint))}")
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
@@ -40,19 +40,26 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 
 def print_failed(
-    failed: "list[FailedInput]", list_path: str, verbose: bool, what: str = "inputs failed, the others are done"
+    failed: "list[FailedInput]", list_path: str, verbose: bool, thing: str = "input", what: str = "failed"
 ) -> None:
     """Print what failed, the first ten unless `verbose`; `list_path` names the file that lists all."""
     if not failed:
         return
     console = err()
-    console.print(f"[bold red]{len(failed)} {what}[/]" + (f"; all in {escape(list_path)}:" if list_path else ":"))
+    console.print(
+        f"[bold red]{count(len(failed), thing)} {what}[/]" + (f"; all in {escape(list_path)}:" if list_path else ":")
+    )
     shown = failed if verbose else failed[:_FAILURES_SHOWN]
     for entry in shown:
-        remedy = f" - {entry.hint}" if entry.hint else ""
-        console.print(escape(printable(f"  {entry.path}: {entry.reason}{remedy}")))
+        hint = f" - {entry.hint}" if entry.hint else ""
+        console.print(escape(printable(f"  {entry.path}: {entry.reason}{hint}")))
     if len(failed) > len(shown):
         console.print(f"  ... and {len(failed) - len(shown)} more (--verbose lists all)")
+
+
+def count(number: int, thing: str) -> str:
+    """Return `1 target` or `2 targets`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def verify_command(root: Root, as_json: Json = False) -> None:
 
 
 def _show(report: "ShardsReport", as_json: bool) -> None:
-    render.print_failed(report.damaged, "", verbose=True, what="shards are damaged or missing")
+    render.print_failed(report.damaged, "", verbose=True, thing="shard", what="damaged or missing")
     if as_json:
         render.print_json(asdict(report) | {"exit_code": report.exit_code})
     else:

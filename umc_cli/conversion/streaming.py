@@ -2,8 +2,9 @@
 
     reader threads: decode, resample, cut, log-mel -> [queue] -> converter, once per target -> [queue] -> writer thread
 
-With a GPU the readers hand out waveforms and the log-mel is computed there. Both queues are bounded, so memory does not depend on the size of the data set. Pieces are consumed in the order of
-the plan and a batch never spans two shards, so neither the number of readers nor an interruption changes a row.
+With a GPU the readers hand out waveforms and the log-mel is computed there. Both queues are bounded, so memory does not
+depend on the size of the data set. Pieces are consumed in the order of the plan and a batch never spans two shards, so
+neither the number of readers nor an interruption changes a row.
 """
 
 import queue
@@ -98,7 +99,7 @@ def stream(
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
             writer.begin(job, settings.dtype)
             reads = (next(pieces) for _ in job.pieces)
-            for batch in _batches(_noted(reads, rows, segment_settings.hop_samples), settings.batch_size):
+            for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
                 segments = torch.from_numpy(batch)
                 if on_gpu:
                     segments = log_mel(segments.pin_memory().to(torch_device, non_blocking=True))
@@ -246,7 +247,7 @@ def _copy_to_host(values: Tensor) -> Callable[[], NDArray[Any]]:
     return arrived
 
 
-def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop_samples: int) -> Iterator[NDArray[np.float32]]:
+def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop: int) -> Iterator[NDArray[np.float32]]:
     """Pass the segments on and note in `rows` what the shard has to say of them."""
     for read in reads:
         file = read.piece.file
@@ -254,7 +255,7 @@ def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop_samples: int) -> It
             rows.failed.append(asdict(read.failed))
             continue
         count = len(read.start_samples)
-        numbers = read.start_samples // hop_samples - read.piece.first_segment + read.piece.first_index
+        numbers = read.start_samples // hop - read.piece.first_segment + read.piece.first_index
         rows.label += [file.label] * count
         rows.recording += [file.recording] * count
         rows.split += [file.split] * count

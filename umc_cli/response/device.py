@@ -104,9 +104,7 @@ def read_device(path: Path) -> Device:
     except OSError as error:
         raise SettingsError(f"cannot read device record {path}: {error.strerror}", "see `umc devices`") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"device record {path} is not JSON: {error}", "make it again with `umc measure-ir`"
-        ) from error
+        raise SettingsError(f"device record {path} is not JSON: {error}", "restore it or remove it") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise SettingsError(f"{path} is not a device record", f'its "format" must be "{FORMAT_NAME}"')
     if content.get("format_version") != FORMAT_VERSION:

@@ -23,7 +23,10 @@ def fr_difference_db(source: Device, target: Device) -> NDArray[np.float32]:
             f"the records of {source.id} and {target.id} are over different mel bands",
             "make the older one again, with this version of umc",
         )
-    return (np.asarray(target.frequency_response_db) - np.asarray(source.frequency_response_db)).astype(np.float32)
+    difference_db: NDArray[np.float32] = np.subtract(
+        target.frequency_response_db, source.frequency_response_db, dtype=np.float32
+    )
+    return difference_db
 
 
 def level_difference_db(source: Device, target: Device) -> float | None:

@@ -206,8 +206,10 @@ def differences(old: Plan, new: Plan) -> Iterator[str]:
     before, now = set(_identities(old.files)), set(_identities(new.files))
     if before != now:
         yield f"recordings: {len(now - before)} new or changed, {len(before - now)} gone or changed"
+    elif n_moved := sum(before.split != after.split for before, after in zip(old.files, new.files, strict=False)):
+        yield f"recordings: {n_moved} in another split, as others came or went (a manifest's column `split` fixes it)"
     elif old.files != new.files:
-        yield "recordings: other labels, splits, columns or order"
+        yield "recordings: other labels, columns or order"
 
 
 def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:

@@ -79,11 +79,14 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
 
 
 def is_complete(path: Path, attributes: Mapping[str, Any]) -> bool:
-    """Tell whether `path` is a shard of this very run and target; a shard has its name only when it is complete."""
+    """Tell whether `path` is a shard of this very run and target that needs no second try.
+
+    A shard has its name only when it is complete; one in which inputs failed is made again, as they may be mended.
+    """
     if not path.exists():
         return False
     try:
         header = read_shard_header(path)
     except InputError:
         return False
-    return (header.run_id, header.target_id) == (attributes["run_id"], attributes["target_id"])
+    return (header.run_id, header.target_id) == (attributes["run_id"], attributes["target_id"]) and not header.failed

@@ -51,9 +51,9 @@ class ConvertSettings(SegmentSettings):
     converter: str = "auto"
     checkpoint: Path | None = None
     """Weights for `film_gan`; default: `<checkpoints>/generator.safetensors`."""
-    labels: Names = ()
+    label: Names = ()
     """Only these labels; none means all."""
-    splits: Names = ()
+    split: Names = ()
     """Only these splits; none means all."""
     output: Path | None = None
     """Output root; default: the workspace's `converted`."""
@@ -160,6 +160,11 @@ def convert(
                 files=planned,
                 failed=(*chosen.failed, *unplannable),
             )
+            if planned and not plan.n_segments:
+                raise SettingsError(
+                    f"none of the {len(planned)} recordings gives a segment",
+                    "convert short clips too: --short-clips pad",
+                )
             target_ids = {target: _target_id(target, known.devices, tables) for target in choice.targets}
             settle(root, plan, target_ids, settings.overwrite)
             jobs = _jobs(root, plan, target_ids, ingredients, report)
@@ -185,8 +190,8 @@ def _select(
     devices = sorted({clip.device for clip in clips})
     found = [clip for clip in clips if clip.device == settings.source]
     for name, wanted, there in (
-        ("label", settings.labels, {clip.label for clip in found}),
-        ("split", settings.splits, {clip.split for clip in found}),
+        ("label", settings.label, {clip.label for clip in found}),
+        ("split", settings.split, {clip.split for clip in found}),
     ):
         for value in wanted:
             if found and value not in there:
@@ -197,8 +202,7 @@ def _select(
     found = [
         clip
         for clip in found
-        if (not settings.labels or clip.label in settings.labels)
-        and (not settings.splits or clip.split in settings.splits)
+        if (not settings.label or clip.label in settings.label) and (not settings.split or clip.split in settings.split)
     ]
     if not found and not failed:
         where = f"in {workspace.data}" if devices else "among the inputs"
@@ -230,7 +234,11 @@ def _choose(
         recorded=recorded,
         checkpoint=settings.checkpoint or workspace.checkpoints / "generator.safetensors",
     )
-    converter = "film_gan" if settings.checkpoint and settings.converter == "auto" else settings.converter
+    converter = settings.converter
+    if settings.checkpoint:
+        if converter not in ("auto", "film_gan"):
+            raise SettingsError(f"converter {converter} takes no checkpoint", "leave out --checkpoint or --converter")
+        converter = "film_gan"
     return choose(converter, settings.source, targets, candidates, known), known
 
 
@@ -262,8 +270,8 @@ def _identity(
     return {
         "log_mel": dump_settings(LOG_MEL_SETTINGS),
         "segments": dump_settings(settings.segments),
-        "labels": list(settings.labels),
-        "splits": list(settings.splits),
+        "label": list(settings.label),
+        "split": list(settings.split),
         "converter": choice.converter,
         "made_with": dict(made_with),
         "batch_size": settings.batch_size,
@@ -344,6 +352,8 @@ def _complete(report: ConvertReport, root: Path, plan: Plan) -> None:
         report.n_segments += header.n_segments
         failed |= {entry["path"]: FailedInput(**entry) for entry in header.failed}
     report.failed = list(failed.values())
+    if not report.n_segments and not failed:
+        report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
     report.n_files = len(plan.files) - sum(file.path in failed for file in plan.files)
     _write_failed(root / FAILED_NAME, report.failed)
 
@@ -355,6 +365,6 @@ def _write_failed(path: Path, failed: Sequence[FailedInput]) -> None:
         return
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "reason", "remedy"])
+    writer.writerow(["path", "reason", "hint"])
     writer.writerows((entry.path, entry.reason, entry.hint) for entry in failed)
     atomic_write.write_text(path, table.getvalue())

@@ -17,6 +17,8 @@ from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.plan import hash_of
 
 TABLES_NAME = "level_quantiles.json"
+FORMAT_NAME = "umc-level-quantiles"
+FORMAT_VERSION = 1
 SPLIT = "train-mc"
 
 _DIFFERENT_LABELS = 0.3
@@ -88,17 +90,22 @@ def _fingerprint(clips: Sequence[Clip], settings: SegmentSettings) -> str:
 
 
 def _read_entries(path: Path) -> dict[str, Any]:
+    """Return the tables in the file; none if it is missing, broken or of another version: they are measured again."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+        return {}
+    devices = content.get("devices")
+    return devices if isinstance(devices, dict) else {}
 
 
 def _format(entries: dict[str, Any]) -> str:
-    lines = []
+    devices = []
     for device, entry in sorted(entries.items()):
-        rows = ",\n      ".join(json.dumps(row) for row in entry["levels_db"])
+        rows = ",\n        ".join(json.dumps(row) for row in entry["levels_db"])
         rest = json.dumps({key: value for key, value in entry.items() if key != "levels_db"}, ensure_ascii=False)
-        lines.append(f'  {json.dumps(device)}: {rest[:-1]},\n    "levels_db": [\n      {rows}\n    ]}}')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        devices.append(f'    {json.dumps(device)}: {rest[:-1]},\n      "levels_db": [\n        {rows}\n      ]}}')
+    head = f'{{\n  "format": "{FORMAT_NAME}",\n  "format_version": {FORMAT_VERSION},\n  "devices": {{\n'
+    return head + ",\n".join(devices) + "\n  }\n}\n"
