@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from tests.conftest import SOURCE, Run, noise, write_audio
+from tests.samples import SOURCE, Run, noise, write_audio
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.shards.reader import ShardDataset
 
