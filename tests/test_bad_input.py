@@ -3,20 +3,21 @@
 import csv
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import soundfile
 
-from tests.samples import RATE_HZ, SOURCE, TARGET, Run, noise, write_audio
-from umc_cli.shards.reader import ShardDataset
+from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from umc_cli.errors import InputError
+from umc_cli.shards.schema import check_shard
 
 Umc = Callable[..., Run]
 Edit = Callable[[Path], object]
@@ -218,28 +219,30 @@ def test_names_that_are_not_utf8_are_listed(workspace: Path, umc: Umc, converter
 # ---- lists of files
 
 
-def test_files_come_from_standard_input(workspace: Path, run_umc: Umc) -> None:
-    names = [f"data/{SOURCE}/a/good0.wav", f"data/{SOURCE}/b/good1.wav"]
-    for output, content in {
-        "lines": "\n".join(names),
-        "crlf": "\r\n".join(names) + "\r\n",
-        "nul": "\0".join(names),
-    }.items():
-        run = run_umc(
-            "convert", "--source", SOURCE, "--targets", TARGET, "--output", output, "--json", "-",
-            cwd=workspace, stdin=content.encode(),
-        )  # fmt: skip
-        assert_clean(run, 0)
-        assert rows(workspace, output=output) == [name for name in names for _ in range(2)]
-        assert run.json["n_files"] == 2
+NAMES = [f"data/{SOURCE}/a/good0.wav", f"data/{SOURCE}/b/good1.wav"]
+
+
+@pytest.mark.parametrize(
+    "content", ["\n".join(NAMES), "\r\n".join(NAMES) + "\r\n", "\0".join(NAMES), "\0".join(NAMES) + "\0"]
+)
+def test_files_come_from_standard_input(
+    workspace: Path, umc: Umc, convert: Umc, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (workspace / "list").write_bytes(content.encode())
+    with (workspace / "list").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        run = convert("--json", "-")
+    assert_clean(run, 0)
+    assert rows(workspace) == [name for name in NAMES for _ in range(2)]
+    assert run.json["n_files"] == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\0"])
 def test_an_empty_list_is_refused(
-    umc: Umc, convert: Umc, monkeypatch: pytest.MonkeyPatch, content: bytes, tmp_path: Path
+    workspace: Path, umc: Umc, convert: Umc, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
-    (tmp_path / "list").write_bytes(content)
-    with (tmp_path / "list").open() as stdin:
+    (workspace / "list").write_bytes(content)
+    with (workspace / "list").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         run = convert("-")
     assert_clean(run, 2)
@@ -485,7 +488,7 @@ def test_umc_toml_that_is_not_utf8_is_refused(workspace: Path, convert: Umc) -> 
     ("name", "value", "message"),
     [
         ("UMC_CONVERT_BATCH_SIZE", "many", "'batch_size' from the environment"),
-        ("UMC_CONVERT_HOP", "256", "UMC_CONVERT_HOP"),
+        ("UMC_CONVERT_HOPS", "256", "'hops' from the environment"),
         ("UMC_CONVERT_DTYPE", "", "'dtype' from the environment"),
         ("UMC_DATA", "/nowhere", "no data folder /nowhere"),
     ],
@@ -575,7 +578,7 @@ BROKEN_PLANS: dict[str, Edit] = {
     "shard size a text": lambda path: edit_json(path, shard_size="x"),
     "shard size 0": lambda path: edit_json(path, shard_size=0),
     "file without rows": lambda path: edit_json(path, files=[{"path": "x"}]),
-    "file with text for numbers": lambda path: path.write_text(path.read_text().replace('"n_segments": 2', '"n_segments": "2"')),
+    "text for numbers": lambda path: path.write_text(re.sub(r'"frames": (\d+)', r'"frames": "\1"', path.read_text())),
     "changed by hand": lambda path: path.write_text(path.read_text().replace("good0", "good9")),
     "later version": lambda path: edit_json(path, format_version=99),
     "other format": lambda path: edit_json(path, format="x"),
@@ -653,7 +656,16 @@ def test_a_mended_recording_is_converted_by_the_next_run(workspace: Path, conver
     assert not failures(workspace)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"xperia1v": {}}', '{"other": {}}', '{"other": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"format_version": 99}',
+        '{"format_version": 1, "devices": []}',
+        '{"format_version": 1, "devices": {"xperia1v": {}, "other": {}, "third": 3}}',
+    ],
+)
 def test_broken_level_tables_are_measured_again(workspace: Path, umc: Umc, content: str) -> None:
     for device, seed in ((SOURCE, 0), (TARGET, 50)):
         for index in range(6):
@@ -695,8 +707,7 @@ def drop_column(path: Path) -> None:
 
 
 def later_version(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 99
+    path.write_bytes(path.read_bytes().replace(b"umc-shard 1", b"umc-shard 99", 1))
 
 
 def odd_description(path: Path) -> None:
@@ -705,16 +716,16 @@ def odd_description(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Edit, str]] = {
-    "flipped byte": (flip_data, "log_mel"),
-    "truncated": (halved, "cannot be opened"),
-    "empty": (lambda path: path.write_bytes(b""), "cannot be opened"),
-    "not HDF5": (lambda path: path.write_text("text"), "cannot be opened"),
+    "flipped byte": (flip_data, "is damaged"),
+    "truncated": (halved, "is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a shard"),
+    "not HDF5": (lambda path: path.write_text("text"), "is not a shard"),
     "missing": (Path.unlink, "is missing"),
-    "changed label": (change_label, "label"),
-    "changed attribute": (change_attribute, "shard-00001.h5"),
-    "no labels": (drop_column, "label"),
-    "later version": (later_version, "version"),
-    "description": (odd_description, "description"),
+    "changed label": (change_label, "is damaged"),
+    "changed attribute": (change_attribute, "is damaged"),
+    "no labels": (drop_column, "is damaged"),
+    "later version": (later_version, "begins with 'umc-shard 99'"),
+    "description": (odd_description, "is damaged"),
     "another shard's content": (lambda path: shutil.copy(path.with_name("shard-00000.h5"), path), "shard-00001.h5"),
     "another target's content": (
         lambda path: shutil.copy(path.parent.parent / "pixel3-back" / path.name, path),
@@ -760,38 +771,17 @@ def test_convert_replaces_a_truncated_or_misplaced_shard_by_itself(workspace: Pa
         assert path.read_bytes() == whole
 
 
-def test_no_flipped_byte_of_a_shard_changes_a_row_unnoticed(workspace: Path, convert: Umc, tmp_path: Path) -> None:
-    """Whole-file fuzzing in a process of its own: HDF5 may do anything but lie, hang or die."""
+def test_no_flipped_byte_of_a_shard_goes_unnoticed(workspace: Path, convert: Umc) -> None:
+    """Not even where HDF5 would crash, hang, or see nothing."""
     assert_clean(convert(), 0)
-    script = """
-import sys, numpy as np, h5py
-from pathlib import Path
-from umc_cli.errors import InputError
-from umc_cli.shards.reader import ShardDataset, read_shard_header
-from umc_cli.shards.schema import check_shard
-path = Path(sys.argv[1]); whole = path.read_bytes()
-def content():
-    data = ShardDataset(path.parent)
-    header = read_shard_header(path)
-    return [data[i] for i in range(len(data))], data.labels, header.__dict__
-rows, labels, header = content()
-changed = 0
-for offset in np.random.default_rng(0).choice(len(whole), 400, replace=False):
-    damaged = bytearray(whole); damaged[offset] ^= 1 << int(offset) % 8
-    path.write_bytes(damaged)
-    try: check_shard(path)
-    except InputError: changed += 1; continue
-    now, now_labels, now_header = content()
-    assert now_labels == labels and now_header == header, offset
-    assert all(a[0].equal(b[0]) and a[1] == b[1] for a, b in zip(now, rows, strict=True)), offset
-print(changed)
-"""
-    shard = workspace / f"converted/{TARGET}/shard-00000.h5"
-    end = subprocess.run(
-        [sys.executable, "-c", script, str(shard)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert end.returncode == 0, end.stderr[-2000:]
-    assert int(end.stdout) > 300
+    path = workspace / f"converted/{TARGET}/shard-00000.h5"
+    whole = path.read_bytes()
+    for offset in [*range(0, 600, 7), *np.random.default_rng(0).choice(len(whole), 200, replace=False)]:
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1 << int(offset) % 8
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"is damaged|is not a shard"):
+            check_shard(path)
 
 
 def test_shards_of_nothing(workspace: Path, umc: Umc) -> None:
@@ -845,15 +835,19 @@ def test_brackets_in_names_are_not_markup(workspace: Path, convert: Umc, monkeyp
     assert f"[/dim]out/{TARGET}" in run.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_any_name_can_be_printed(workspace: Path, run_umc: Umc, encoding: str) -> None:
+def test_any_name_can_be_printed(workspace: Path, convert: Umc, run_umc: Umc) -> None:
     (workspace / f"data/{SOURCE}/a/\N{SNOWMAN}.wav").write_bytes(b"")
-    for option in ("--json", "--verbose"):
-        run = run_umc(
-            "convert", "--source", SOURCE, "--targets", TARGET, option,
-            cwd=workspace, env={"PYTHONIOENCODING": encoding},
-        )  # fmt: skip
-        assert_clean(run, 1)
+    run = convert("--json", "--output", "\N{SNOWMAN}")
+    assert_clean(run, 1)
+    assert run.stdout.isascii()
+    assert run.json["failed"][0]["path"].endswith("\N{SNOWMAN}.wav")
+    run = run_umc(
+        "convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--output", "\N{SNOWMAN}",
+        cwd=workspace, env={"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert_clean(run, 1)
+    assert "\\u2603" in run.stdout
+    assert "\\u2603.wav" in run.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(

@@ -12,6 +12,8 @@ from umc_cli.errors import EnvironmentFault
 PARTIAL_MARK = ".partial-"
 """Stands in the name of every file that is still being written."""
 
+_MARK_BYTES = 4
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -20,7 +22,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         EnvironmentFault: the folder cannot be written, or the disk is full.
     """
-    partial = path.with_name(f"{path.name}{PARTIAL_MARK}{secrets.token_hex(4)}")
+    partial = path.with_name(f"{path.name}{PARTIAL_MARK}{secrets.token_hex(_MARK_BYTES)}")
     try:
         with explain_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             partial.replace(path)
             _flush_to_disk(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong before says more
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,9 +42,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed writers left below `folder`; the caller holds the folder's lock."""
-    for leftover in folder.rglob(f"*{PARTIAL_MARK}*"):
-        leftover.unlink(missing_ok=True)
+    """Remove what killed writers left in `folder` and its subfolders; the caller holds the folder's lock."""
+    name = f"*{PARTIAL_MARK}{'[0-9a-f]' * 2 * _MARK_BYTES}"
+    with explain_os_errors(folder):
+        for leftover in [*folder.glob(name), *folder.glob(f"*/{name}")]:
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

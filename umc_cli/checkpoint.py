@@ -39,14 +39,12 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         EnvironmentFault: the folder cannot be written, or the disk is full.
         ValueError: the metadata holds something that JSON does not, such as a NaN.
     """
-    header = {
-        "format": FORMAT_NAME,
-        "format_version": str(FORMAT_VERSION),
-        "metadata": json.dumps(metadata, allow_nan=False, sort_keys=True),
-    }
+    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "metadata": dict(metadata)}
+    # One text field: safetensors writes several in random order, and the same weights would get another sha256.
+    text_fields = {FORMAT_NAME: json.dumps(header, allow_nan=False, sort_keys=True)}
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised in memory, not by save_file: an OSError of our own writing says whether the disk is full.
-    content = safetensors.torch.save(on_cpu, metadata=header)
+    content = safetensors.torch.save(on_cpu, metadata=text_fields)
     with atomic_write.atomic_path(path) as partial:
         partial.write_bytes(content)
 
@@ -66,32 +64,39 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
     try:
         tensors = safetensors.torch.load(content)
-        header = _read_header(content)
+        text_fields = _read_text_fields(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise SettingsError(
             f"checkpoint {path} is truncated, corrupt or not a safetensors file: {error}",
             "copy or download it again; umc does not read pickled .pt or .pth files",
         ) from error
-    if header.get("format") != FORMAT_NAME:
+    if FORMAT_NAME not in text_fields:
         raise SettingsError(
-            f"{path} holds weights but is not a umc checkpoint",
-            f'its header must say "format": "{FORMAT_NAME}"',
+            f"{path} holds weights but is not a umc checkpoint", f"its header must have the field {FORMAT_NAME!r}"
         )
-    if header.get("format_version") != str(FORMAT_VERSION):
+    header = _parse(text_fields[FORMAT_NAME])
+    if header is None:
+        raise SettingsError(f"checkpoint {path} has a broken header", "copy or download it again")
+    if header.get("format_version") != FORMAT_VERSION:
         raise SettingsError(
             f"checkpoint {path} has format version {header.get('format_version')}; this umc reads {FORMAT_VERSION}",
             "update umc, or train the checkpoint again",
         )
-    try:
-        metadata = json.loads(header["metadata"])
-    except (KeyError, json.JSONDecodeError) as error:
-        raise SettingsError(f"checkpoint {path} has a broken header: {error}", "copy or download it again") from error
+    metadata = header.get("metadata")
     if not isinstance(metadata, dict):
-        raise SettingsError(f"checkpoint {path} has a broken header: no JSON object", "copy or download it again")
+        raise SettingsError(f"checkpoint {path} has a broken header: no metadata", "copy or download it again")
     return Checkpoint(tensors, metadata, hashlib.sha256(content).hexdigest())
 
 
-def _read_header(content: bytes) -> dict[str, str]:
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return header if isinstance(header, dict) and header.get("format") == FORMAT_NAME else None
+
+
+def _read_text_fields(content: bytes) -> dict[str, str]:
     """Return the text fields of a safetensors header: 8 bytes of length (little-endian), then JSON."""
     length = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little")
     header = json.loads(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])

@@ -60,7 +60,7 @@ def find_workspace(start: Path) -> Workspace:
             raise SettingsError(
                 f"{root / WORKSPACE_FILE}: unknown section {section!r}", f"known sections: {', '.join(SECTIONS)}"
             )
-    folders = {name: name for name in ("data", "devices", "checkpoints", "converted")}
+    folders = {name: root / name for name in ("data", "devices", "checkpoints", "converted")}
     for origin, given in (
         (f"{root / WORKSPACE_FILE} [workspace]", content.pop("workspace", {})),
         (
@@ -68,12 +68,13 @@ def find_workspace(start: Path) -> Workspace:
             {name: os.environ[f"UMC_{name.upper()}"] for name in folders if f"UMC_{name.upper()}" in os.environ},
         ),
     ):
+        if not isinstance(given, Mapping):
+            raise SettingsError(f"{origin} is not a section", "write [workspace] above its folders")
         unknown = set(given) - set(folders)
         if unknown:
             raise SettingsError(f"{origin}: unknown name {sorted(unknown)[0]!r}", f"known names: {', '.join(folders)}")
-        folders |= given
-    paths = {name: root / Path(value).expanduser() for name, value in folders.items()}
-    return Workspace(root=root, sections=content, **paths)
+        folders |= {name: _folder(root, value, f"{origin}: {name}") for name, value in given.items()}
+    return Workspace(root=root, sections=content, **folders)
 
 
 def load_settings(
@@ -111,6 +112,15 @@ def dump_settings(settings: BaseModel) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
+def _folder(root: Path, value: Any, origin: str) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise SettingsError(f"{origin} is {value!r}, not the name of a folder", "write a path between quotes")
+    try:
+        return root / Path(value).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{origin} is {value!r}, a home folder that is not here", "write the whole path") from error
+
+
 def _paths_from_root(schema: type[BaseModel], values: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Let relative paths in a workspace file start at its folder, wherever the command runs."""
     is_path = {
@@ -133,5 +143,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}", "make it readable") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "mend the line it names") from error

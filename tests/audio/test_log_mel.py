@@ -89,7 +89,7 @@ def test_equals_librosa_for_any_tone_in_any_noise(
 ) -> None:
     noise = np.random.default_rng(seed).standard_normal(SEGMENT_SAMPLES)
     samples = tone(frequency_hz, 10 ** (tone_db / 20)) + 10 ** (noise_db / 20) * noise
-    np.testing.assert_allclose(log_mel_of(samples), librosa_log_mel(samples.astype(np.float32)), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(log_mel_of(samples), librosa_log_mel(samples.astype(np.float32)), rtol=0, atol=5e-3)
 
 
 def test_silence_lies_exactly_on_the_floor() -> None:

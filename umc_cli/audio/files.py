@@ -14,6 +14,7 @@ import soxr
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.audio.truncation import is_cut_short
 from umc_cli.errors import InputError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
@@ -24,8 +25,11 @@ LOWEST_SAMPLE_RATE_HZ = 4_000
 _BLOCK_FRAMES = 1 << 18
 """Frames decoded at once: 12 s at 22,050 Hz, 2 MB for stereo."""
 
-_MOST_FRAMES = 1 << 48
-"""libsndfile says 2^63 - 1 where a stream never wrote its length."""
+_MOST_FRAMES_PER_BYTE = 1 << 13
+"""FLAC codes 65,535 frames of silence in 11 bytes; libsndfile says 2^63 - 1 where a stream never wrote its length."""
+
+_LOUDEST = 1e6
+"""Float samples may exceed full scale (1), but not by 120 dB: squared, they would leave the range of float32."""
 
 _GUARD_SECONDS = 0.5
 """Decoded before the wanted samples, far beyond the length of the resampler's filter and of an MP3 frame."""
@@ -52,6 +56,10 @@ def read_header(path: Path) -> AudioHeader:
         InputError: the file is missing, empty, unreadable, a folder, no audio, too short or of an absurd rate.
     """
     with _explain(path):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise InputError("has a name that is not UTF-8", "rename it") from error
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise InputError(
@@ -64,9 +72,12 @@ def read_header(path: Path) -> AudioHeader:
         if not os.access(path, os.R_OK):
             raise InputError("cannot be read: permission denied", "give yourself read permission (chmod u+r)")
         info = soundfile.info(str(path))
+        cut_short = is_cut_short(path)
     header = AudioHeader(sample_rate_hz=info.samplerate, channels=info.channels, frames=info.frames)
-    if header.frames > _MOST_FRAMES:
+    if header.frames > status.st_size * _MOST_FRAMES_PER_BYTE:
         raise InputError("does not say how long it is", "export it again to a file, not to a stream")
+    if cut_short:
+        raise InputError("is truncated: it ends before its header says so", "copy or record it again")
     if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
         raise InputError(
             f"says it has a sample rate of {header.sample_rate_hz} Hz, below {LOWEST_SAMPLE_RATE_HZ}",
@@ -105,13 +116,17 @@ def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDAr
     # Rounding may leave the resampler's output a sample or two short of the length that the header promises.
     if position < stop - 2:
         raise InputError(
-            f"ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises "
+            f"is truncated: it ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises "
             f"{header.n_samples / SAMPLE_RATE_HZ:.2f} s",
-            "it is truncated: copy or record it again",
+            "copy or record it again",
         )
     samples[max(0, position - start) :] = 0
-    if not np.isfinite(samples.sum(dtype=np.float64)):
-        raise InputError("holds NaN or infinite samples", "export it again from the original recording")
+    # NaN compares false with everything.
+    if not max(samples.max(initial=0), -samples.min(initial=0)) < _LOUDEST:
+        raise InputError(
+            "holds NaN or infinite samples, or some beyond a million times full scale",
+            "export it again from the original recording",
+        )
     return samples
 
 
@@ -144,11 +159,14 @@ def _explain(path: Path) -> Iterator[None]:
         raise InputError("does not exist", "correct the path in the manifest or list") from error
     except PermissionError as error:
         raise InputError("cannot be read: permission denied", "give yourself read permission (chmod u+r)") from error
-    except (OSError, soundfile.SoundFileError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", "check the path and the disk") from error
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a suffix that means samples without a header
+        if not path.exists():
+            raise InputError("does not exist any more", "put it back, or convert again without it") from error
+        reason = (str(error).splitlines() or ["no reason given"])[0]
         reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
+        formats = ", ".join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))
         raise InputError(
-            f"cannot be decoded: {reason}",
-            f"it is damaged or not one of {', '.join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))}: "
-            "record or export it again",
+            f"cannot be decoded: {reason}", f"it is damaged or not one of {formats}: record or export it again"
         ) from error

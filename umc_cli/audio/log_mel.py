@@ -4,6 +4,7 @@ Waveform -> centred STFT (Hann 1,024, hop 256) -> power -> 80 Slaney mel bands -
 The paper (section 4.1) gives window, hop and bands; scale, norm, power and floor are librosa's defaults.
 """
 
+import threading
 from functools import lru_cache
 
 import librosa
@@ -51,6 +52,7 @@ _BANDS_PER_GROUP = 16
 """Two AVX2 registers of columns; `log_mel` takes a sixth longer with all 80 bands in one group."""
 
 
+@torch.no_grad()
 def log_mel(segments: Tensor) -> Tensor:
     """Return the log-mel spectrograms of a batch of segments, on the device that the segments are on.
 
@@ -59,30 +61,58 @@ def log_mel(segments: Tensor) -> Tensor:
     Equal to librosa's `melspectrogram` + `10 * log10(max(power, 1e-10))` within 0.01 dB.
     """
     settings = LOG_MEL_SETTINGS
-    at_once = _SEGMENTS_AT_ONCE if segments.device.type == "cpu" else _SEGMENTS_AT_ONCE_ON_GPU
-    half_window = settings.n_fft // 2
-    n_padded = half_window + SEGMENT_SAMPLES + half_window  # the silence at both ends stays in place
-    padded = torch.zeros(min(at_once, len(segments)), n_padded, dtype=torch.float64, device=segments.device)
-    frames = padded.unfold(1, settings.n_fft, settings.hop_samples)[:, : settings.n_frames]  # a view of `padded`
+    work = _work_buffers(segments.device)
     levels_db = segments.new_empty(len(segments), settings.n_mels, settings.n_frames, dtype=torch.float32)
+    at_once = len(work.padded)
     for first in range(0, len(segments), at_once):
         chunk = segments[first : first + at_once]
-        padded[: len(chunk), half_window:-half_window] = chunk
-        levels_db[first : first + at_once] = _levels_db(frames[: len(chunk)]).mT
+        work.padded[: len(chunk), work.silence : -work.silence] = chunk
+        levels_db[first : first + at_once] = _levels_db(work, len(chunk)).mT
     return levels_db
 
 
-def _levels_db(frames: Tensor) -> Tensor:
-    """Return the levels of some windows of sound, in dB re full scale.
+def _levels_db(work: "_WorkBuffers", count: int) -> Tensor:
+    """Return the levels of the first `count` segments in `work.padded`, in dB re full scale.
 
-    Shape: [b, 80 frames, 1024] float64 -> [b, 80 frames, 80 bands] float32. The transform is in float64, as in librosa:
-    in float32 the rounding noise of a loud tone shows in quiet bands, 0.3 dB off near the floor.
+    Shape: [count, 80 frames, 80 bands] float32. The transform is in float64, as in librosa: in float32 the rounding
+    noise of a loud tone shows in quiet bands, 0.3 dB off near the floor.
     """
-    spectrum = torch.view_as_real(torch.fft.rfft(frames * _hann_window(frames.device))).float()  # [b, 80, 513, 2]
-    squares = spectrum.square_()  # in place and at once: faster than real and imaginary parts by turns
-    power = (squares[..., 0] + squares[..., 1]).flatten(0, 1)  # [b * 80, 513]
-    mel_power = torch.cat([power[:, bins] @ weights for bins, weights in _mel_groups(frames.device)], dim=1)
-    return mel_power.clamp_min_(LOG_MEL_SETTINGS.power_floor).log10_().mul_(10).view(*frames.shape[:2], -1)
+    windowed = torch.mul(work.frames[:count], _hann_window(work.padded.device), out=work.windowed[:count])
+    spectrum = torch.view_as_real(torch.fft.rfft(windowed, out=work.spectrum[:count]))  # [count, 80, 513, 2]
+    squares = work.squares[:count].copy_(spectrum).square_()  # all at once: faster than real and imaginary by turns
+    power = torch.add(squares[..., 0], squares[..., 1], out=work.power[:count]).flatten(0, 1)  # [count * 80, 513]
+    mel_power = torch.cat([power[:, bins] @ weights for bins, weights in _mel_groups(power.device)], dim=1)
+    return mel_power.clamp_min_(LOG_MEL_SETTINGS.power_floor).log10_().mul_(10).view(count, -1, mel_power.shape[1])
+
+
+class _WorkBuffers:
+    """Memory for one pass, kept from call to call: fetching it from the system anew takes longer than the FFT."""
+
+    def __init__(self, device: torch.device) -> None:
+        settings = LOG_MEL_SETTINGS
+        count = _SEGMENTS_AT_ONCE if device.type == "cpu" else _SEGMENTS_AT_ONCE_ON_GPU
+        n_bins = settings.n_fft // 2 + 1
+        self.silence = settings.n_fft // 2
+        """Zeros before and after each segment; nothing is ever written there."""
+        n_padded = self.silence + SEGMENT_SAMPLES + self.silence
+        self.padded = torch.zeros(count, n_padded, dtype=torch.float64, device=device)
+        self.frames = self.padded.unfold(1, settings.n_fft, settings.hop_samples)[:, : settings.n_frames]  # a view
+        self.windowed = torch.empty(count, settings.n_frames, settings.n_fft, dtype=torch.float64, device=device)
+        self.spectrum = torch.empty(count, settings.n_frames, n_bins, dtype=torch.complex128, device=device)
+        self.squares = torch.empty(count, settings.n_frames, n_bins, 2, device=device)
+        self.power = torch.empty(count, settings.n_frames, n_bins, device=device)
+
+
+_of_this_thread = threading.local()
+
+
+def _work_buffers(device: torch.device) -> _WorkBuffers:
+    """Return this thread's buffers on `device`."""
+    kept: dict[torch.device, _WorkBuffers] = _of_this_thread.__dict__.setdefault("by_device", {})
+    if device not in kept:
+        with torch.inference_mode(False):  # made inside a caller's inference mode they could not be used outside it
+            kept[device] = _WorkBuffers(device)
+    return kept[device]
 
 
 def mel_band_edges_hz(n_mels: int) -> "list[float]":

@@ -41,8 +41,13 @@ class FailedInput:
     """An input that could not be used, and what to do about it."""
 
     path: str
+    """As it was given; bytes that are not UTF-8 become escapes (`\\xff`)."""
     reason: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        readable = self.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        object.__setattr__(self, "path", readable)
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,12 @@ def read_manifest(path: Path) -> Recordings:
     lines_by_path: dict[Path, int] = {}
     for line, row in _manifest_rows(path):
         where = f"{path.name} line {line}"
-        name = row.get("path", "") if isinstance(row, dict) else ""
         problem = _row_problem(row)
         if problem:
-            failed.append(FailedInput(name or where, f"{where}: {problem[0]}", problem[1]))
+            failed.append(FailedInput(_printable_path(row) or where, f"{where}: {problem[0]}", problem[1]))
             continue
         assert isinstance(row, dict)
+        name = row["path"]
         clip_path = Path(os.path.normpath(path.parent / name))
         if clip_path in lines_by_path:
             failed.append(
@@ -184,7 +189,8 @@ def assign_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
 
 
 def _without_suffix(name: str) -> str:
-    return PurePath(name).with_suffix("").as_posix()
+    path = PurePath(name)
+    return (path.with_suffix("") if path.name else path).as_posix()
 
 
 def _split_at(share: float) -> str:
@@ -212,6 +218,9 @@ def _manifest_rows(path: Path) -> Iterator[tuple[int, Any]]:
                     f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; "
                     f"found: {', '.join(columns) or 'none'}",
                 )
+            problem = _columns_problem(columns)
+            if problem:
+                raise SettingsError(f"manifest {path} has {problem}", "give every column a name of its own")
             for row in reader:
                 yield reader.line_num, row
     except OSError as error:
@@ -228,13 +237,30 @@ def _json_row(text: str) -> Any:
     return {key: "" if value is None else str(value) for key, value in row.items()} if isinstance(row, dict) else None
 
 
+def _printable_path(row: Any) -> str:
+    name = row.get("path", "") if isinstance(row, dict) else ""
+    return name if isinstance(name, str) and name.isprintable() else ""
+
+
+def _columns_problem(columns: Sequence[str]) -> str | None:
+    for column in columns:
+        if columns.count(column) > 1:
+            return f"a column {column!r} twice"
+        if not column.strip(".") or not column.isprintable():
+            return f"a column named {column!r}"
+    return None
+
+
 def _row_problem(row: Any) -> tuple[str, str] | None:
     if not isinstance(row, dict):
         return "is not a JSON object", "write one JSON object a line"
     if "" in row or None in row.values():
         return "has another number of fields than the header", "quote fields that hold the separator"
-    if any("\0" in value for value in row.values()):
-        return "holds a zero byte", "remove it"
+    if problem := _columns_problem(list(row)):
+        return f"has {problem}", "give every column a name of its own"
+    for value in row.values():
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            return "holds a zero byte or half a character", "save it as UTF-8 text"
     for column in REQUIRED_COLUMNS:
         if not row.get(column):
             return f"has no {column}", "fill it in"

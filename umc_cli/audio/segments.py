@@ -16,7 +16,7 @@ from umc_cli.errors import InputError
 class SegmentSettings(Settings):
     """Which segments a recording gives."""
 
-    hop: int = Field(default=SEGMENT_SAMPLES, ge=256)
+    hop: int = Field(default=SEGMENT_SAMPLES, ge=256, le=1 << 40)
     """Samples at 22,050 Hz from one segment's start to the next one's; 20,480 means no overlap."""
     short_clips: Literal["pad", "drop"] = "pad"
     """A clip shorter than one segment: pad it with zeros at the end, or leave it out."""
@@ -52,12 +52,13 @@ def read_segments(
     the silence gate leaves segments out.
 
     Raises:
-        InputError: see `read_samples`; or every sample is zero.
+        InputError: see `read_samples`; or every sample of the recording is zero.
     """
     first = starts[0]
     stop = min(header.n_samples, starts[-1] + SEGMENT_SAMPLES)
     samples = read_samples(path, header, first, stop)
-    if not samples.any():
+    # A part of a long recording may be silent; then its segments are.
+    if starts == segment_starts(header.n_samples, settings) and not samples.any():
         raise InputError("is silent: every sample is zero", "check the recording, or leave it out")
     padding = starts[-1] + SEGMENT_SAMPLES - stop
     if padding:

@@ -4,16 +4,17 @@ Heavy libraries are loaded inside the commands, so that `umc --help` answers at 
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from umc_cli import __version__
 from umc_cli.cli import convert, demo, devices, shards
 from umc_cli.cli.render import print_error
-from umc_cli.errors import UmcError
+from umc_cli.errors import EnvironmentFault, UmcError
 
 app = typer.Typer(
     name="umc",
@@ -56,12 +57,33 @@ def _global_options(
 
 def main() -> None:
     """Run `umc` and end the process with an exit code that tells the truth."""
+    _open_closed_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller wants it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except UmcError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        print_error(EnvironmentFault(f"the system refused: {error}", "check the disk and the working folder"))
+        sys.exit(EnvironmentFault.exit_code)
+
+
+def _interrupt(*_: object) -> None:
+    """Let the first Ctrl-C end the work in order, and the next one at once."""
+    signal.signal(signal.SIGINT, _end_at_once)
+    raise KeyboardInterrupt
+
+
+def _end_at_once(*_: object) -> NoReturn:
+    show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+    os.write(2, show_cursor + b"Stopped at once. The same command goes on with what is finished.\n")
+    os._exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that the caller closed (`umc ... >&-`) a place, lest a data file takes their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end

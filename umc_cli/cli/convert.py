@@ -219,21 +219,22 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         render.print_warnings(report.warnings)
         console = render.err()
         made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
-        console.print(f"converter {report.converter} ({report.reason})" + (f", {made_with}" if made_with else ""))
+        made_with = f", {made_with}" if made_with else ""
+        console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
         if report.left_out:
             console.print(
                 f"{render.count(len(report.left_out), 'target')} left out"
                 + ("" if verbose else " (--verbose says why)")
             )
         for target, gap in report.left_out.items() if verbose else ():
-            console.print(f"  {target}: no {gap.removeprefix('a ')}")
+            console.print(render.printable(f"  {target}: no {gap.removeprefix('a ')}"), markup=False)
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
     if as_json:
         render.print_json(asdict(report) | {"exit_code": report.exit_code})
         return
     table = render.table("target", "segments", "folder", right=["segments"])
     for target in report.targets:
-        table.add_row(target, str(report.n_segments), str(Path(report.output) / target))
+        table.add_row(target, str(report.n_segments), render.cell(str(Path(report.output) / target)))
     render.print_table(table)
     if not quiet:
         console.print(

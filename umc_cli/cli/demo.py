@@ -31,7 +31,7 @@ def command(
             f"  cd {folder} && umc convert --source {report.conversion.source} --targets all"
         )
     show_report(report.conversion, False, quiet, False)
-    typer.echo(f"picture: {report.picture}")
+    render.print_text(f"picture: {report.picture}")
     if not quiet:
         render.err().print(
             f"next: umc shards {report.conversion.output}; umc devices; your own recordings in data/<device>/<label>/"

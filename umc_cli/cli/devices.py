@@ -32,7 +32,7 @@ def list_command(context: typer.Context, as_json: Json = False) -> None:
         render.print_json({"registry": report.registry, "is_library": report.is_library, "devices": devices})
         return
     where = "the package's library (the workspace has no devices/)" if report.is_library else report.registry
-    render.err().print(f"{len(report.devices)} devices in {where}")
+    render.err().print(f"{len(report.devices)} devices in {render.printable(where)}", markup=False)
     table = render.table(
         "id", "name", "obtained", "trusted Hz", "level dBFS", "floor dB", right=["trusted Hz", "level dBFS", "floor dB"]
     )
@@ -70,11 +70,11 @@ def show_command(
     for name, value in rows.items():
         table.add_row(name, value)
     render.print_table(table)
-    typer.echo("\nfrequency response, dB re 1 kHz, over 128 mel bands")
+    render.print_text("\nfrequency response, dB re 1 kHz, over 128 mel bands")
     width = max(32, min(96, shutil.get_terminal_size().columns - 14))
     for line in text_plot(device.frequency_response_db, width, height=10, unit="dB"):
-        typer.echo(line)
-    typer.echo(_frequency_axis(device.band_centres_hz, width))
+        render.print_text(line)
+    render.print_text(_frequency_axis(device.band_centres_hz, width))
 
 
 def _frequency_axis(centres_hz: tuple[float, ...], width: int) -> str:

@@ -1,6 +1,7 @@
 """How results, errors and warnings look. Results go to standard output, all else to standard error."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from umc_cli.errors import UmcError
+from umc_cli.errors import EnvironmentFault, UmcError
 
 if TYPE_CHECKING:
     from umc_cli.audio.manifest import FailedInput
@@ -47,7 +48,8 @@ def print_failed(
         return
     console = err()
     console.print(
-        f"[bold red]{count(len(failed), thing)} {what}[/]" + (f"; all in {escape(list_path)}:" if list_path else ":")
+        f"[bold red]{count(len(failed), thing)} {what}[/]"
+        + (f"; all in {escape(printable(list_path))}:" if list_path else ":")
     )
     shown = failed if verbose else failed[:_FAILURES_SHOWN]
     for entry in shown:
@@ -64,7 +66,24 @@ def count(number: int, thing: str) -> str:
 
 def print_json(content: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    print_text(json.dumps(content))
+
+
+def print_text(text: str) -> None:
+    """Print lines on standard output; a reader that has seen enough is no error.
+
+    Raises:
+        EnvironmentFault: they cannot be written.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise EnvironmentFault(f"cannot print the result: {error.strerror}", "see where it is sent") from error
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
@@ -75,6 +94,11 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     return result
 
 
+def cell(text: str) -> str:
+    """Return text that stands in a table as it is."""
+    return escape(printable(text))
+
+
 def print_table(content: Table) -> None:
     """Print a table on standard output; where nobody looks, without the spaces that pad its last column."""
     if sys.stdout.isatty():
@@ -83,7 +107,7 @@ def print_table(content: Table) -> None:
     console = Console(highlight=False, width=_PIPE_WIDTH)
     with console.capture() as capture:
         console.print(content)
-    sys.stdout.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
+    print_text("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def printable(text: str) -> str:

@@ -56,9 +56,9 @@ def _show(report: "ShardsReport", as_json: bool) -> None:
         )
         for target in report.targets:
             table.add_row(
-                target.target,
-                target.source,
-                target.converter,
+                render.cell(target.target),
+                render.cell(target.source),
+                render.cell(target.converter),
                 f"{target.n_shards}{planned}",
                 str(target.n_segments),
                 f"{target.n_bytes / 2**20:.1f}",

@@ -15,7 +15,7 @@ FilmEncoderKind = Literal["paper", "sized"]
 `sized`: the MLP also gets the difference itself, that is, what the norms removed."""
 
 _DIFFERENCE_UNIT_DB = 10.0
-"""Brings differences of devices to the order of 1."""
+"""Brings differences of devices to the order of 1 where no norm does."""
 _STRIDE = 2
 
 
@@ -45,9 +45,8 @@ class FilmEncoder(nn.Module):
 
         The MLP's first half is added to 1, so that a new encoder begins near the identity.
         """
-        scaled = fr_difference_db / _DIFFERENCE_UNIT_DB
-        features = self.convolutions(scaled.unsqueeze(1)).flatten(1)
+        features = self.convolutions(fr_difference_db.unsqueeze(1)).flatten(1)
         if self._is_sized:
-            features = torch.cat([features, scaled], dim=1)
+            features = torch.cat([features, fr_difference_db / _DIFFERENCE_UNIT_DB], dim=1)
         gamma_offset, beta = self.mlp(features).chunk(2, dim=1)
         return 1 + gamma_offset, beta

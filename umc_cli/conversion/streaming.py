@@ -31,9 +31,9 @@ from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
 
-_BATCHES_AHEAD = 4
+_BATCHES_AHEAD = 16
 """Waveform batches that readers may be ahead of the converter."""
-_RESULTS_AHEAD = 16
+_RESULTS_AHEAD = 64
 """Converted batches (one target each) that may wait for the writer."""
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}

@@ -77,6 +77,11 @@ class Device(Settings):
         return self
 
 
+def is_device_id(name: str) -> bool:
+    """Tell whether `name` can name a device; see `check_device_id`."""
+    return _ID_PATTERN.fullmatch(name) is not None
+
+
 def check_device_id(device_id: str) -> str:
     """Return `device_id` if it can name a file and a folder on every system.
 
@@ -84,7 +89,7 @@ def check_device_id(device_id: str) -> str:
         SettingsError: it holds anything but letters, digits, dot, dash and underscore (so no `../`), begins
             with other than a letter or digit, or ends with a dot.
     """
-    if not _ID_PATTERN.fullmatch(device_id):
+    if not is_device_id(device_id):
         raise SettingsError(
             f"{device_id!r} is not a device id",
             "use up to 64 letters, digits, dots, dashes and underscores; "

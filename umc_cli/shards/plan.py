@@ -114,11 +114,6 @@ def plan_files(
         inside = clip.path.is_relative_to(root)
         name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
         try:
-            name.encode()
-        except UnicodeEncodeError:
-            readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            return FailedInput(readable, "its name is not UTF-8", "rename it")
-        try:
             header = read_header(clip.path)
             size_bytes = clip.path.stat().st_size
         except InputError as error:
@@ -136,8 +131,11 @@ def plan_files(
             extra=dict(clip.extra),
         )
 
-    with ThreadPoolExecutor(4 * threads) as pool:
+    pool = ThreadPoolExecutor(4 * threads)
+    try:
         results = list(pool.map(plan_file, clips))
+    finally:
+        pool.shutdown(cancel_futures=True)  # or an interrupted run would read all headers before it ends
     planned = tuple(result for result in results if isinstance(result, PlannedFile))
     return planned, [result for result in results if isinstance(result, FailedInput)]
 
@@ -191,9 +189,12 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
             files=tuple(PlannedFile(**entry) for entry in content["files"]),
             failed=tuple(FailedInput(**entry) for entry in content["failed"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        targets = {str(name): str(known) for name, known in content["targets"].items()}
+        if plan.run_id != content["run_id"]:
+            raise ValueError("its content does not fit its run_id")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", "choose another --output, or --overwrite it") from error
-    return plan, content["targets"]
+    return plan, targets
 
 
 def differences(old: Plan, new: Plan) -> Iterator[str]:

@@ -56,6 +56,12 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
             raise
         before = None
     all_targets = dict(target_ids)
+    shards = list(root.glob(f"*/{schema.SHARD_GLOB}"))
+    if shards and not before and not overwrite:
+        raise SettingsError(
+            f"{root} holds shards but no run.json that says how they were made",
+            "choose another --output, or give --overwrite to remove them",
+        )
     if before:
         old_plan, old_targets = before
         reasons = list(differences(old_plan, plan))
@@ -73,20 +79,22 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
         if not reasons:
             all_targets = old_targets | target_ids
     if overwrite:
-        for shard in root.glob(f"*/{schema.SHARD_GLOB}"):
-            shard.unlink()
+        with atomic_write.explain_os_errors(root):
+            for shard in shards:
+                shard.unlink()
     write_plan(plan, all_targets, root)
 
 
-def is_complete(path: Path, attributes: Mapping[str, Any]) -> bool:
-    """Tell whether `path` is a shard of this very run and target that needs no second try.
+def complete_shard(path: Path, attributes: Mapping[str, Any]) -> schema.ShardHeader | None:
+    """Return the header of `path` if it is this very shard: of this run, this target and this place in the plan.
 
-    A shard has its name only when it is complete; one in which inputs failed is made again, as they may be mended.
+    A shard has its name only when it is complete.
     """
     if not path.exists():
-        return False
+        return None
     try:
         header = read_shard_header(path)
     except InputError:
-        return False
-    return (header.run_id, header.target_id) == (attributes["run_id"], attributes["target_id"]) and not header.failed
+        return None
+    found = (header.run_id, header.target_id, header.index)
+    return header if found == (attributes["run_id"], attributes["target_id"], attributes["shard_index"]) else None

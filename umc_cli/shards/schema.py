@@ -19,6 +19,9 @@ FORMAT_VERSION = 1
 
 Dtype = Literal["float16", "float32"]
 
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises where bytes of a file are damaged."""
+
 LOG_MEL = "log_mel"
 TEXT_COLUMNS = ("label", "recording", "split", "source_path")
 NUMBER_COLUMNS = ("segment_start", "segment_index")
@@ -29,6 +32,12 @@ ROWS_PER_CHUNK = 8
 """A chunk is what one random read decompresses: 8 segments are 100 KiB of float16."""
 
 COMPRESSION = hdf5plugin.Bitshuffle(cname="lz4")
+
+HDF5_VERSIONS = ("v110", "v110")
+"""HDF5 1.10 keeps a checksum of its own bookkeeping too; on older layouts damage may crash the library."""
+
+USER_BLOCK_BYTES = 512
+_FIRST_LINE = f"{FORMAT_NAME} {FORMAT_VERSION}"
 
 SHARD_GLOB = "shard-*.h5"
 
@@ -57,12 +66,23 @@ class ShardHeader:
     failed: list[dict[str, str]]
     """Inputs planned for this shard that could not be used."""
 
+    @property
+    def converter(self) -> str:
+        """Return the name of the converter that made the shard."""
+        settings = self.description.get("settings")
+        return str(settings.get("converter")) if isinstance(settings, dict) else "unknown"
+
 
 def checksum(values: NDArray[Any]) -> str:
     """Return the sha256 of a dataset: of its bytes, or of its texts, each ended by a zero byte."""
     if values.dtype == object:
         return hashlib.sha256(b"".join(bytes(text) + b"\0" for text in values)).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
+
+
+def user_block(hdf5_sha256: str) -> bytes:
+    """Return the 512 bytes before the HDF5 content, which say what the file is and the sha256 of all that follows."""
+    return f"{_FIRST_LINE}\nsha256 of all bytes behind the first 512: {hdf5_sha256}\n".encode().ljust(USER_BLOCK_BYTES)
 
 
 def column_names(file: h5py.File) -> list[str]:
@@ -80,7 +100,11 @@ def open_shard(path: Path) -> h5py.File:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error}", "remove it and run `umc convert` again") from error
-    name, version = file.attrs.get("format"), file.attrs.get("format_version")
+    try:
+        name, version = file.attrs.get("format"), file.attrs.get("format_version")
+    except _DAMAGED as error:
+        file.close()
+        raise InputError(f"{path}: its attributes are damaged: {error}", "remove it and convert again") from error
     if name != FORMAT_NAME or version != FORMAT_VERSION:
         file.close()
         raise InputError(
@@ -105,41 +129,50 @@ def read_header(file: h5py.File) -> ShardHeader:
             source=str(attributes["source"]),
             target=str(attributes["target"]),
             n_segments=int(attributes["n_segments"]),
-            description=json.loads(attributes["description"]),
+            description=dict(json.loads(attributes["description"])),
             failed=json.loads(attributes["failed"]),
         )
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{file.filename}: attribute missing or broken: {error}", "convert it again") from error
+    except _DAMAGED as error:
+        raise InputError(
+            f"{file.filename}: attributes missing or damaged: {error}", "remove the file and run `umc convert` again"
+        ) from error
 
 
 def check_shard(path: Path) -> ShardHeader:
-    """Re-check a shard whole: schema, row counts, checksum of every dataset.
+    """Re-check a shard whole: checksum of the file, schema, row counts, checksum of every dataset.
 
     Raises:
         InputError: anything is not as the format says; the message names file and dataset.
     """
+    hint = "remove the file and run `umc convert` again"
+    # HDF5 may crash or hang on damaged bytes, so it gets to see none.
+    try:
+        with path.open("rb") as content:
+            block = content.read(USER_BLOCK_BYTES)
+            expected = user_block(hashlib.file_digest(content, "sha256").hexdigest())
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror}", hint) from error
+    first_line = block.split(b"\n")[0][:40].decode("utf-8", "backslashreplace")
+    if first_line != _FIRST_LINE:
+        raise InputError(
+            f"{path} is not a shard that this umc reads: it begins with {first_line!r}, not {_FIRST_LINE!r}",
+            "update umc, or remove the file and run `umc convert` again",
+        )
+    if block != expected:
+        raise InputError(f"{path} is damaged: its checksum differs", hint)
     with open_shard(path) as file:
         header = read_header(file)
-        for name in column_names(file):
-            if name not in file:
-                raise InputError(f"{path} has no dataset {name!r}", "remove it and run `umc convert` again")
-            dataset = file[name]
-            rows = (header.n_segments, *SEGMENT_SHAPE) if name == LOG_MEL else (header.n_segments,)
-            if dataset.shape != rows:
-                raise InputError(
-                    f"{path}: dataset {name!r} has shape {dataset.shape} instead of {rows}",
-                    "remove the file and run `umc convert` again",
-                )
-            try:
-                intact = checksum(dataset[()]) == dataset.attrs["sha256"]
-            except (OSError, KeyError) as error:
-                raise InputError(
-                    f"{path}: dataset {name!r} cannot be read: {error}",
-                    "remove the file and run `umc convert` again",
-                ) from error
-            if not intact:
-                raise InputError(
-                    f"{path}: dataset {name!r} is damaged: its checksum differs",
-                    "remove the file and run `umc convert` again",
-                )
+        name = ""
+        try:
+            for name in column_names(file):
+                if name not in file:
+                    raise InputError(f"{path} has no dataset {name!r}", hint)
+                dataset = file[name]
+                rows = (header.n_segments, *SEGMENT_SHAPE) if name == LOG_MEL else (header.n_segments,)
+                if dataset.shape != rows:
+                    raise InputError(f"{path}: dataset {name!r} has shape {dataset.shape} instead of {rows}", hint)
+                if checksum(dataset[()]) != dataset.attrs["sha256"]:
+                    raise InputError(f"{path}: dataset {name!r} is damaged: its checksum differs", hint)
+        except _DAMAGED as error:
+            raise InputError(f"{path}: dataset {name!r} cannot be read: {error}", hint) from error
     return header

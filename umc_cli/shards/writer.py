@@ -16,6 +16,9 @@ from umc_cli.atomic_write import atomic_path
 from umc_cli.errors import EnvironmentFault, InputError
 from umc_cli.shards import schema
 
+_IN_MEMORY = {"block_size": 1 << 20, "libver": schema.HDF5_VERSIONS, "userblock_size": schema.USER_BLOCK_BYTES}
+"""Memory grows by 1 MiB at a time; HDF5 counts its addresses from behind the user block."""
+
 
 @dataclass
 class ShardRows:
@@ -86,15 +89,18 @@ def write_shard(path: Path, attributes: Mapping[str, Any], dtype: schema.Dtype) 
         EnvironmentFault: the folder cannot be written, the disk is full, or what was written does not read back.
     """
     with atomic_path(path) as partial:
-        try:
-            with h5py.File(partial, "w") as file:
-                file.attrs["format"] = schema.FORMAT_NAME
-                file.attrs["format_version"] = schema.FORMAT_VERSION
-                for name, value in attributes.items():
-                    file.attrs[name] = value
-                yield ShardWriter(file, dtype)
-        except RuntimeError as error:  # HDF5 reports a full disk at closing time so
-            raise OSError(str(error)) from error
+        # In memory: an HDF5 file that cannot be written to its end crashes the process when that ends.
+        with h5py.File(partial, "w", driver="core", backing_store=False, **_IN_MEMORY) as file:
+            file.attrs["format"] = schema.FORMAT_NAME
+            file.attrs["format_version"] = schema.FORMAT_VERSION
+            for name, value in attributes.items():
+                file.attrs[name] = value
+            yield ShardWriter(file, dtype)
+            file.flush()
+            content = file.id.get_file_image()
+        with partial.open("wb") as output:
+            output.write(schema.user_block(hashlib.sha256(content).hexdigest()))
+            output.write(content)
         try:
             schema.check_shard(partial)
         except InputError as error:

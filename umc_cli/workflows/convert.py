@@ -14,20 +14,21 @@ from pydantic import BeforeValidator, Field
 from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings, list_files
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segments import SegmentSettings, read_segments
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
+from umc_cli.conversion.engines import ENGINES
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
-from umc_cli.errors import SettingsError
-from umc_cli.response.device import Device, DeviceRegistry, check_device_id
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.response.device import Device, DeviceRegistry, check_device_id, is_device_id
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count, versions
 from umc_cli.shards import schema
-from umc_cli.shards.plan import Plan, hash_of, plan_files
+from umc_cli.shards.plan import Piece, Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
-from umc_cli.shards.run_folder import is_complete, locked, settle
+from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import Choice, Known, choose
 from umc_cli.workflows.level_tables import load_level_tables
 
@@ -129,7 +130,7 @@ def convert(
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
-    clips = _select(chosen.clips, settings, workspace, chosen.failed)
+    clips = _select(chosen, settings, workspace, are_listed=files is not None)
     choice, known = _choose(workspace, settings, registry, everything)
     root = settings.output or workspace.converted
     report = ConvertReport(
@@ -139,6 +140,7 @@ def convert(
         choice.reason,
         str(root),
         left_out=dict(choice.left_out),
+        warnings=_odd_devices(everything.clips),
     )
     with locked(root):
         tables = {}
@@ -167,7 +169,7 @@ def convert(
                 )
             target_ids = {target: _target_id(target, known.devices, tables) for target in choice.targets}
             settle(root, plan, target_ids, settings.overwrite)
-            jobs = _jobs(root, plan, target_ids, ingredients, report)
+            jobs = _jobs(root, workspace.root, plan, target_ids, ingredients, settings.segments, report)
             progress.start(_segments_done(plan, jobs, choice.targets), plan.n_segments)
             stream(
                 jobs,
@@ -183,12 +185,18 @@ def convert(
     return report
 
 
-def _select(
-    clips: Sequence[Clip], settings: ConvertSettings, workspace: Workspace, failed: Sequence[FailedInput]
-) -> list[Clip]:
+def _odd_devices(clips: Sequence[Clip]) -> list[str]:
+    return [
+        f"recordings of {device!r} are left out: that is no device id (letters, digits, dots, dashes, underscores)"
+        for device in sorted({clip.device for clip in clips})
+        if not is_device_id(device)
+    ]
+
+
+def _select(recordings: Recordings, settings: ConvertSettings, workspace: Workspace, are_listed: bool) -> list[Clip]:
     check_device_id(settings.source)
-    devices = sorted({clip.device for clip in clips})
-    found = [clip for clip in clips if clip.device == settings.source]
+    devices = sorted({clip.device for clip in recordings.clips})
+    found = [clip for clip in recordings.clips if clip.device == settings.source]
     for name, wanted, there in (
         ("label", settings.label, {clip.label for clip in found}),
         ("split", settings.split, {clip.split for clip in found}),
@@ -204,7 +212,8 @@ def _select(
         for clip in found
         if (not settings.label or clip.label in settings.label) and (not settings.split or clip.split in settings.split)
     ]
-    if not found and not failed:
+    # A list of files that all fail is a run whose inputs failed.
+    if not found and not (are_listed and recordings.failed):
         where = f"in {workspace.data}" if devices else "among the inputs"
         remedy = (
             f"there are recordings of: {', '.join(devices)}"
@@ -220,7 +229,14 @@ def _choose(
 ) -> tuple[Choice, Known]:
     if settings.converter != "auto" and settings.converter not in CONVERTERS:
         raise SettingsError(f"unknown converter {settings.converter!r}", f"use auto, {', '.join(CONVERTERS)}")
-    recorded = frozenset(clip.device for clip in everything.clips if clip.split == "train-mc")
+    if not settings.targets:
+        raise SettingsError("no target is named", "use --targets all, or device ids with commas between them")
+    engines = ("auto", *ENGINES)
+    if settings.engine not in engines:
+        raise SettingsError(f"unknown engine {settings.engine!r}", f"use one of {', '.join(engines)}")
+    recorded = frozenset(
+        clip.device for clip in everything.clips if clip.split == "train-mc" and is_device_id(clip.device)
+    )
     candidates = {*registry.ids(), *recorded}
     targets = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
     for target in targets or ():
@@ -292,9 +308,15 @@ def _target_id(target: str, devices: Mapping[str, Device], tables: Mapping[str, 
 
 
 def _jobs(
-    root: Path, plan: Plan, target_ids: Mapping[str, str], ingredients: Ingredients, report: ConvertReport
+    root: Path,
+    inputs: Path,
+    plan: Plan,
+    target_ids: Mapping[str, str],
+    ingredients: Ingredients,
+    segment_settings: SegmentSettings,
+    report: ConvertReport,
 ) -> list[ShardJob]:
-    """Return what is still to be made; complete shards of this very run are kept."""
+    """Return what is still to be made; complete shards of this very run are kept, unless a bad input was mended."""
     descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
     extra_columns = sorted({name for file in plan.files for name in file.extra})
     jobs = []
@@ -311,12 +333,31 @@ def _jobs(
             for target, target_id in target_ids.items()
         }
         paths = {target: root / target / schema.shard_name(index) for target in target_ids}
-        missing = {target: path for target, path in paths.items() if not is_complete(path, attributes[target])}
+        headers = {target: complete_shard(path, attributes[target]) for target, path in paths.items()}
+        failed = {entry["path"] for header in headers.values() if header for entry in header.failed}
+        mended = {
+            piece.file.path
+            for piece in pieces
+            if piece.file.path in failed and _is_readable(piece, inputs, segment_settings)
+        }
+        missing = {
+            target: paths[target]
+            for target, header in headers.items()
+            if header is None or any(entry["path"] in mended for entry in header.failed)
+        }
         report.n_shards_kept += len(paths) - len(missing)
         report.n_shards_written += len(missing)
         if missing:
             jobs.append(ShardJob(pieces, missing, attributes, extra_columns))
     return jobs
+
+
+def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings) -> bool:
+    try:
+        read_segments(inputs / piece.file.path, piece.file.header, piece.starts(settings), settings)
+    except InputError:
+        return False
+    return True
 
 
 def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
@@ -346,15 +387,15 @@ def _segments_done(plan: Plan, jobs: Sequence[ShardJob], targets: Iterable[str])
 
 def _complete(report: ConvertReport, root: Path, plan: Plan) -> None:
     """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
-    failed = {entry.path: entry for entry in plan.failed}
+    failed: dict[str, FailedInput] = {}
     for index in range(len(plan.shards())):
         header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
         report.n_segments += header.n_segments
         failed |= {entry["path"]: FailedInput(**entry) for entry in header.failed}
-    report.failed = list(failed.values())
-    if not report.n_segments and not failed:
+    report.failed = [*plan.failed, *failed.values()]
+    if not report.n_segments and not report.failed:
         report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
-    report.n_files = len(plan.files) - sum(file.path in failed for file in plan.files)
+    report.n_files = len(plan.files) - len(failed)
     _write_failed(root / FAILED_NAME, report.failed)
 
 

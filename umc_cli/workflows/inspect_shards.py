@@ -1,6 +1,6 @@
 """`umc shards`: what an output folder holds, and whether it is intact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,18 +67,24 @@ def verify_shards(root: Path) -> ShardsReport:
             report.damaged.append(FailedInput(str(root / name), "is missing", "run `umc convert` again"))
         for path in sorted(found - expected):
             report.damaged.append(FailedInput(str(root / path), "is not in the plan", "remove it"))
-        report.damaged += _strangers(root, plan.run_id, found & expected, {entry.path for entry in report.damaged})
+        damaged = {entry.path for entry in report.damaged}
+        intact = [name for name in sorted(found & expected) if str(root / name) not in damaged]
+        report.damaged += _strangers(root, plan.run_id, targets, intact)
     return report
 
 
-def _strangers(root: Path, run_id: str, names: set[str], damaged: set[str]) -> list[FailedInput]:
-    """Find shards that another run left."""
-    paths = [root / name for name in sorted(names) if str(root / name) not in damaged]
-    return [
-        FailedInput(str(path), "was made by another run", "run `umc convert` again")
-        for path in paths
-        if read_shard_header(path).run_id != run_id
-    ]
+def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Sequence[str]) -> list[FailedInput]:
+    """Find shards that another run left, or that do not belong where they lie."""
+    strangers = []
+    for name in names:
+        header = read_shard_header(root / name)
+        target = Path(name).parent.name
+        if (header.run_id, header.target_id) != (run_id, target_ids.get(header.target)):
+            strangers.append(FailedInput(str(root / name), "was made by another run", "run `umc convert` again"))
+        elif (header.target, shard_name(header.index)) != (target, Path(name).name):
+            reason = f"is shard {header.index} of {header.target}, put in a wrong place"
+            strangers.append(FailedInput(str(root / name), reason, "run `umc convert` again"))
+    return strangers
 
 
 def _inspect(root: Path, paths: list[Path], read: Callable[[Path], ShardHeader]) -> ShardsReport:
@@ -91,7 +97,7 @@ def _inspect(root: Path, paths: list[Path], read: Callable[[Path], ShardHeader])
         except InputError as error:
             report.damaged.append(FailedInput(str(path), error.message, error.hint))
             continue
-        converter = header.description["settings"]["converter"]
+        converter = header.converter
         entry = targets.setdefault(header.target, TargetShards(header.target, header.source, converter))
         entry.n_shards += 1
         entry.n_segments += header.n_segments

@@ -21,6 +21,8 @@ FORMAT_NAME = "umc-level-quantiles"
 FORMAT_VERSION = 1
 SPLIT = "train-mc"
 
+_FIELDS = {"recordings_sha256", "levels_db", "n_segments", "labels", "n_failed"}
+
 _DIFFERENT_LABELS = 0.3
 """Total variation distance above which two sides' labels count as different."""
 
@@ -80,13 +82,20 @@ def _table(entry: dict[str, Any]) -> LevelQuantiles:
 
 
 def _fingerprint(clips: Sequence[Clip], settings: SegmentSettings) -> str:
-    sizes = [clip.path.stat().st_size if clip.path.is_file() else -1 for clip in clips]
+    sizes = [_size_bytes(clip.path) for clip in clips]
     return hash_of(
         [
             dump_settings(settings),
             [[repr(clip.recording), clip.label, size] for clip, size in zip(clips, sizes, strict=True)],
         ]
     )
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _read_entries(path: Path) -> dict[str, Any]:
@@ -98,7 +107,8 @@ def _read_entries(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         return {}
     devices = content.get("devices")
-    return devices if isinstance(devices, dict) else {}
+    entries = devices.items() if isinstance(devices, dict) else ()
+    return {device: entry for device, entry in entries if isinstance(entry, dict) and entry.keys() >= _FIELDS}
 
 
 def _format(entries: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ class NoiseAwareEqualizer:
         def floor_power(record: Device) -> Tensor:
             if record.noise_floor_db is None:
                 raise ValueError(f"{record.id} has no noise floor")
-            return _power(to_log_mel_bands(record.noise_floor_db, record.band_centres_hz, device))
+            return _power(to_log_mel_bands(record.noise_floor_db, device))
 
         self._source_floor = floor_power(source)
         self._gain = {

@@ -1,0 +1,108 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conversion.devices import device, ingredients
+from tests.conversion.generators import NORMALISATION, log_mel_batch, small_generator, write_small_checkpoint
+from umc_cli.checkpoint import read_checkpoint
+from umc_cli.conversion.converters.contract import EngineSettings
+from umc_cli.conversion.converters.film_gan import GeneratorConverter
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import Device
+from umc_cli.response.difference import fr_difference_db
+from umc_cli.runtime import Precision
+
+TILTED_DB = np.linspace(-6, 6, 128).tolist()
+
+
+def converter(checkpoint: Path | None, *devices: Device, engine: str = "torch") -> GeneratorConverter:
+    settings = EngineSettings(engine=engine, precision=Precision.FP32)
+    return GeneratorConverter(replace(ingredients(*devices), checkpoint=checkpoint, engine=settings))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_small_checkpoint(tmp_path / "generator.safetensors")
+
+
+def test_it_is_the_generator_with_normalisation_and_level_around_it(checkpoint: Path) -> None:
+    source, target = device("a"), device("b", TILTED_DB)
+    log_mel = log_mel_batch(3)
+    subject = converter(checkpoint, source, target)
+    level_db = log_mel.mean(dim=(1, 2), keepdim=True)
+    difference = torch.from_numpy(fr_difference_db(source, target)).unsqueeze(0)
+    expected = (
+        small_generator()((log_mel - level_db) / NORMALISATION.std_db, difference) * NORMALISATION.std_db + level_db
+    )
+    actual = subject.convert(subject.begin(log_mel), "b")
+    torch.testing.assert_close(actual, expected.clamp_min(-100), atol=1e-3, rtol=1e-3)
+
+
+def test_one_begin_serves_several_targets_and_batch_sizes(checkpoint: Path) -> None:
+    subject = converter(checkpoint, device("a"), device("b", TILTED_DB), device("c", 3.0))
+    log_mel = log_mel_batch(5)
+    begun = subject.begin(log_mel)
+    first, other = subject.convert(begun, "b"), subject.convert(begun, "c")
+    assert first.shape == other.shape == (5, 80, 80)
+    assert (first - other).abs().mean() > 0.1
+    alone = subject.convert(subject.begin(log_mel[4:]), "b")
+    torch.testing.assert_close(alone, first[4:], atol=1e-3, rtol=1e-3)
+
+
+def test_a_more_sensitive_target_is_louder(checkpoint: Path) -> None:
+    quiet, loud = device("a", sensitivity_dbfs=-40.0), device("b", sensitivity_dbfs=-33.0)
+    unknown = device("c")
+    subject = converter(checkpoint, quiet, loud, unknown)
+    begun = subject.begin(log_mel_batch(1) + 20)
+    torch.testing.assert_close(subject.convert(begun, "b"), subject.convert(begun, "c") + 7, atol=1e-3, rtol=0)
+
+
+def test_the_papers_generator_loses_both_levels(tmp_path: Path) -> None:
+    checkpoint = write_small_checkpoint(tmp_path / "paper.safetensors", "paper")
+    subject = converter(
+        checkpoint, device("a", sensitivity_dbfs=-40.0), device("b", sensitivity_dbfs=-33.0), device("c")
+    )
+    log_mel = log_mel_batch(1)
+    begun, begun_louder = subject.begin(log_mel), subject.begin(log_mel + 10)
+    assert torch.equal(subject.convert(begun, "b"), subject.convert(begun, "c"))
+    torch.testing.assert_close(subject.convert(begun_louder, "b"), subject.convert(begun, "b"), atol=0.07, rtol=0)
+
+
+def test_nothing_lies_below_the_floor(checkpoint: Path) -> None:
+    subject = converter(checkpoint, device("a"), device("b"))
+    converted = subject.convert(subject.begin(torch.full((1, 80, 80), -100.0) + 5 * torch.randn(1, 80, 80)), "b")
+    assert float(converted.min()) == -100.0
+
+
+def test_the_input_is_left_alone(checkpoint: Path) -> None:
+    log_mel = log_mel_batch(1)
+    before = log_mel.clone()
+    subject = converter(checkpoint, device("a"), device("b"))
+    subject.convert(subject.begin(log_mel), "b")
+    assert torch.equal(log_mel, before)
+
+
+def test_engines_give_the_same_spectrograms(checkpoint: Path) -> None:
+    devices = (device("a"), device("b", TILTED_DB))
+    results = {}
+    for engine in ("torch", "openvino"):
+        subject = converter(checkpoint, *devices, engine=engine)
+        results[engine] = subject.convert(subject.begin(log_mel_batch(3)), "b")
+    torch.testing.assert_close(results["openvino"], results["torch"], atol=1e-3, rtol=1e-3)
+
+
+def test_it_says_what_made_a_shard(checkpoint: Path) -> None:
+    assert converter(checkpoint, device("a"), device("b")).describe() == {
+        "engine": "torch",
+        "precision": "fp32",
+        "checkpoint_sha256": read_checkpoint(checkpoint).sha256,
+        "generator_preset": "level_aware",
+    }
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read checkpoint"):
+        converter(tmp_path / "absent.safetensors", device("a"), device("b"))

@@ -1,0 +1,161 @@
+import warnings
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
+from umc_cli.conversion.engines import ENGINES, build_engine, choose_engine, openvino_engine
+from umc_cli.conversion.engines.contract import Engine
+from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
+from umc_cli.conversion.engines.torch_engine import TorchEngine
+from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
+from umc_cli.conversion.generator import Generator
+from umc_cli.errors import SettingsError
+from umc_cli.runtime import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return small_generator()
+
+
+@pytest.fixture(scope="module")
+def torch_fp32(generator: Generator) -> Engine:
+    return TorchEngine(generator, Precision.FP32, CPU, 1)
+
+
+@pytest.fixture(scope="module")
+def openvino_fp32(generator: Generator) -> Engine:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return OpenVinoEngine(generator, Precision.FP32, CPU, 1)
+
+
+def compute(engine: Engine, normalised: torch.Tensor, size_db: float = 6.0) -> torch.Tensor:
+    """Return the result for a tilt, in dB."""
+    gamma, beta = small_generator().film_encoder(tilt_db(size_db))
+    return engine.trunk(engine.stem(normalised), gamma, beta) * NORMALISATION.std_db + NORMALISATION.mean_db
+
+
+def assert_same_db(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """At most 1e-3 of the value, or 1e-3 dB."""
+    assert actual.shape == expected.shape
+    assert bool(((actual - expected).abs() <= 1e-3 * expected.abs().clamp_min(1)).all())
+
+
+def segments(count: int) -> torch.Tensor:
+    return torch.randn(count, 80, 80, generator=torch.Generator().manual_seed(count))
+
+
+def test_torch_is_the_generator_itself(generator: Generator, torch_fp32: Engine) -> None:
+    expected = generator(segments(2), tilt_db(6)) * NORMALISATION.std_db + NORMALISATION.mean_db
+    assert_same_db(compute(torch_fp32, segments(2)), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_openvino_agrees_with_torch_for_any_batch(torch_fp32: Engine, openvino_fp32: Engine, count: int) -> None:
+    assert_same_db(compute(openvino_fp32, segments(count)), compute(torch_fp32, segments(count)))
+
+
+def test_no_batch_is_no_trouble_for_the_next(torch_fp32: Engine, openvino_fp32: Engine) -> None:
+    first = compute(openvino_fp32, segments(5))
+    kept = first.clone()
+    compute(openvino_fp32, segments(3))
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("name", ["torch_fp32", "openvino_fp32"])
+def test_a_segment_does_not_depend_on_its_batch(name: str, request: pytest.FixtureRequest) -> None:
+    engine = request.getfixturevalue(name)
+    together = compute(engine, segments(5))
+    assert_same_db(compute(engine, segments(5)[2:3]), together[2:3])
+
+
+@pytest.mark.parametrize("name", ["torch_fp32", "openvino_fp32"])
+def test_one_stem_serves_several_targets(name: str, request: pytest.FixtureRequest) -> None:
+    engine = request.getfixturevalue(name)
+    film = {size: small_generator().film_encoder(tilt_db(size)) for size in (6.0, -6.0)}
+    stem = engine.stem(segments(3))
+    first = engine.trunk(stem, *film[6.0])
+    other = engine.trunk(stem, *film[-6.0])
+    assert (first - other).abs().mean() > 0.01
+    assert torch.equal(engine.trunk(stem, *film[6.0]), first)
+
+
+def test_bf16_stays_near_fp32(generator: Generator, torch_fp32: Engine) -> None:
+    bf16 = TorchEngine(generator, Precision.BF16, CPU, 1)
+    result = compute(bf16, segments(2))
+    assert result.dtype == torch.float32
+    assert 1e-4 < (result - compute(torch_fp32, segments(2))).abs().mean() < 0.1
+
+
+def test_an_engine_leaves_the_generator_alone(generator: Generator) -> None:
+    TorchEngine(generator, Precision.BF16, CPU, 1)
+    assert {parameter.dtype for parameter in generator.parameters()} == {torch.float32}
+
+
+def test_winograd_is_a_convolution_with_reflected_borders(generator: Generator) -> None:
+    """Against torch on a size that is not square, through every layer that uses it."""
+    normalised = torch.randn(2, 48, 80)
+    gamma, beta = generator.film_encoder(tilt_db(6))
+    stem, trunk = WinogradStem(generator, 48, 80), WinogradTrunk(generator, 48, 80)
+    torch.testing.assert_close(
+        trunk(*stem(normalised), gamma, beta), generator(normalised, tilt_db(6)), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_openvino_keeps_norms_whole() -> None:
+    """Taken apart, they would cost a tenth of the time."""
+    from umc_cli.conversion.engines.openvino_export import copy_for_export, to_openvino
+
+    norm = copy_for_export(small_generator()).blocks[0].norm
+    model = to_openvino(norm, (torch.zeros(2, 8, 6, 6),))  # type: ignore[arg-type]
+    assert [operation.get_type_name() for operation in model.get_ops()].count("MVN") == 1
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(norm(x), F.instance_norm(x))  # type: ignore[operator]
+
+
+def test_auto_takes_openvino_on_the_cpu_and_torch_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_engine(CPU) == "openvino"
+    assert choose_engine(torch.device("cuda")) == "torch"
+    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    assert choose_engine(CPU) == "torch"
+
+
+def test_openvino_takes_bf16_where_the_processor_has_it() -> None:
+    choose = openvino_engine._choose_precision
+    assert choose(Precision.AUTO, ["FP32", "BF16"]) is Precision.BF16
+    assert choose(Precision.AUTO, ["FP32", "INT8"]) is Precision.FP32
+    assert choose(Precision.BF16, ["FP32", "BF16"]) is Precision.BF16
+    with pytest.raises(SettingsError, match="does not compute in bf16"):
+        choose(Precision.BF16, ["FP32", "INT8"])
+
+
+def test_torch_chooses_fp32_on_the_cpu(generator: Generator) -> None:
+    name, engine = build_engine(generator, engine="torch", device=CPU)
+    assert (name, engine.precision) == ("torch", Precision.FP32)
+
+
+def test_unknown_engines_are_refused(generator: Generator) -> None:
+    with pytest.raises(SettingsError, match=f"unknown engine 'onnx'.*auto, {', '.join(ENGINES)}"):
+        build_engine(generator, engine="onnx", device=CPU)
+
+
+def test_openvino_does_not_compute_on_cuda(generator: Generator) -> None:
+    with pytest.raises(SettingsError, match="computes on the CPU, not on cuda"):
+        build_engine(generator, engine="openvino", device=torch.device("cuda"))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", [Precision.AUTO, Precision.BF16, Precision.FP16])
+def test_cuda_stays_near_the_cpu(generator: Generator, torch_fp32: Engine, precision: Precision) -> None:
+    engine = TorchEngine(generator, precision, torch.device("cuda"), 1)
+    assert engine.precision is not Precision.FP32
+    gamma, beta = (condition.cuda() for condition in generator.film_encoder(tilt_db(6)))
+    result = engine.trunk(engine.stem(segments(5).cuda()), gamma, beta) * NORMALISATION.std_db
+    expected = compute(torch_fp32, segments(5)) - NORMALISATION.mean_db
+    assert (result.cpu() - expected).abs().mean() < 0.1
