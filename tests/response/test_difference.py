@@ -3,22 +3,9 @@
 import numpy as np
 import pytest
 
-from umc_cli.response.device import N_BANDS, Device
+from tests.conversion.devices import device
+from umc_cli.response.device import N_BANDS
 from umc_cli.response.difference import fr_difference_db, level_difference_db
-from umc_cli.response.frequency_response import band_centres_hz
-
-
-def device(device_id: str, response_db: np.ndarray, sensitivity_dbfs: float | None = None) -> Device:
-    return Device(
-        id=device_id,
-        name=device_id,
-        method="simulated",
-        sample_rate_hz=22_050,
-        sensitivity_dbfs=sensitivity_dbfs,
-        trusted_range_hz=(0, 11_025),
-        band_centres_hz=tuple(band_centres_hz()),
-        frequency_response_db=tuple(response_db),
-    )
 
 
 def test_the_difference_is_target_minus_source() -> None:
@@ -49,14 +36,14 @@ def test_a_device_does_not_differ_from_itself() -> None:
 
 def test_a_more_sensitive_target_is_louder() -> None:
     flat = np.zeros(N_BANDS)
-    quiet, loud = device("quiet", flat, -40.0), device("loud", flat, -28.5)
+    quiet, loud = device("quiet", flat, sensitivity_dbfs=-40.0), device("loud", flat, sensitivity_dbfs=-28.5)
     assert level_difference_db(source=quiet, target=loud) == pytest.approx(11.5)
     assert level_difference_db(source=loud, target=quiet) == pytest.approx(-11.5)
 
 
 def test_the_level_difference_is_unknown_where_a_sensitivity_is() -> None:
     flat = np.zeros(N_BANDS)
-    known, unknown = device("known", flat, -37.0), device("unknown", flat)
+    known, unknown = device("known", flat, sensitivity_dbfs=-37.0), device("unknown", flat)
     assert level_difference_db(known, unknown) is None
     assert level_difference_db(unknown, known) is None
     assert level_difference_db(unknown, unknown) is None
@@ -64,4 +51,6 @@ def test_the_level_difference_is_unknown_where_a_sensitivity_is() -> None:
 
 def test_level_and_shape_stand_apart() -> None:
     flat = np.zeros(N_BANDS)
-    np.testing.assert_array_equal(fr_difference_db(device("quiet", flat, -50.0), device("loud", flat, -20.0)), 0)
+    np.testing.assert_array_equal(
+        fr_difference_db(device("quiet", flat, sensitivity_dbfs=-50.0), device("loud", flat, sensitivity_dbfs=-20.0)), 0
+    )

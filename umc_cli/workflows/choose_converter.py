@@ -1,9 +1,10 @@
 """Which converter can serve which targets, with what is known of the devices."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from umc_cli.audio.manifest import CONVERSION_SPLIT
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Need
 from umc_cli.errors import SettingsError
@@ -28,7 +29,7 @@ class Known:
         if need is Need.CHECKPOINT:
             return None if self.checkpoint.is_file() else f"a checkpoint at {self.checkpoint}"
         if need is Need.RECORDINGS:
-            return None if device in self.recorded else f"recordings of {device} in split train-mc"
+            return None if device in self.recorded else f"recordings of {device} in split {CONVERSION_SPLIT}"
         if record is None:
             return f"a device record of {device}"
         if need is Need.NOISE_FLOOR and record.noise_floor_db is None:
@@ -91,7 +92,10 @@ def _reason(best: str, asked: str, n_wanted: int, served: Mapping[str, list[str]
     if asked != "auto":
         return "asked for"
     better = DEFAULT_ORDER[: DEFAULT_ORDER.index(best)]
-    count: Callable[[str], str] = lambda name: f"{len(served[name])} of {n_wanted} targets"  # noqa: E731
+
+    def count(name: str) -> str:
+        return f"{len(served[name])} of {n_wanted} targets"
+
     parts = [f"{name} could serve {count(name)}" for name in better]
     return "; ".join([f"the best that serves {count(best)}", *parts])
 

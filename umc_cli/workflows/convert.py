@@ -2,9 +2,8 @@
 
 import csv
 import io
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -13,24 +12,24 @@ from pydantic import BeforeValidator, Field
 
 from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings, list_files
-from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, Recordings, find_recordings, list_files
+from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
-from umc_cli.conversion.engines import ENGINES
+from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
-from umc_cli.errors import InputError, SettingsError
-from umc_cli.response.device import Device, DeviceRegistry, check_device_id, is_device_id
-from umc_cli.response.difference import fr_difference_db, level_difference_db
-from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count, versions
+from umc_cli.conversion.streaming import Progress, StreamSettings, stream
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
+from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
 from umc_cli.shards import schema
-from umc_cli.shards.plan import Piece, Plan, hash_of, plan_files
+from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
-from umc_cli.shards.run_folder import complete_shard, locked, settle
+from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.choose_converter import Choice, Known, choose
 from umc_cli.workflows.level_tables import load_level_tables
+from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, segments_done, target_id
 
 FAILED_NAME = "failed.csv"
 
@@ -167,10 +166,12 @@ def convert(
                     f"none of the {len(planned)} recordings gives a segment",
                     "convert short clips too: --short-clips pad",
                 )
-            target_ids = {target: _target_id(target, known.devices, tables) for target in choice.targets}
+            target_ids = {target: target_id(target, ingredients) for target in choice.targets}
             settle(root, plan, target_ids, settings.overwrite)
-            jobs = _jobs(root, workspace.root, plan, target_ids, ingredients, settings.segments, report)
-            progress.start(_segments_done(plan, jobs, choice.targets), plan.n_segments)
+            jobs = open_jobs(root, workspace.root, plan, target_ids, ingredients, settings.segments)
+            report.n_shards_written = sum(len(job.paths) for job in jobs)
+            report.n_shards_kept = len(plan.shards()) * len(target_ids) - report.n_shards_written
+            progress.start(segments_done(plan, jobs, choice.targets), plan.n_segments)
             stream(
                 jobs,
                 workspace.root,
@@ -231,11 +232,9 @@ def _choose(
         raise SettingsError(f"unknown converter {settings.converter!r}", f"use auto, {', '.join(CONVERTERS)}")
     if not settings.targets:
         raise SettingsError("no target is named", "use --targets all, or device ids with commas between them")
-    engines = ("auto", *ENGINES)
-    if settings.engine not in engines:
-        raise SettingsError(f"unknown engine {settings.engine!r}", f"use one of {', '.join(engines)}")
+    check_engine_name(settings.engine)
     recorded = frozenset(
-        clip.device for clip in everything.clips if clip.split == "train-mc" and is_device_id(clip.device)
+        clip.device for clip in everything.clips if clip.split == CONVERSION_SPLIT and is_device_id(clip.device)
     )
     candidates = {*registry.ids(), *recorded}
     targets = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
@@ -267,13 +266,7 @@ def _ingredients(
         devices=known.devices,
         level_quantiles={device: table.levels_db for device, table in tables.items()},
         checkpoint=known.checkpoint,
-        engine=EngineSettings(
-            engine=settings.engine,
-            precision=settings.precision,
-            compute_device=settings.compute_device,
-            batch_size=settings.batch_size,
-            threads=cpu_count(),
-        ),
+        engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )
 
@@ -293,96 +286,8 @@ def _identity(
         "batch_size": settings.batch_size,
         "dtype": settings.dtype,
         "source_record_sha256": hash_of(source_record.model_dump(mode="json")) if source_record else None,
-        "source_levels_sha256": _levels_hash(ingredients.level_quantiles.get(settings.source)),
+        "source_levels_sha256": levels_hash(ingredients.level_quantiles.get(settings.source)),
     }
-
-
-def _levels_hash(levels_db: Any) -> str | None:
-    return None if levels_db is None else hash_of(levels_db.tolist())
-
-
-def _target_id(target: str, devices: Mapping[str, Device], tables: Mapping[str, LevelQuantiles]) -> str:
-    record = devices.get(target)
-    levels = tables[target].levels_db if target in tables else None
-    return hash_of([target, record.model_dump(mode="json") if record else None, _levels_hash(levels)])
-
-
-def _jobs(
-    root: Path,
-    inputs: Path,
-    plan: Plan,
-    target_ids: Mapping[str, str],
-    ingredients: Ingredients,
-    segment_settings: SegmentSettings,
-    report: ConvertReport,
-) -> list[ShardJob]:
-    """Return what is still to be made; complete shards of this very run are kept, unless a bad input was mended."""
-    descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
-    extra_columns = sorted({name for file in plan.files for name in file.extra})
-    jobs = []
-    for index, pieces in enumerate(plan.shards()):
-        attributes = {
-            target: {
-                "run_id": plan.run_id,
-                "target_id": target_id,
-                "shard_index": index,
-                "source": plan.source,
-                "target": target,
-                "description": descriptions[target],
-            }
-            for target, target_id in target_ids.items()
-        }
-        paths = {target: root / target / schema.shard_name(index) for target in target_ids}
-        headers = {target: complete_shard(path, attributes[target]) for target, path in paths.items()}
-        failed = {entry["path"] for header in headers.values() if header for entry in header.failed}
-        mended = {
-            piece.file.path
-            for piece in pieces
-            if piece.file.path in failed and _is_readable(piece, inputs, segment_settings)
-        }
-        missing = {
-            target: paths[target]
-            for target, header in headers.items()
-            if header is None or any(entry["path"] in mended for entry in header.failed)
-        }
-        report.n_shards_kept += len(paths) - len(missing)
-        report.n_shards_written += len(missing)
-        if missing:
-            jobs.append(ShardJob(pieces, missing, attributes, extra_columns))
-    return jobs
-
-
-def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings) -> bool:
-    try:
-        read_segments(inputs / piece.file.path, piece.file.header, piece.starts(settings), settings)
-    except InputError:
-        return False
-    return True
-
-
-def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
-    devices = ingredients.devices
-    known = plan.source in devices and target in devices
-    return json.dumps(
-        {
-            "settings": plan.settings,
-            "fr_difference_db": [
-                round(float(value), 3) for value in fr_difference_db(devices[plan.source], devices[target])
-            ]
-            if known
-            else None,
-            "level_difference_db": level_difference_db(devices[plan.source], devices[target]) if known else None,
-            "versions": versions(),
-        }
-    )
-
-
-def _segments_done(plan: Plan, jobs: Sequence[ShardJob], targets: Iterable[str]) -> dict[str, int]:
-    open_segments = {
-        target: sum(piece.n_segments for job in jobs if target in job.paths for piece in job.pieces)
-        for target in targets
-    }
-    return {target: plan.n_segments - count for target, count in open_segments.items()}
 
 
 def _complete(report: ConvertReport, root: Path, plan: Plan) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -16,7 +15,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.shards.schema import LOG_MEL, shard_name
+from umc_cli.shards.schema import LOG_MEL, open_shard, shard_name
 from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
 from umc_cli.workflows.convert import ConvertProgress, ConvertReport, ConvertSettings, convert
 
@@ -63,7 +62,7 @@ def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
     workspace = find_workspace(folder)
     report = convert(workspace, ConvertSettings(source=SOURCE), None, progress)
     picture = folder / "conversion.png"
-    _draw(picture, folder, Path(report.output), report)
+    _draw(picture, folder, Path(report.output))
     return DemoReport(str(folder), len(clips), len(SOUND_EVENTS), report, str(picture))
 
 
@@ -71,20 +70,20 @@ def _is_demo(settings_path: Path, content: str) -> bool:
     return settings_path.is_file() and settings_path.read_text(encoding="utf-8") == content
 
 
-def _draw(picture: Path, folder: Path, converted_root: Path, report: ConvertReport) -> None:
+def _draw(picture: Path, folder: Path, converted_root: Path) -> None:
     """Draw one segment as in the paper's Figure 4: input, difference, converted, for three targets."""
     registry = DeviceRegistry(folder / "devices")
     source = registry.get(SOURCE)
     clip = Path("data") / SOURCE / PICTURED_LABEL / f"{PICTURED_LABEL}-00.flac"
     converted = {}
     for target in PICTURED_TARGETS:
-        with h5py.File(converted_root / target / shard_name(0)) as shard:
+        with open_shard(converted_root / target / shard_name(0)) as shard:
             row = int(np.flatnonzero(shard["source_path"].asstr()[()] == clip.as_posix())[0])
             converted[target] = shard[LOG_MEL][row].astype(np.float32)
     segments, _ = read_segments(folder / clip, read_header(folder / clip), range(1), SegmentSettings())
     draw_conversion_figure(
         picture,
-        input_log_mel=log_mel(torch.from_numpy(np.ascontiguousarray(segments)))[0].numpy(),
+        input_log_mel=log_mel(torch.from_numpy(segments))[0].numpy(),
         differences={target: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS},
         converted=converted,
         source=SOURCE,

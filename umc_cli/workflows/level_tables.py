@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from umc_cli import atomic_write
-from umc_cli.audio.manifest import Clip
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import dump_settings
 from umc_cli.conversion.level_quantiles import LevelQuantiles, label_distance, measure_level_quantiles
@@ -19,7 +19,6 @@ from umc_cli.shards.plan import hash_of
 TABLES_NAME = "level_quantiles.json"
 FORMAT_NAME = "umc-level-quantiles"
 FORMAT_VERSION = 1
-SPLIT = "train-mc"
 
 _FIELDS = {"recordings_sha256", "levels_db", "n_segments", "labels", "n_failed"}
 
@@ -44,7 +43,7 @@ def load_level_tables(
     tables: dict[str, LevelQuantiles] = {}
     for device in devices:
         own = sorted(
-            (clip for clip in clips if clip.device == device and clip.split == SPLIT),
+            (clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT),
             key=lambda clip: str(clip.path),
         )
         fingerprint = _fingerprint(own, settings)
@@ -60,7 +59,7 @@ def load_level_tables(
         entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
         if tables[device].n_failed:
             warnings.append(
-                f"{tables[device].n_failed} recordings of {device} in split {SPLIT} cannot be read; "
+                f"{tables[device].n_failed} recordings of {device} in split {CONVERSION_SPLIT} cannot be read; "
                 "its table rests on the others"
             )
     source = devices[0]

@@ -31,10 +31,6 @@ class EngineSettings(Settings):
     engine: str = "auto"
     """`auto`, or a key of `conversion.engines.ENGINES`."""
     precision: Precision = Precision.AUTO
-    compute_device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
-    batch_size: int = 32
-    """Segments computed at once; every batch but a shard's last has exactly this size."""
     threads: int = 1
     """Processors for the arithmetic on the CPU."""
 

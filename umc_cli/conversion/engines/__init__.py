@@ -21,6 +21,16 @@ def choose_engine(device: torch.device) -> str:
     return "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
 
 
+def check_engine_name(name: str) -> None:
+    """Refuse a name that is neither `auto` nor an engine.
+
+    Raises:
+        SettingsError: the name is unknown.
+    """
+    if name not in (AUTO, *ENGINES):
+        raise SettingsError(f"unknown engine {name!r}", f"known engines: {', '.join((AUTO, *ENGINES))}")
+
+
 def build_engine(
     generator: Generator,
     *,
@@ -34,7 +44,6 @@ def build_engine(
     Raises:
         SettingsError: the engine is unknown, or cannot work with this device or precision.
     """
+    check_engine_name(engine)
     name = choose_engine(device) if engine == AUTO else engine
-    if name not in ENGINES:
-        raise SettingsError(f"unknown engine {engine!r}", f"known engines: {', '.join((AUTO, *ENGINES))}")
     return name, ENGINES[name](generator, precision, device, threads)
