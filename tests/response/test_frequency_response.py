@@ -14,6 +14,7 @@ from umc_cli.response.frequency_response import (
     Curve,
     band_centres_hz,
     band_response_db,
+    impulse_response_curve,
     read_curve,
     white_noise_floor_db,
 )
@@ -150,3 +151,11 @@ def test_refuses_a_missing_or_binary_curve(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(b"frequency_hz,response_db\n\xff\xfe\x00,1\n")
     with pytest.raises(InputError, match="not a table of numbers"):
         read_curve(tmp_path / "binary.csv")
+
+
+def test_an_impulse_response_gives_the_magnitude_of_its_filter() -> None:
+    # y[n] = x[n] + 0.5 x[n-1] has |H|^2 = 1.25 + cos(w).
+    curve = impulse_response_curve(np.array([1.0, 0.5]), 48_000)
+    expected = 10 * np.log10(1.25 + np.cos(2 * np.pi * curve.frequency_hz / 48_000))
+    np.testing.assert_allclose(curve.response_db, expected, atol=1e-9)
+    assert curve.frequency_hz[0] == 1

@@ -49,8 +49,8 @@ class AudioHeader:
         return round(self.frames * SAMPLE_RATE_HZ / self.sample_rate_hz)
 
 
-def read_header(path: Path) -> AudioHeader:
-    """Read the header of an audio file.
+def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
+    """Read the header of an audio file. `may_be_short`: it need not fill a frame of a spectrogram.
 
     Raises:
         InputError: the file is missing, empty, unreadable, a folder, no audio, too short or of an absurd rate.
@@ -83,7 +83,7 @@ def read_header(path: Path) -> AudioHeader:
             f"says it has a sample rate of {header.sample_rate_hz} Hz, below {LOWEST_SAMPLE_RATE_HZ}",
             "correct the header or record it again",
         )
-    if header.n_samples < LOG_MEL_SETTINGS.n_fft:
+    if header.n_samples < LOG_MEL_SETTINGS.n_fft and not may_be_short:
         raise InputError(
             f"is {header.n_samples} samples long at 22,050 Hz, shorter than one frame of {LOG_MEL_SETTINGS.n_fft}",
             "leave it out, or record at least 50 ms",

@@ -16,8 +16,8 @@ from umc_cli.errors import SettingsError
 SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
 """The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
 
-CONVERSION_SPLIT = "train-mc"
-"""The split that converters learn from."""
+CONVERSION_SPLIT, CLASSIFIER_SPLIT, TEST_SPLIT = "train-mc", "train-sec", "val-sec"
+"""What converters learn from, what classifiers learn from, and what neither does."""
 
 MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
 REQUIRED_COLUMNS = ("path", "device", "label")

@@ -25,6 +25,11 @@ class SegmentSettings(Settings):
     silence_gate: float | None = Field(default=None, le=0)
     """Leave out segments whose RMS level lies below this, in dB re full scale; None keeps all."""
 
+    @property
+    def segments(self) -> "SegmentSettings":
+        """Return these settings alone, where a command's settings hold more."""
+        return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))
+
 
 def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
     """Return the start sample of every segment of a recording of `n_samples`.

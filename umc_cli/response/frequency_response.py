@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,18 @@ def read_curve(path: Path) -> Curve:
     return Curve(frequency_hz, response_db)
 
 
+def impulse_response_curve(impulse_response: NDArray[np.float64], rate_hz: float) -> Curve:
+    """Return the magnitude response of a device from its impulse response, at steps of about 1 Hz.
+
+    Shape: [n], full scale 1, at `rate_hz`. Silence counts as -200 dB.
+    """
+    n_points = max(len(impulse_response), round(rate_hz))
+    magnitude = np.abs(np.fft.rfft(impulse_response, n_points))[1:]
+    frequency_hz = np.asarray(np.fft.rfftfreq(n_points, 1 / rate_hz)[1:], np.float64)
+    response_db: NDArray[np.float64] = 20 * np.log10(np.maximum(magnitude, 1e-10))
+    return Curve(frequency_hz, response_db)
+
+
 def band_centres_hz() -> NDArray[np.float64]:
     """Return the centres of the 128 mel bands, [128] in Hz."""
     return np.array(mel_band_edges_hz(N_BANDS)[1:-1])
@@ -74,15 +87,31 @@ def band_response_db(curve: Curve) -> NDArray[np.float64]:
     throughout. The curve is interpolated linearly in dB over log frequency and held constant beyond its ends.
     0 dB is the curve's value at 1 kHz; the band around 1 kHz differs from it by its own averaging.
     """
-    grid_hz = np.arange(_GRID_STEP_HZ, LOG_MEL_SETTINGS.f_max_hz + _GRID_STEP_HZ / 2, _GRID_STEP_HZ)
+    at_reference_db = np.interp(np.log(REFERENCE_HZ), np.log(curve.frequency_hz), curve.response_db)
+    return np.asarray(band_level_db(curve) - at_reference_db)
+
+
+def band_level_db(curve: Curve) -> NDArray[np.float64]:
+    """Return the mean power of `curve` in each mel band, [128] in dB, with the curve's own reference."""
     log_frequency = np.log(curve.frequency_hz)
-    power = 10 ** (np.interp(np.log(grid_hz), log_frequency, curve.response_db) / 10)
+    power = 10 ** (np.interp(np.log(_grid_hz()), log_frequency, curve.response_db) / 10)
+    weights = _band_weights()
+    return np.asarray(10 * np.log10(weights @ power / weights.sum(axis=1)))
+
+
+def _grid_hz() -> NDArray[np.float64]:
+    return np.arange(_GRID_STEP_HZ, LOG_MEL_SETTINGS.f_max_hz + _GRID_STEP_HZ / 2, _GRID_STEP_HZ)
+
+
+@lru_cache(maxsize=1)
+def _band_weights() -> NDArray[np.float64]:
+    """Return the triangular weight of every point of the grid in every band, [128, points]."""
+    grid_hz = _grid_hz()
     edges_hz = np.array(mel_band_edges_hz(N_BANDS))[:, None]
     rise = (grid_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
     fall = (edges_hz[2:] - grid_hz) / (edges_hz[2:] - edges_hz[1:-1])
-    weights = np.maximum(0, np.minimum(rise, fall))
-    band_db = 10 * np.log10(weights @ power / weights.sum(axis=1))
-    return np.asarray(band_db - np.interp(np.log(REFERENCE_HZ), log_frequency, curve.response_db))
+    weights: NDArray[np.float64] = np.maximum(0, np.minimum(rise, fall))
+    return weights
 
 
 def white_noise_floor_db(level_dbfs: float) -> float:

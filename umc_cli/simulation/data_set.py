@@ -1,0 +1,74 @@
+"""A multi-device data set with known truth: every clip as every simulated device records it, ready as a workspace."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from umc_cli import atomic_write
+from umc_cli.audio.files import read_header, read_samples
+from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.manifest import TEST_SPLIT, Clip
+from umc_cli.config import dump_settings
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import write_device
+from umc_cli.simulation.simulated_device import SimulatedDevice, Waveform
+
+SIMULATION_NAME = "simulation.json"
+_COLUMNS = ("path", "device", "label", "split", "recording")
+
+
+def write_simulated_data_set(
+    folder: Path, clips: Sequence[Clip], devices: Sequence[SimulatedDevice], seed: int, unseen: Collection[str] = ()
+) -> list[Path]:
+    """Write `data/<device>/<label>/*.flac`, `data/manifest.csv`, `devices/*.json` and `simulation.json` to `folder`.
+
+    Clips keep their label, split and `recording`, which all devices share; FLAC of 24 bits at 22,050 Hz. The devices
+    `unseen` (ids) record the split `val-sec` only, so that what is trained on the others can be measured on them.
+    `simulation.json` holds what no record does: gain control, clipping, codec. Equal seeds give equal files.
+
+    Raises:
+        SettingsError: the folder holds recordings already, or two devices or two clips of a label share a name, or an
+            unseen device would have nothing to record.
+        InputError: a clip cannot be read.
+        EnvironmentFault: the folder cannot be written.
+    """
+    if (folder / "data").exists():
+        raise SettingsError(f"{folder} holds recordings already", "name a new folder")
+    names = [f"{clip.label}/{clip.path.stem}.flac" for clip in clips]
+    for kind, values in (("devices", [device.record.id for device in devices]), ("clips", names)):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise SettingsError(f"two {kind} are called {twice[0]!r}", "rename one of them")
+    if unseen and all(clip.split != TEST_SPLIT for clip in clips):
+        raise SettingsError(f"no clip is in split {TEST_SPLIT}, which unseen devices record", "put some clips into it")
+    rows = []
+    for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
+        header = read_header(clip.path)
+        sound = read_samples(clip.path, header, 0, header.n_samples)
+        for device_number, device in enumerate(devices):
+            if device.record.id in unseen and clip.split != TEST_SPLIT:
+                continue
+            # A seed per file: its noise does not depend on which other devices there are.
+            random = np.random.default_rng([seed, number, device_number])
+            path = Path(device.record.id) / name
+            _write_flac(folder / "data" / path, device.record_sound(sound, random))
+            rows.append((path.as_posix(), device.record.id, clip.label, clip.split, clip.recording))
+    for device in devices:
+        write_device(device.record, folder / "devices")
+    truth = {device.record.id: dump_settings(device.settings) for device in devices}
+    atomic_write.write_text(folder / SIMULATION_NAME, json.dumps({"seed": seed, "devices": truth}, indent=1) + "\n")
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([_COLUMNS, *rows])
+    # Last: without a manifest a half-written data set has no splits that look whole.
+    atomic_write.write_text(folder / "data" / "manifest.csv", table.getvalue())
+    return [folder / "data" / row[0] for row in rows]
+
+
+def _write_flac(path: Path, samples: Waveform) -> None:
+    with atomic_write.atomic_path(path) as partial:
+        soundfile.write(partial, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")

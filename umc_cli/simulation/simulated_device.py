@@ -1,0 +1,195 @@
+"""A recording device whose every property is known: what it makes of a sound can be computed.
+
+    sound -> microphone (minimum-phase filter, sensitivity) -> + its own noise -> gain control -> soft clipping
+          -> low-pass -> converter's full scale -> codec
+
+What it is not: there is no room, no second microphone, no noise suppression or beam forming, and the noise is
+stationary. Figures reached on such devices say how well a converter undoes these mechanisms, not how well it does on a
+phone.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import scipy.signal
+import soundfile
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
+from umc_cli.config import Settings
+from umc_cli.response.device import N_BANDS, Bands, Device
+from umc_cli.response.frequency_response import REFERENCE_HZ, Curve, band_centres_hz, band_response_db
+
+Waveform = NDArray[np.float32]
+
+FULL_SCALE_SENSITIVITY_DBFS = -26.0
+"""Sensitivity of a device that leaves the level of the sounds as it is: a common one of digital microphones."""
+
+_TAPS = 1023
+_FFT_POINTS = 1 << 14
+"""Of the homomorphic method; its default, 2^18, gives the same within 1e-9 dB and takes a hundred times as long."""
+_BLOCK_SAMPLES = 64
+"""The gain control hears and acts every 2.9 ms."""
+_QUIETEST_DB = -60.0
+"""Deeper than this a response is not simulated."""
+_SILENT_SEGMENTS = 8
+
+
+class GainControl(Settings):
+    """A compressor: above the threshold the level rises by 1 / ratio dB per dB. Quiet sounds are left alone."""
+
+    threshold_dbfs: Annotated[float, Field(le=0)]
+    ratio: Annotated[float, Field(gt=1)]
+    attack_s: Annotated[float, Field(gt=0)]
+    release_s: Annotated[float, Field(gt=0)]
+
+
+class SimulatedDeviceSettings(Settings):
+    """All that decides what a simulated device records; None switches a stage off."""
+
+    id: str
+    microphone_db: Bands
+    """Response of the microphone over 128 mel bands, in dB; any reference."""
+    sensitivity_db: float
+    """Gain at 1 kHz on the recordings that are played to it."""
+    noise_level_dbfs: float
+    """RMS of the device's own noise."""
+    noise_slope_db_per_octave: float
+    """Colour of the noise: 0 white, -3 pink."""
+    gain_control: GainControl | None = None
+    clip_at: Annotated[float, Field(gt=0)] | None = None
+    """Amplitude that soft clipping (tanh) never exceeds; full scale is 1."""
+    low_pass_hz: Annotated[float, Field(gt=0, lt=SAMPLE_RATE_HZ / 2)] | None = None
+    codec_quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of Vorbis: 0 the lowest bit rate."""
+
+
+@dataclass(frozen=True)
+class SimulatedDevice:
+    """A device ready to record."""
+
+    settings: SimulatedDeviceSettings
+    microphone: NDArray[np.float64]
+    """[taps] impulse response, with its sensitivity."""
+    noise_filter: NDArray[np.float64]
+    """[taps] impulse response that colours white noise of RMS 1."""
+    low_pass: NDArray[np.float64] | None
+    """Second-order sections."""
+    record: Device
+    """What a measurement of the device in quiet, below its gain control's threshold, would have found."""
+
+    def record_sound(self, sound: Waveform, random: np.random.Generator) -> Waveform:
+        """Return what the device records of `sound`, sample by sample in step with it.
+
+        Shape: [n] -> [n], full scale 1. `random` draws the device's noise.
+        """
+        noise = random.standard_normal(len(sound) + _TAPS - 1, dtype=np.float32)
+        recorded = _filtered(sound, self.microphone) + scipy.signal.oaconvolve(noise, self.noise_filter, "valid")
+        if self.settings.gain_control:
+            recorded *= _compressor_gain(recorded, self.settings.gain_control)
+        if self.settings.clip_at:
+            recorded = self.settings.clip_at * np.tanh(recorded / self.settings.clip_at)
+        if self.low_pass is not None:
+            recorded = scipy.signal.sosfilt(self.low_pass, recorded)
+        digital: Waveform = recorded.clip(-1, 1).astype(np.float32)
+        quality = self.settings.codec_quality
+        return digital if quality is None else _through_vorbis(digital, quality)
+
+
+def build_device(settings: SimulatedDeviceSettings) -> SimulatedDevice:
+    """Make the filters of a device and measure its record: response, sensitivity, noise floor."""
+    microphone = _minimum_phase(np.array(settings.microphone_db))
+    microphone *= 10 ** ((settings.sensitivity_db - _gain_db(microphone, REFERENCE_HZ)) / 20)
+    low_pass = None
+    if settings.low_pass_hz:
+        low_pass = scipy.signal.butter(4, settings.low_pass_hz, fs=SAMPLE_RATE_HZ, output="sos")
+    octaves = np.log2(band_centres_hz() / REFERENCE_HZ)
+    noise_filter = _minimum_phase(settings.noise_slope_db_per_octave * octaves)
+    noise_filter *= 10 ** (settings.noise_level_dbfs / 20) / np.sqrt(np.sum(noise_filter**2))
+
+    frequency_hz, microphone_response = scipy.signal.freqz(microphone, worN=4096, fs=SAMPLE_RATE_HZ)
+    response = np.abs(microphone_response)
+    if low_pass is not None:
+        response = response * np.abs(scipy.signal.sosfreqz(low_pass, worN=4096, fs=SAMPLE_RATE_HZ)[1])
+    response_db = 20 * np.log10(np.maximum(response[1:], 10 ** (_QUIETEST_DB / 20)))
+    curve = Curve(frequency_hz[1:], response_db)
+    level_db = float(np.interp(REFERENCE_HZ, frequency_hz[1:], response_db))
+    unmeasured = Device(
+        id=settings.id,
+        name=f"Simulated device {settings.id}",
+        method="simulated",
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        sensitivity_dbfs=round(FULL_SCALE_SENSITIVITY_DBFS + level_db, 2),
+        trusted_range_hz=(0.0, LOG_MEL_SETTINGS.f_max_hz),
+        band_centres_hz=tuple(band_centres_hz().round(1)),
+        frequency_response_db=tuple(band_response_db(curve).round(2)),
+    )
+    device = SimulatedDevice(settings, microphone, noise_filter, low_pass, unmeasured)
+    record = unmeasured.model_copy(update={"noise_floor_db": _measured_floor(device)})
+    return SimulatedDevice(settings, microphone, noise_filter, low_pass, record)
+
+
+def _measured_floor(device: SimulatedDevice) -> tuple[float, ...]:
+    """Return the level of the mean power of recorded silence, [128] in dB re full scale."""
+    silence = np.zeros(_SILENT_SEGMENTS * SEGMENT_SAMPLES, np.float32)
+    recorded = device.record_sound(silence, np.random.default_rng(0)).reshape(_SILENT_SEGMENTS, SEGMENT_SAMPLES)
+    power = torch.pow(10, log_mel(torch.from_numpy(recorded)) / 10).mean(dim=(0, 2)).numpy()
+    floor_db = np.maximum(10 * np.log10(power), FLOOR_DB)
+    wanted, given = (np.arange(1, n + 1) / (n + 1) for n in (N_BANDS, len(floor_db)))
+    return tuple(np.interp(wanted, given, floor_db).round(2))
+
+
+def _minimum_phase(bands_db: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the minimum-phase FIR filter with this response over 128 mel bands. Shape: [128] dB -> [1023].
+
+    `scipy.signal.minimum_phase` reads the response off a linear-phase filter, twice as fine as the one it returns.
+    """
+    relative_db = np.maximum(bands_db - np.interp(REFERENCE_HZ, band_centres_hz(), bands_db), _QUIETEST_DB)
+    frequency_hz = np.concatenate([[0.0], band_centres_hz(), [SAMPLE_RATE_HZ / 2]])
+    gain = 10 ** (np.concatenate([relative_db[:1], relative_db, relative_db[-1:]]) / 20)
+    linear_phase = scipy.signal.firwin2(_TAPS, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
+    minimum_phase: NDArray[np.float64] = scipy.signal.minimum_phase(linear_phase, n_fft=_FFT_POINTS, half=False)
+    return minimum_phase
+
+
+def _gain_db(impulse_response: NDArray[np.float64], frequency_hz: float) -> float:
+    response = scipy.signal.freqz(impulse_response, worN=[frequency_hz], fs=SAMPLE_RATE_HZ)[1]
+    return float(20 * np.log10(np.abs(response[0])))
+
+
+def _filtered(sound: Waveform, impulse_response: NDArray[np.float64]) -> NDArray[np.float64]:
+    filtered: NDArray[np.float64] = scipy.signal.oaconvolve(sound, impulse_response)[: len(sound)]
+    return filtered
+
+
+def _compressor_gain(recorded: NDArray[np.float64], control: GainControl) -> NDArray[np.float64]:
+    """Return the gain for every sample, [n]. The reduction in dB follows the level with attack and release times."""
+    n_blocks = -(-len(recorded) // _BLOCK_SAMPLES)
+    padded = np.zeros(n_blocks * _BLOCK_SAMPLES)
+    padded[: len(recorded)] = recorded
+    power = np.square(padded.reshape(n_blocks, _BLOCK_SAMPLES)).mean(axis=1)
+    level_dbfs = 10 * np.log10(np.maximum(power, 1e-12))
+    wanted_db = np.maximum(level_dbfs - control.threshold_dbfs, 0) * (1 - 1 / control.ratio)
+    block_s = _BLOCK_SAMPLES / SAMPLE_RATE_HZ
+    attack, release = (float(1 - np.exp(-block_s / time)) for time in (control.attack_s, control.release_s))
+    reduction_db = np.empty(n_blocks)
+    now = 0.0
+    for index, wanted in enumerate(wanted_db.tolist()):
+        now += (attack if wanted > now else release) * (wanted - now)
+        reduction_db[index] = now
+    centres = (np.arange(n_blocks) + 0.5) * _BLOCK_SAMPLES
+    gain: NDArray[np.float64] = 10 ** (-np.interp(np.arange(len(recorded)), centres, reduction_db) / 20)
+    return gain
+
+
+def _through_vorbis(recorded: Waveform, quality: float) -> Waveform:
+    """Return the samples encoded and decoded; Vorbis keeps their number and place."""
+    with io.BytesIO() as coded:
+        soundfile.write(coded, recorded, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=1 - quality)
+        coded.seek(0)
+        decoded: Waveform = soundfile.read(coded, dtype="float32")[0]
+    return decoded

@@ -1,0 +1,75 @@
+"""The same sounds as several simulated devices record them: pairs whose truth is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.audio.log_mel import SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.response.device import Device
+from umc_cli.simulation.device_family import draw_device
+from umc_cli.simulation.simulated_device import SimulatedDevice, Waveform
+
+_GAIN_DB = (-14.0, 6.0)
+_SPEED_SHARE = 0.5
+_SPEED_OCTAVES = 0.36
+_MIXED_SHARE = 0.25
+_MIXED_DB = (-15.0, 0.0)
+_LOUDEST = 2.0
+"""A microphone may be overdriven, but not without limit."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Row i is the same segment on every device."""
+
+    log_mel: Tensor
+    """[devices, segments, 80, 80] float16, dB."""
+    devices: list[Device]
+    """Their records."""
+
+
+def simulate_world(
+    sounds: Sequence[Waveform], responses_db: NDArray[np.float64], n_devices: int, n_sounds: int, seed: int
+) -> World:
+    """Draw devices and sounds, vary the sounds, and let every device record them.
+
+    `sounds`: waveforms at 22,050 Hz, full scale 1; `responses_db`: [n, 128], see `draw_device`. Equal seeds give
+    equal worlds.
+    """
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(sounds))[:n_sounds].tolist()
+    varied = [_vary(sounds[index], sounds, random) for index in chosen]
+    devices = [draw_device(f"world{seed}-{index}", responses_db, random) for index in range(n_devices)]
+    log_mels = [record_segments(device, varied, random).half() for device in devices]
+    return World(torch.stack(log_mels), [device.record for device in devices])
+
+
+def record_segments(device: SimulatedDevice, sounds: Sequence[Waveform], random: np.random.Generator) -> Tensor:
+    """Return what a device records of `sounds`, cut as `umc convert` cuts. Shape: [segments, 80, 80] float32, dB."""
+    return torch.cat([log_mel(_segments(device.record_sound(sound, random))) for sound in sounds])
+
+
+def _segments(waveform: Waveform) -> Tensor:
+    starts = segment_starts(len(waveform), SegmentSettings())
+    padded = np.pad(waveform, (0, max(0, starts[-1] + SEGMENT_SAMPLES - len(waveform))))
+    return torch.from_numpy(np.stack([padded[start : start + SEGMENT_SAMPLES] for start in starts]))
+
+
+def _vary(sound: Waveform, others: Sequence[Waveform], random: np.random.Generator) -> Waveform:
+    """Play a sound faster or slower, mix another one in, and change its level."""
+    varied = sound.astype(np.float64)
+    if random.random() < _SPEED_SHARE:
+        speed = 2 ** random.uniform(-_SPEED_OCTAVES, _SPEED_OCTAVES)
+        places = np.arange(0, len(sound) - 1, speed)[: len(sound)]
+        varied = np.interp(places, np.arange(len(sound)), sound)
+    if random.random() < _MIXED_SHARE:
+        other = others[int(random.integers(len(others)))]
+        other = np.resize(np.roll(other, random.integers(len(other))), len(varied))
+        varied = varied + 10 ** (random.uniform(*_MIXED_DB) / 20) * other
+    gain = 10 ** (random.uniform(*_GAIN_DB) / 20)
+    return (gain * varied).clip(-_LOUDEST, _LOUDEST).astype(np.float32)

@@ -1,0 +1,65 @@
+"""The targets `synth:N` and `synth:FILE` of `umc convert`: devices that do not exist."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from umc_cli.config import Workspace
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.synthesis import DEFAULT_METHOD
+from umc_cli.response.synthesis.drawing import method_settings
+from umc_cli.response.synthesis.levels import LevelSettings
+from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
+from umc_cli.workflows.learned_responses import FROM_DEVICES, responses_to_learn_from
+from umc_cli.workflows.synth_fr import draw_from
+
+PREFIX = "synth:"
+SEED = 0
+"""Of `synth:N`; for another one, make a file."""
+
+
+def invent_targets(
+    targets: Iterable[str], source: str, registry: DeviceRegistry, workspace: Workspace
+) -> dict[str, tuple[Device, ...]]:
+    """Return the devices that every target beginning with `synth:` stands for.
+
+    `synth:N` draws N differences by the default method, learned from the workspace's devices, with seed 0: the same
+    ones each time, and `synth:5` begins with the devices of `synth:3`. `synth:FILE` reads them.
+
+    Raises:
+        SettingsError: it is neither a number from 1 nor a file, two sets are named, the source has no record, an id
+            is taken, or there are too few devices to learn from.
+    """
+    named = list(dict.fromkeys(target for target in targets if target.startswith(PREFIX)))
+    if not named:
+        return {}
+    if len(named) > 1:
+        raise SettingsError(f"{' and '.join(named)} would give devices of the same names", "name one of them")
+    if source not in registry:
+        raise SettingsError(
+            f"targets {named[0]!r} are invented from the record of their source, and {source} has none",
+            f"measure {source}, or name other targets",
+        )
+    drawn = _differences(named[0], workspace)
+    record = registry.get(source)
+    devices = tuple(invented_device(record, drawn, index) for index in range(len(drawn)))
+    taken = next((device.id for device in devices if device.id in registry), None)
+    if taken:
+        raise SettingsError(f"there is a device record {taken!r} already", "rename it: invented devices have such ids")
+    return {named[0]: devices}
+
+
+def _differences(target: str, workspace: Workspace) -> SyntheticDifferences:
+    wanted = target.removeprefix(PREFIX)
+    if re.fullmatch("[0-9]{1,9}", wanted) and int(wanted) > 0:
+        responses = responses_to_learn_from(workspace, FROM_DEVICES)
+        return draw_from(
+            responses, DEFAULT_METHOD, method_settings(DEFAULT_METHOD, {}), LevelSettings(), int(wanted), SEED
+        )
+    if not Path(wanted).is_file():
+        raise SettingsError(
+            f"target {target!r} is neither a number of devices from 1 nor a file of differences",
+            "for example --targets synth:20, or synth:FILE with a file that `umc synth-fr --output FILE` wrote",
+        )
+    return read_differences(Path(wanted))

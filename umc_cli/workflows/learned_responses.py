@@ -1,0 +1,89 @@
+"""The measured responses that methods of `umc synth-fr` learn from: device records, or impulse responses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from umc_cli.config import Workspace
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import DeviceRegistry
+from umc_cli.response.frequency_response import band_centres_hz, band_response_db, impulse_response_curve
+from umc_cli.response.synthesis.contract import Responses
+
+FROM_DEVICES = "devices"
+FROM_LIBRARY = "library"
+
+_LOWEST_TRUSTED_HZ = 100.0
+"""Of an impulse response that says nothing of itself: where the curves of the library begin."""
+
+
+@dataclass(frozen=True)
+class LearnedResponses:
+    """Measured responses."""
+
+    origin: str
+    """For people."""
+    names: tuple[str, ...]
+    """Device ids, or names of files without suffix."""
+    responses_db: Responses
+    """[n devices, 128], dB re 1 kHz."""
+    is_trusted: NDArray[np.bool_]
+    """[128]: bands that can be trusted in all of them."""
+
+
+def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedResponses:
+    """Return responses: of the workspace's devices, of the package's library, or of a folder of impulse responses.
+
+    `learn_from`: `devices`, `library`, or a folder of WAV files, of which the first channel is read.
+
+    Raises:
+        SettingsError: there is no such folder, it holds no WAV file, or a record or file is broken.
+    """
+    if learn_from in (FROM_DEVICES, FROM_LIBRARY):
+        registry = DeviceRegistry(workspace.devices if learn_from == FROM_DEVICES else Path("no folder of devices"))
+        return _of_registry(registry)
+    folder = Path(learn_from)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
+    if not paths:
+        problem = "holds no WAV file" if folder.is_dir() else "is no folder"
+        raise SettingsError(
+            f"cannot learn from {learn_from!r}: it {problem}",
+            f"use {FROM_DEVICES}, {FROM_LIBRARY}, or a folder of impulse responses",
+        )
+    return LearnedResponses(
+        origin=f"impulse responses in {folder}",
+        names=tuple(path.stem for path in paths),
+        responses_db=np.stack([_impulse_response_db(path) for path in paths]),
+        is_trusted=band_centres_hz() >= _LOWEST_TRUSTED_HZ,
+    )
+
+
+def _of_registry(registry: DeviceRegistry) -> LearnedResponses:
+    devices = list(registry)
+    centres_hz = band_centres_hz()
+    is_trusted = np.ones(len(centres_hz), bool)
+    for device in devices:
+        if not np.allclose(device.band_centres_hz, centres_hz, rtol=0, atol=0.2):
+            raise SettingsError(f"the record of {device.id} is over other mel bands", "make the record again")
+        low, high = device.trusted_range_hz
+        is_trusted &= (centres_hz >= low) & (centres_hz <= high)
+    return LearnedResponses(
+        origin="the package's library" if registry.is_library else str(registry.folder),
+        names=tuple(device.id for device in devices),
+        responses_db=np.array([device.frequency_response_db for device in devices]).reshape(-1, len(centres_hz)),
+        is_trusted=is_trusted,
+    )
+
+
+def _impulse_response_db(path: Path) -> Responses:
+    try:
+        samples, rate_hz = soundfile.read(path, always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise SettingsError(f"cannot read impulse response {path}: {error}", "remove it or mend it") from error
+    first_channel = samples[:, 0]
+    if not np.isfinite(first_channel).all() or not np.any(first_channel):
+        raise SettingsError(f"impulse response {path} is silent or not finite", "remove it or mend it")
+    return band_response_db(impulse_response_curve(first_channel, rate_hz))

@@ -1,0 +1,50 @@
+"""`umc measure-ir --make-stimulus`: the file to play to a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from umc_cli.errors import SettingsError
+from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus, write_stimulus
+
+
+@dataclass(frozen=True)
+class StimulusReport:
+    """What was written."""
+
+    stimulus: ImpulseTrain | SineSweep
+    wav: str
+    sidecar: str
+
+
+def make_stimulus(kind: str, path: Path, options: dict[str, Any], overwrite: bool) -> StimulusReport:
+    """Write a stimulus and its sidecar. `options`: fields of the stimulus; None means its default.
+
+    Raises:
+        SettingsError: there is no such stimulus, an option is out of range, or a file is there already.
+        EnvironmentFault: a file cannot be written.
+    """
+    if kind not in STIMULI:
+        raise SettingsError(f"there is no stimulus {kind!r}", f"use {' or '.join(STIMULI)}")
+    if path.suffix.lower() != ".wav":
+        raise SettingsError(f"cannot write a stimulus as {path.name!r}", "give it the suffix .wav")
+    for file in (path, path.with_suffix(".json")):
+        if file.exists() and not overwrite:
+            raise SettingsError(f"{file} is there already", "use --overwrite, or another name")
+    given = {name: value for name, value in options.items() if value is not None}
+    stop_hz = (
+        {"stop_hz": min(20_000.0, given["sample_rate_hz"] / 2)}
+        if kind == "sweep" and given.get("sample_rate_hz")
+        else {}
+    )
+    try:
+        stimulus = STIMULI[kind].model_validate(stop_hz | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(
+            f"stimulus: {'.'.join(map(str, first['loc']))}: {first['msg']}", "see docs/commands/measure-ir.md"
+        ) from error
+    sidecar = write_stimulus(stimulus, path)
+    return StimulusReport(read_stimulus(sidecar), str(path), str(sidecar))

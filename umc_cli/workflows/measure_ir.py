@@ -1,0 +1,191 @@
+"""`umc measure-ir`: recordings of a stimulus, impulse responses or measured curves become a device record."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from umc_cli.audio.channels import read_channel
+from umc_cli.config import Workspace
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.response.curve_files import CURVE_READERS, read_curve_file
+from umc_cli.response.deconvolution import Sweep
+from umc_cli.response.device import Method
+from umc_cli.response.frequency_response import Curve, impulse_response_curve
+from umc_cli.response.impulse_response import Take
+from umc_cli.response.impulse_response_files import SOFA_SUFFIX, read_impulse_response
+from umc_cli.response.impulse_train import take_impulses
+from umc_cli.response.measured_response import LEAST_SNR_DB, MeasuredResponse, measure_response, trusted_range_hz
+from umc_cli.response.noise_floor import noise_floor_db
+from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus
+from umc_cli.response.sweep_recording import sweep_of_played_file, sweep_of_stimulus, take_sweeps
+from umc_cli.workflows.import_response import import_curve, import_impulse_response
+from umc_cli.workflows.measurement_record import (
+    MOST_DISAGREEMENT_DB,
+    READY_MADE,
+    FailedGate,
+    MeasureIrReport,
+    MeasureIrSettings,
+    RejectedRepeat,
+    check_output,
+    check_trusted,
+    device_record,
+    finish,
+    rounded,
+    what_was_taken_out,
+)
+
+WINDOW_MS = 200.0
+"""The paper's segments (section 4.1)."""
+
+
+def measure_ir(
+    workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path], figure: Path | None = None
+) -> MeasureIrReport:
+    """Measure a device from recordings, impulse responses or a curve, write its record, and draw it as `figure`.
+
+    Raises:
+        SettingsError: the device is known already, or a setting does not fit the files.
+        InputError: a file cannot be used, or holds no stimulus.
+        EnvironmentFault: the record cannot be written.
+    """
+    started = time.monotonic()
+    check_output(workspace, settings.device, settings.overwrite, figure)
+    if not files:
+        raise SettingsError("no file is named", "name the recordings, or the file with the curve")
+    twice = next((path for index, path in enumerate(files) if path in files[:index]), None)
+    if twice:
+        raise SettingsError(f"{twice} is named twice", "name every recording once: repeats must be independent")
+    curves = [path for path in files if path.suffix.lower() in CURVE_READERS]
+    if curves and len(files) > 1:
+        raise SettingsError(f"{curves[0]} is a curve, and there are other files", "import one curve at a time")
+    taken_out = [
+        read_response(path, settings) for path in (settings.calibration, settings.reference) if path is not None
+    ]
+    if curves:
+        report = import_curve(workspace, settings, curves[0], taken_out)
+    elif settings.stimulus == READY_MADE or all(path.suffix.lower() == SOFA_SUFFIX for path in files):
+        report = import_impulse_response(workspace, settings, files, taken_out)
+    else:
+        report = _measure_recordings(workspace, settings, files, taken_out)
+    finish(report, workspace, figure)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def read_response(path: Path, settings: MeasureIrSettings) -> Curve:
+    """Return a response that is to be taken out: a curve, a device record, or an impulse response."""
+    if path.suffix.lower() in CURVE_READERS:
+        return read_curve_file(path, settings.microphone).curve
+    return impulse_response_curve(*read_impulse_response(path, None, None))
+
+
+def _measure_recordings(
+    workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path], taken_out: Sequence[Curve]
+) -> MeasureIrReport:
+    window_ms = settings.window_ms or WINDOW_MS
+    played = _played(settings.stimulus)
+    takes = [_take(path, settings.channel, played, window_ms) for path in files]
+    measured = measure_response(takes, taken_out, window_ms)
+    check_trusted(measured.trusted)
+    method: Method = "impulse" if played is None or isinstance(played, ImpulseTrain) else "sweep"
+    repeats = sum(len(take.repeats) for take in takes)
+    floors = [floor for take in takes if (floor := noise_floor_db(take.silence, take.sample_rate_hz)) is not None]
+    device = device_record(
+        settings,
+        method,
+        files,
+        f"Window of {window_ms:g} ms. {what_was_taken_out(settings)}The noise floor holds the noise of the room.",
+        measured.frequency_response_db,
+        measured.trusted,
+        takes[0].sample_rate_hz,
+        repeats,
+    ).model_copy(
+        update={
+            "spread_db": rounded(measured.spread_db),
+            "snr_db": rounded(measured.snr_db),
+            "noise_floor_db": rounded(np.min(floors, axis=0)) if floors else None,
+        }
+    )
+    report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
+    for path, take in zip(files, takes, strict=True):
+        report.arrivals_s[str(path)] = [round(arrival, 6) for arrival in take.arrivals_s]
+        report.rejected += [RejectedRepeat(str(path), round(each.time_s, 4), each.reason) for each in take.rejected]
+        if take.drift_ppm is not None:
+            report.drift_ppm[str(path)] = round(take.drift_ppm, 1)
+    report.disagreement_db = round(measured.disagreement_db, 2)
+    report.failed_gates = _failed_gates(measured, report.rejected, repeats)
+    if not floors:
+        report.warnings.append("no noise floor: there is less than 140 ms of silence before the first sound")
+    return report
+
+
+def _played(stimulus: str) -> ImpulseTrain | SineSweep | Path | None:
+    """Return what was played: None for impulses of which nothing is known, a path for a played file."""
+    if stimulus == "impulse":
+        return None
+    if stimulus in STIMULI:
+        return STIMULI[stimulus]()
+    path = Path(stimulus)
+    if path.suffix.lower() != ".json" and path.with_suffix(".json").is_file():
+        path = path.with_suffix(".json")
+    if not path.is_file():
+        raise SettingsError(
+            f"there is no stimulus {stimulus!r}",
+            f"name its JSON file or the played sweep, or give {', '.join((*STIMULI, READY_MADE))}",
+        )
+    return read_stimulus(path) if path.suffix.lower() == ".json" else path
+
+
+def _take(path: Path, channel: str | None, played: ImpulseTrain | SineSweep | Path | None, window_ms: float) -> Take:
+    recording, rate_hz = read_channel(path, channel)
+    if isinstance(played, SineSweep):
+        # One sweep alone fits a recording that holds fewer repeats than were played, too.
+        take = partial(take_sweeps, recording, sweep_of_stimulus(played, rate_hz), played.spacing_s, window_ms)
+    elif isinstance(played, Path):
+        take = partial(take_sweeps, recording, _read_sweep(played, rate_hz), None, window_ms)
+    else:
+        take = partial(take_impulses, recording, rate_hz, played, window_ms)
+    try:
+        return take()
+    except InputError as error:
+        raise InputError(f"{path} {error.message}", error.hint) from error
+
+
+def _read_sweep(path: Path, rate_hz: int) -> Sweep:
+    """Return the sweep of a played file, at the rate of the recording."""
+    try:
+        samples, played_rate_hz = read_channel(path, None)
+    except InputError as error:
+        raise SettingsError(f"stimulus {error.message}", "name the sweep as a file of one channel") from error
+    return sweep_of_played_file(samples, played_rate_hz, rate_hz)
+
+
+def _failed_gates(measured: MeasuredResponse, rejected: Sequence[RejectedRepeat], used: int) -> list[FailedGate]:
+    gates = []
+    clipped = sum(entry.reason == "clipped" for entry in rejected)
+    if clipped >= used:
+        gates.append(
+            FailedGate(
+                f"{clipped} of {used + len(rejected)} repeats are clipped",
+                "lower the volume of the loudspeaker or the gain of the recorder, and record again",
+            )
+        )
+    if 2 * measured.trusted.sum() < measured.covered.sum():
+        low, high = trusted_range_hz(measured.trusted)
+        gates.append(
+            FailedGate(
+                f"signal to noise is {LEAST_SNR_DB:g} dB or more in {low:.0f}-{high:.0f} Hz only",
+                "play louder or nearer, quieten the room, or take a sweep with more repeats",
+            )
+        )
+    if measured.disagreement_db > MOST_DISAGREEMENT_DB:
+        gates.append(
+            FailedGate(
+                f"two repeats differ by {measured.disagreement_db:.1f} dB (RMS over trusted bands)",
+                "keep device and loudspeaker where they are, and switch gain control and noise suppression off",
+            )
+        )
+    return gates
