@@ -1,6 +1,7 @@
 import torch
 
 from tests.conversion.generators import small_generator, tilt_db
+from umc_cli.conversion.film import FilmEncoder
 
 
 def gamma_and_beta(preset: str, fr_difference_db: torch.Tensor) -> torch.Tensor:
@@ -37,3 +38,11 @@ def test_both_tell_shapes_apart() -> None:
 def test_one_gamma_and_one_beta_per_channel_and_difference() -> None:
     gamma, beta = small_generator().film_encoder(torch.randn(5, 128))
     assert gamma.shape == beta.shape == (5, 32)
+
+
+def test_none_is_no_condition_and_has_no_weights() -> None:
+    encoder = FilmEncoder("none", n_channels=6, widths=(4, 4, 4), kernel=3, hidden=8)
+    gamma, beta = encoder(torch.randn(2, 128))
+    assert torch.equal(gamma, torch.ones(2, 6))
+    assert torch.equal(beta, torch.zeros(2, 6))
+    assert not list(encoder.parameters())

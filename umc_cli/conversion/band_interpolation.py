@@ -29,3 +29,14 @@ def band_gain_db(source: Device, target: Device, device: torch.device) -> Tensor
     Shape: [80, 1], dB. An unknown sensitivity on either side counts as no level difference.
     """
     return to_log_mel_bands(fr_difference_db(source, target), device) + (level_difference_db(source, target) or 0.0)
+
+
+def noise_floor_db(record: Device, device: torch.device) -> Tensor:
+    """Return the noise floor of a device. Shape: [80, 1], dB re full scale.
+
+    Raises:
+        ValueError: its record has none; who asks has checked that.
+    """
+    if record.noise_floor_db is None:
+        raise ValueError(f"{record.id} has no noise floor")
+    return to_log_mel_bands(record.noise_floor_db, device)

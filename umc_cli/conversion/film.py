@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from umc_cli.response.device import N_BANDS
 
-FilmEncoderKind = Literal["paper", "sized"]
+FilmEncoderKind = Literal["paper", "sized", "none"]
 """`paper`: as described, and so blind to the size and the mean of the difference, which the norms remove.
-`sized`: the MLP also gets the difference itself, that is, what the norms removed."""
+`sized`: the MLP also gets the difference itself, that is, what the norms removed.
+`none`: no condition, gamma 1 and beta 0: a generator for one pair of devices, as in the predecessor [11]."""
 
 _DIFFERENCE_UNIT_DB = 10.0
 """Brings differences of devices to the order of 1 where no norm does."""
@@ -27,6 +28,9 @@ class FilmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self._is_sized = kind == "sized"
+        self._unconditioned_channels = n_channels if kind == "none" else 0
+        if self._unconditioned_channels:
+            return
         layers: list[nn.Module] = []
         n_inputs, n_positions = 1, N_BANDS
         for width in widths:
@@ -45,6 +49,9 @@ class FilmEncoder(nn.Module):
 
         The MLP's first half is added to 1, so that a new encoder begins near the identity.
         """
+        if self._unconditioned_channels:
+            gamma = fr_difference_db.new_ones(len(fr_difference_db), self._unconditioned_channels)
+            return gamma, torch.zeros_like(gamma)
         features = self.convolutions(fr_difference_db.unsqueeze(1)).flatten(1)
         if self._is_sized:
             features = torch.cat([features, fr_difference_db / _DIFFERENCE_UNIT_DB], dim=1)

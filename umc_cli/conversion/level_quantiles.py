@@ -16,6 +16,8 @@ from umc_cli.audio.segments import SegmentSettings, read_segments, segment_start
 from umc_cli.errors import InputError
 
 N_QUANTILES = 20
+QUANTILE_SHARES = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
+"""2.5 %, 7.5 %, ... 97.5 %."""
 MOST_SEGMENTS = 2_000
 """Segments of one device that a table rests on at the most: 160,000 frames a band, 51 MB."""
 
@@ -66,8 +68,7 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
             f"the converter `quantile` needs at least {MIN_SEGMENTS} a device",
         )
     levels = np.concatenate(spectrograms).transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
-    shares = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
-    quantiles = np.quantile(levels, shares, axis=1).astype(np.float32)
+    quantiles = np.quantile(levels, QUANTILE_SHARES, axis=1).astype(np.float32)
     return LevelQuantiles(quantiles, n_segments, dict(sorted(labels.items())), n_failed)
 
 

@@ -1,8 +1,8 @@
 """Recordings in, shards out: readers, log-mel, converter and writer joined by bounded queues.
 
-    reader threads: decode, resample, cut, log-mel -> [queue] -> converter, once per target -> [queue] -> writer thread
+    reader threads: decode, resample, cut, log-mel -> [queue] -> converter, per target -> [queues] -> writer threads
 
-With a GPU the readers hand out waveforms and the log-mel is computed there. Both queues are bounded, so memory does not
+With a GPU the readers hand out waveforms and the log-mel is computed there. All queues are bounded, so memory does not
 depend on the size of the data set. Pieces are consumed in the order of the plan and a batch never spans two shards, so
 neither the number of readers nor an interruption changes a row.
 """
@@ -34,7 +34,9 @@ from umc_cli.shards.writer import ShardRows, write_shard
 _BATCHES_AHEAD = 16
 """Waveform batches that readers may be ahead of the converter."""
 _RESULTS_AHEAD = 64
-"""Converted batches (one target each) that may wait for the writer."""
+"""Converted batches (one target each) that may wait for the writers."""
+_MOST_WRITERS = 2
+"""HDF5 lets one thread in at a time, but checksums and files of one shard go on beside it."""
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 
@@ -93,11 +95,11 @@ def stream(
         EnvironmentFault: a shard cannot be written.
     """
     on_gpu = torch_device.type == "cuda"
-    with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writer() as writer:
+    with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writers(jobs) as writers:
         pieces = reader.read(piece for job in jobs for piece in job.pieces)
         for job in jobs:
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
-            writer.begin(job, settings.dtype)
+            writers.begin(job, settings.dtype)
             reads = (next(pieces) for _ in job.pieces)
             for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
                 segments = torch.from_numpy(batch)
@@ -106,9 +108,9 @@ def stream(
                 begun = converter.begin(segments)
                 for target in job.paths:
                     converted = converter.convert(begun, target).to(_TORCH_DTYPES[settings.dtype])
-                    writer.append(target, converted)
+                    writers.append(target, converted)
                     progress.advance(target, len(batch))
-            writer.finish(rows)
+            writers.finish(rows)
 
 
 class _Reader:
@@ -161,41 +163,67 @@ class _Reader:
         return _PieceRead(piece, segments, start_samples)
 
 
-class _Writer:
-    """Owns the open shards, in a thread of its own; hands its first failure to whoever puts the next item."""
+class _Writers:
+    """Writer threads that share the targets; every shard is written by one of them, in order."""
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(_RESULTS_AHEAD)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="umc-writer", daemon=True)
+    def __init__(self, jobs: Sequence[ShardJob]) -> None:
+        targets = sorted({target for job in jobs for target in job.paths})
+        count = max(1, min(_MOST_WRITERS, len(targets)))
+        self._writers = [_Writer(_RESULTS_AHEAD // count) for _ in range(count)]
+        self._of_target = {target: self._writers[index % count] for index, target in enumerate(targets)}
 
-    def __enter__(self) -> "_Writer":
-        self._thread.start()
+    def __enter__(self) -> "_Writers":
+        for writer in self._writers:
+            writer.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            with suppress(queue.Empty):
-                while True:
-                    self._queue.get_nowait()
-        self._put(None)
-        self._thread.join()
-        if kind is None and self._error:
-            raise self._error
+            for writer in self._writers:
+                writer.forget_waiting()
+        errors = [error for writer in self._writers if (error := writer.end())]
+        if kind is None and errors:
+            raise errors[0]
 
     def begin(self, job: ShardJob, dtype: Dtype) -> None:
         """Open the job's shards."""
-        self._put((job, dtype))
+        for writer in self._writers:
+            own = {target: path for target, path in job.paths.items() if self._of_target[target] is writer}
+            writer.put((own, job.attributes, dtype))
 
     def append(self, target: str, log_mel_db: Tensor) -> None:
         """Append a batch [B, 80, 80] to the shard of `target`."""
-        self._put((target, _copy_to_host(log_mel_db)))
+        self._of_target[target].put((target, _copy_to_host(log_mel_db)))
 
     def finish(self, rows: ShardRows) -> None:
         """Complete the job's shards."""
-        self._put(rows)
+        for writer in self._writers:
+            writer.put(rows)
 
-    def _put(self, item: Any) -> None:
+
+class _Writer:
+    """Owns the open shards of some targets, in a thread; hands its first failure to whoever puts the next item."""
+
+    def __init__(self, most_waiting: int) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(most_waiting)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="umc-writer", daemon=True)
+        self.start = self._thread.start
+
+    def forget_waiting(self) -> None:
+        """Drop what waits: the shards that are open will not be completed."""
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+
+    def end(self) -> BaseException | None:
+        """Wait until all that was put is written, and return the first failure."""
+        self.put(None)
+        self._thread.join()
+        return self._error
+
+    def put(self, item: Any) -> None:
+        """Hand over one item: shards to open, a batch, the rows that complete the shards, or None for the end."""
         while self._thread.is_alive():
             with suppress(queue.Full):
                 self._queue.put(item, timeout=0.2)
@@ -206,25 +234,27 @@ class _Writer:
     def _run(self) -> None:
         try:
             while (item := self._queue.get()) is not None:
-                self._write_job(*item)
+                self._write_shards(*item)
         except _AbortedError:
             pass
         except BaseException as error:
             self._error = error
 
-    def _write_job(self, job: ShardJob, dtype: Dtype) -> None:
+    def _write_shards(
+        self, paths: Mapping[str, Path], attributes: Mapping[str, Mapping[str, Any]], dtype: Dtype
+    ) -> None:
         with ExitStack() as open_shards:
-            writers = {
-                target: open_shards.enter_context(write_shard(path, job.attributes[target], dtype))
-                for target, path in job.paths.items()
+            shards = {
+                target: open_shards.enter_context(write_shard(path, attributes[target], dtype))
+                for target, path in paths.items()
             }
             while not isinstance(item := self._queue.get(), ShardRows):
                 if item is None:
                     raise _AbortedError
                 target, arrived = item
-                writers[target].append(arrived())
-            for writer in writers.values():
-                writer.finish(item)
+                shards[target].append(arrived())
+            for shard in shards.values():
+                shard.finish(item)
 
 
 class _AbortedError(Exception):

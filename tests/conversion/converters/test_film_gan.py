@@ -10,6 +10,8 @@ from tests.conversion.generators import NORMALISATION, log_mel_batch, small_gene
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.converters.contract import EngineSettings
 from umc_cli.conversion.converters.film_gan import GeneratorConverter
+from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
@@ -106,3 +108,20 @@ def test_it_says_what_made_a_shard(checkpoint: Path) -> None:
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read checkpoint"):
         converter(tmp_path / "absent.safetensors", device("a"), device("b"))
+
+
+def test_a_generator_of_one_pair_refuses_every_other(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    generator = Generator(GeneratorSettings(ngf=4, n_blocks=1, film_encoder="none"))
+    checkpoint = tmp_path / "a-to-b.safetensors"
+    save_generator(checkpoint, generator, NORMALISATION, {"pair": ["a", "b"]})
+    subject = converter(checkpoint, device("a"), device("b", TILTED_DB))
+    assert subject.convert(subject.begin(log_mel_batch(2)), "b").shape == (2, 80, 80)
+    assert subject.describe()["generator_preset"] == "one_to_one"
+    with pytest.raises(SettingsError, match="converts a to b only, not b to a"):
+        converter(checkpoint, device("b"), device("a"))
+    with pytest.raises(SettingsError, match="converts a to b only, not a to b, c"):
+        converter(checkpoint, device("a"), device("b"), device("c"))
+    save_generator(checkpoint, generator, NORMALISATION)
+    with pytest.raises(SettingsError, match="does not say which"):
+        converter(checkpoint, device("a"), device("b"))

@@ -23,6 +23,7 @@ class Need(StrEnum):
     NOISE_FLOOR = "a noise floor"
     RECORDINGS = "recordings"
     CHECKPOINT = "a checkpoint"
+    REFINER = "a refiner"
 
 
 class EngineSettings(Settings):
@@ -48,6 +49,9 @@ class Ingredients:
     level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
     checkpoint: Path | None = None
+    """Of a generator."""
+    refiner: Path | None = None
+    """Checkpoint of a refiner."""
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 

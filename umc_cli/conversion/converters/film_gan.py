@@ -10,6 +10,7 @@ from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, N
 from umc_cli.conversion.engines import build_engine
 from umc_cli.conversion.generator_checkpoint import load_generator, preset_name
 from umc_cli.conversion.normalisation import denormalise, normalise
+from umc_cli.errors import SettingsError
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 
 
@@ -20,6 +21,8 @@ class GeneratorConverter:
         if ingredients.checkpoint is None:
             raise ValueError("film_gan was built without a checkpoint")
         trained = load_generator(ingredients.checkpoint)
+        if trained.generator.settings.film_encoder == "none":
+            _check_pair(ingredients, trained.training.get("pair"))
         settings = ingredients.engine
         self._engine_name, self._engine = build_engine(
             trained.generator,
@@ -66,6 +69,22 @@ class GeneratorConverter:
             "checkpoint_sha256": self._checkpoint_sha256,
             "generator_preset": self._preset,
         }
+
+
+def _check_pair(ingredients: Ingredients, pair: object) -> None:
+    """Refuse to let a generator of one pair of devices convert between others."""
+    asked = [ingredients.source, *ingredients.targets]
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise SettingsError(
+            f"checkpoint {ingredients.checkpoint} was trained for one pair of devices but does not say which",
+            "train it again with `umc train --pair A:B`",
+        )
+    if asked != pair:
+        raise SettingsError(
+            f"checkpoint {ingredients.checkpoint} converts {pair[0]} to {pair[1]} only, "
+            f"not {asked[0]} to {', '.join(asked[1:])}",
+            f"use --source {pair[0]} --targets {pair[1]}; the way back has a checkpoint of its own",
+        )
 
 
 SPEC = ConverterSpec(

@@ -3,8 +3,9 @@
 import torch
 
 from umc_cli.conversion.engines import openvino_engine, torch_engine
-from umc_cli.conversion.engines.contract import Engine, EngineBuilder
+from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEngine, RefinerEngineBuilder
 from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.refiner import Refiner
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import Precision
 
@@ -13,6 +14,11 @@ AUTO = "auto"
 ENGINES: dict[str, EngineBuilder] = {
     "torch": torch_engine.TorchEngine,
     "openvino": openvino_engine.OpenVinoEngine,
+}
+
+REFINER_ENGINES: dict[str, RefinerEngineBuilder] = {
+    "torch": torch_engine.TorchRefinerEngine,
+    "openvino": openvino_engine.OpenVinoRefinerEngine,
 }
 
 
@@ -47,3 +53,17 @@ def build_engine(
     check_engine_name(engine)
     name = choose_engine(device) if engine == AUTO else engine
     return name, ENGINES[name](generator, precision, device, threads)
+
+
+def build_refiner_engine(
+    refiner: Refiner,
+    *,
+    engine: str = AUTO,
+    precision: Precision = Precision.AUTO,
+    device: torch.device,
+    threads: int = 1,
+) -> tuple[str, RefinerEngine]:
+    """Do for a refiner what `build_engine` does for a generator."""
+    check_engine_name(engine)
+    name = choose_engine(device) if engine == AUTO else engine
+    return name, REFINER_ENGINES[name](refiner, precision, device, threads)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.refiner import Refiner
 from umc_cli.runtime import Precision
 
 
@@ -38,3 +39,20 @@ EngineBuilder = Callable[[Generator, Precision, torch.device, int], Engine]
 
 Raises `SettingsError` where the engine cannot work with that device or precision.
 """
+
+
+class RefinerEngine(Protocol):
+    """Computes the refiner for batches of any size; a segment's result does not depend on its batch."""
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of the arithmetic actually used, never `auto`."""
+        ...
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32, without unit, on the engine's device."""
+        ...
+
+
+RefinerEngineBuilder = Callable[[Refiner, Precision, torch.device, int], RefinerEngine]
+"""As `EngineBuilder`, for a refiner."""

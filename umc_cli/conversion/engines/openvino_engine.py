@@ -4,7 +4,9 @@ fp32 computes the residual blocks by Winograd's algorithm (see `winograd`), 1.7 
 bf16 computes them directly.
 """
 
+import copy
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
 from umc_cli.conversion.generator import Generator, Stem
+from umc_cli.conversion.refiner import N_MAPS, Refiner
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision
+from umc_cli.runtime import Precision, has_bf16_units
 
 OpenVinoStem = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -37,29 +40,15 @@ class OpenVinoEngine:
     """
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
-        if device.type != "cpu":
-            raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
-        if not is_installed():
-            raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
-        import openvino
-
-        core = openvino.Core()
-        self.precision = _choose_precision(precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        settings = {
-            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[self.precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-        }
+        self.precision, compile_model = _compiler(precision, device, threads)
         stem, trunk = _split(copy_for_export(generator), self.precision)
         normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         with torch.no_grad():
             stem_example = stem(normalised)
         # Two tensors: given the same one twice, torch.export would make gamma and beta one input.
         gamma, beta = torch.zeros(2, 1, 4 * generator.settings.ngf).unbind()
-        self._stem = core.compile_model(to_openvino(stem, (normalised,)), "CPU", settings).create_infer_request()
-        self._trunk = core.compile_model(
-            to_openvino(trunk, (*stem_example, gamma.clone(), beta.clone())), "CPU", settings
-        ).create_infer_request()
+        self._stem = compile_model(to_openvino(stem, (normalised,)))
+        self._trunk = compile_model(to_openvino(trunk, (*stem_example, gamma.clone(), beta.clone())))
 
     def stem(self, normalised: Tensor) -> OpenVinoStem:
         """Shape: [B, 80, 80] float32 -> two arrays in the order that this engine's trunk takes."""
@@ -70,6 +59,42 @@ class OpenVinoEngine:
         """Shape: gamma and beta [1, 4 ngf] float32 -> [B, 80, 80] float32."""
         film = [gamma.detach().cpu().numpy(), beta.detach().cpu().numpy()]
         return torch.from_numpy(_infer(self._trunk, [*stem, *film])[0])
+
+
+class OpenVinoRefinerEngine:
+    """The refiner as one compiled model; the same limits hold."""
+
+    def __init__(self, refiner: Refiner, precision: Precision, device: torch.device, threads: int) -> None:
+        self.precision, compile_model = _compiler(precision, device, threads)
+        module = copy.deepcopy(refiner).float().cpu().eval().requires_grad_(False)
+        maps = torch.zeros(EXAMPLE_BATCH, N_MAPS, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+        self._request = compile_model(to_openvino(module, (maps,)))
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32."""
+        return torch.from_numpy(_infer(self._request, [maps.detach().contiguous().numpy()])[0])
+
+
+def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Precision, Callable[[Any], Any]]:
+    """Return the precision, and what makes an inference request of an `openvino.Model`.
+
+    Raises:
+        SettingsError: OpenVINO is not here, or cannot work with that device or precision.
+    """
+    if device.type != "cpu":
+        raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
+    if not is_installed():
+        raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
+    import openvino
+
+    core = openvino.Core()
+    precision = _choose_precision(wanted, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), has_bf16_units(device))
+    settings = {
+        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    return precision, lambda model: core.compile_model(model, "CPU", settings).create_infer_request()
 
 
 class _DirectStem(nn.Module):
@@ -97,9 +122,9 @@ def _split(generator: Generator, precision: Precision) -> tuple[nn.Module, nn.Mo
     return _DirectStem(generator).eval(), _DirectTrunk(generator).eval()
 
 
-def _choose_precision(wanted: Precision, capabilities: list[str]) -> Precision:
+def _choose_precision(wanted: Precision, capabilities: list[str], bf16_is_faster: bool) -> Precision:
     if wanted is Precision.AUTO:
-        return Precision.BF16 if "BF16" in capabilities else Precision.FP32
+        return Precision.BF16 if bf16_is_faster and "BF16" in capabilities else Precision.FP32
     if _CAPABILITIES[wanted] not in capabilities:
         raise SettingsError(f"this processor does not compute in {wanted}", "use --precision auto or fp32")
     return wanted

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,13 +83,18 @@ def _open_dimensions(example: tuple[Tensor, ...]) -> tuple[dict[int, Any] | None
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's notes to its developers from the user."""
+    """Keep torch's notes to its developers from the user, and the option --verbose from OpenVINO.
+
+    OpenVINO looks for it on the command line of the process, and then prints on standard output.
+    """
     log = logging.getLogger("torch.export")
-    before = log.level
+    before, arguments = log.level, sys.argv
     log.setLevel(logging.ERROR)
+    sys.argv = sys.argv[:1]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        sys.argv = arguments
         log.setLevel(before)

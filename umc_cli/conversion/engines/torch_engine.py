@@ -1,11 +1,13 @@
 """`torch`: the generator as PyTorch computes it, on CUDA or the CPU. The reference for the other engines."""
 
 import copy
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from umc_cli.conversion.generator import Generator, Stem
+from umc_cli.conversion.refiner import Refiner
 from umc_cli.runtime import TORCH_DTYPES, Precision, compute_threads
 
 
@@ -16,9 +18,7 @@ class TorchEngine:
         self._device = device
         self._threads = threads
         self.precision = _best_precision(device) if precision is Precision.AUTO else precision
-        # The caller's generator keeps its own precision and place.
-        self._generator = copy.deepcopy(generator).eval().requires_grad_(False)
-        self._generator.to(device=device, dtype=TORCH_DTYPES[self.precision]).to(memory_format=torch.channels_last)
+        self._generator = _fitted(generator, device, self.precision)
 
     @torch.inference_mode()
     def stem(self, normalised: Tensor) -> Stem:
@@ -34,6 +34,33 @@ class TorchEngine:
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self._device, dtype=TORCH_DTYPES[self.precision])
+
+
+class TorchRefinerEngine:
+    """The refiner, in the same manner."""
+
+    def __init__(self, refiner: Refiner, precision: Precision, device: torch.device, threads: int) -> None:
+        self._device = device
+        self._threads = threads
+        self.precision = _best_precision(device) if precision is Precision.AUTO else precision
+        self._refiner = _fitted(refiner, device, self.precision)
+
+    @torch.inference_mode()
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32."""
+        with compute_threads(self._threads):
+            cast = maps.to(self._device, TORCH_DTYPES[self.precision], memory_format=torch.channels_last)
+            residual: Tensor = self._refiner(cast)
+            return residual.float()
+
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def _fitted(module: ModuleT, device: torch.device, precision: Precision) -> ModuleT:
+    """Return a copy for inference; the caller's module keeps its own precision and place."""
+    fitted = copy.deepcopy(module).eval().requires_grad_(False)
+    return fitted.to(device=device, dtype=TORCH_DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
 def _best_precision(device: torch.device) -> Precision:

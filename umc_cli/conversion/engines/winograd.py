@@ -18,7 +18,7 @@ TILE = 4
 _WINDOW = TILE + 2
 """Side of the tile of inputs that a 3x3 kernel needs for them."""
 
-_INPUT_TRANSFORM = (
+INPUT_TRANSFORM = (
     (4, 0, -5, 0, 1, 0),
     (0, -4, -4, 1, 1, 0),
     (0, 4, -4, -1, 1, 0),
@@ -26,7 +26,7 @@ _INPUT_TRANSFORM = (
     (0, 2, -1, -2, 1, 0),
     (0, 4, 0, -5, 0, 1),
 )
-_KERNEL_TRANSFORM = (
+KERNEL_TRANSFORM = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
     (-1 / 6, 1 / 6, -1 / 6),
@@ -34,7 +34,7 @@ _KERNEL_TRANSFORM = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-_OUTPUT_TRANSFORM = (
+OUTPUT_TRANSFORM = (
     (1, 1, 1, 1, 1, 0),
     (0, 1, -1, 2, -2, 0),
     (0, 1, 1, 4, 4, 0),
@@ -52,10 +52,10 @@ class WinogradConv(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d, height: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("window_pixels", _window_pixels(height, width))
-        self.register_buffer("input_transform", _squared(_INPUT_TRANSFORM))
-        self.register_buffer("output_transform", _squared(_OUTPUT_TRANSFORM))
-        one_side = torch.tensor(_KERNEL_TRANSFORM, dtype=torch.float64)
+        self.register_buffer("window_pixels", window_pixels(height, width))
+        self.register_buffer("input_transform", squared(INPUT_TRANSFORM))
+        self.register_buffer("output_transform", squared(OUTPUT_TRANSFORM))
+        one_side = torch.tensor(KERNEL_TRANSFORM, dtype=torch.float64)
         kernel = torch.einsum("ai,bj,ocij->abco", one_side, one_side, convolution.weight.detach().double())
         self.register_buffer("kernel", kernel.flatten(0, 1).float().contiguous())
 
@@ -79,7 +79,7 @@ class WinogradStem(nn.Module):
         first = generator.blocks[0]
         assert isinstance(first, ResidualBlock)
         self.first = _convolution(first.first, height // 4, width // 4)
-        self.register_buffer("tile_order", _tile_order(height // 4, width // 4))
+        self.register_buffer("tile_order", tile_order(height // 4, width // 4))
 
     def forward(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Shape: [B, H, W] -> [H W / 16, B, 4 ngf] twice."""
@@ -105,7 +105,7 @@ class WinogradTrunk(nn.Module):
         self.second_of_first = convolutions[1]
         self.convolutions = nn.ModuleList(convolutions[2:])
         self.decoder = generator.decoder
-        self.register_buffer("raster_order", torch.argsort(_tile_order(self._height, self._width)))
+        self.register_buffer("raster_order", torch.argsort(tile_order(self._height, self._width)))
 
     def forward(self, x: Tensor, normed: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         """Shape: [H W / 16, B, 4 ngf] twice, [1, 4 ngf] twice -> [B, H, W]."""
@@ -131,23 +131,23 @@ def _convolution(padded: nn.Sequential, height: int, width: int) -> WinogradConv
     return WinogradConv(convolution, height, width)
 
 
-def _squared(transform: tuple[tuple[int, ...], ...]) -> Tensor:
+def squared(transform: tuple[tuple[float, ...], ...]) -> Tensor:
     """Return the two-dimensional transform: both sides at once, as one matrix."""
     one_side = torch.tensor(transform, dtype=torch.float32)
     return torch.kron(one_side, one_side)
 
 
-def _tile_order(height: int, width: int) -> Tensor:
+def tile_order(height: int, width: int) -> Tensor:
     """Return, for each pixel in tile order (row and column in tile, then tile), its number in raster order."""
     raster = torch.arange(height * width).view(height // TILE, TILE, width // TILE, TILE)
     return raster.permute(1, 3, 0, 2).flatten()
 
 
-def _window_pixels(height: int, width: int) -> Tensor:
+def window_pixels(height: int, width: int) -> Tensor:
     """Return which pixel (in tile order) each place of each input tile shows, the reflected border included."""
     rows, columns = _window_places(height), _window_places(width)
     raster = rows[:, None, :, None] * width + columns[None, :, None, :]
-    return torch.argsort(_tile_order(height, width))[raster.flatten()]
+    return torch.argsort(tile_order(height, width))[raster.flatten()]
 
 
 def _window_places(side: int) -> Tensor:

@@ -1,0 +1,75 @@
+"""`umc train --pretrain simulated` through the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.samples import SOURCE, Run, noise, write_audio
+from umc_cli.conversion.refiner_checkpoint import load_refiner
+from umc_cli.training.metrics import read_metrics
+from umc_cli.training.run_settings import write_run_settings
+
+Umc = Callable[..., Run]
+
+SMOKE = ("train", "--pretrain", "simulated", "--preset", "smoke", "--quiet", "--json")
+
+
+@pytest.fixture
+def sounds(workspace: Path) -> Path:
+    """The workspace with a split `train-mc` of twelve sounds, one of which cannot be read."""
+    lines = ["path,device,label,split"]
+    for index in range(12):
+        name = f"{SOURCE}/hiss/{index:02d}.wav"
+        write_audio(workspace / "data" / name, noise(1.0, seed=index))
+        lines.append(f"{name},{SOURCE},hiss,train-mc")
+    (workspace / "data" / SOURCE / "hiss" / "broken.wav").write_bytes(b"no sound")
+    lines.append(f"{SOURCE}/hiss/broken.wav,{SOURCE},hiss,train-mc")
+    (workspace / "data/manifest.csv").write_text("\n".join(lines) + "\n")
+    return workspace
+
+
+def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path) -> None:
+    run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4")
+    assert run.exit_code == 1, run.stderr  # one recording cannot be read
+    assert [Path(entry["path"]).name for entry in run.json["failed"]] == ["broken.wav"]
+    assert (run.json["mode"], run.json["n_steps"], run.json["total_steps"]) == ("refiner", 8, 8)
+    folder = sounds / "runs/refiner-smoke"
+    scores = [row["validation_score"] for row in read_metrics(folder) if "validation_score" in row]
+    assert scores == [run.json["best_score"]]
+    assert (folder / "pictures").is_dir()
+    published = sounds / "checkpoints/refiner.safetensors"
+    assert load_refiner(published).training["name"] == "refiner-smoke"
+
+    going_on = umc(*SMOKE, "--resume", "--max-steps", "10")
+    assert (going_on.json["n_steps"], going_on.exit_code) == (10, 1), going_on.stderr
+
+    # As many devices as it takes; the workspace's refiner goes before the package's.
+    converted = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner", "--json", "--quiet")
+    assert converted.json["made_with"]["checkpoint_sha256"] == load_refiner(published).sha256
+    assert converted.json["n_segments"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("--pretrain", "real"), "cannot pretrain on 'real'", "use --pretrain simulated"),
+        (("--pretrain", "simulated", "--ngf", "8"), "--ngf means nothing to --pretrain", "leave it out"),
+        (("--pretrain", "simulated", "--preset", "paper"), "unknown preset 'paper'", "use one of cpu, smoke"),
+        (("--pretrain", "simulated", "--resume"), "no run 'refiner-cpu' to resume", "--name"),
+        (("--pretrain", "simulated", "--preset", "smoke"), "sounds in split train-mc", "at least 10"),
+    ],
+)
+def test_wrong_use_is_refused(umc: Umc, workspace: Path, arguments: tuple[str, ...], message: str, hint: str) -> None:
+    run = umc("train", *arguments)
+    assert run.exit_code == 2
+    assert message in run.stderr
+    assert hint in run.stderr
+    assert not (workspace / "checkpoints").exists()
+
+
+def test_a_run_of_another_kind_is_not_gone_on_with(umc: Umc, sounds: Path) -> None:
+    write_run_settings(sounds / "runs/mine", {"kind": "refiner", "settings": {}})
+    run = umc("train", "--name", "mine", "--resume")
+    assert run.exit_code == 2
+    assert "of another kind (refiner, not adversarial)" in run.stderr

@@ -1,0 +1,221 @@
+"""`umc eval conversion`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from umc_cli.cli import render
+from umc_cli.cli.options import (
+    MACHINE,
+    RECORDINGS,
+    DroppedRemainder,
+    DroppedShortClips,
+    Engine,
+    Hop,
+    Json,
+    Precision,
+    Quiet,
+    SilenceGate,
+    Verbose,
+    complete_device_ids,
+    complete_words,
+)
+
+if TYPE_CHECKING:
+    from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport
+
+_JUDGES = "Judges"
+
+_COLUMNS = {
+    "distance dB": "log_spectral_distance_signal_db",
+    "all frames dB": "log_spectral_distance_db",
+    "response dB": "response_error_db",
+    "level dB": "level_error_db",
+    "as target %": "probe_target_share",
+    "as source %": "probe_source_share",
+    "Frechet": "frechet_distance",
+    "cycle dB": "cycle_error_db",
+    "content %": "content_accuracy",
+}
+_SHARES = {"probe_target_share", "probe_source_share", "content_accuracy"}
+
+
+def conversion_command(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Device whose recordings are converted.", autocompletion=complete_device_ids, show_default=False
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices to convert to, with commas between them, or `all` with recordings. (default: all)",
+            autocompletion=complete_device_ids,
+            show_default=False,
+        ),
+    ] = None,
+    converters: Annotated[
+        str | None,
+        typer.Option(
+            help="no_conversion, level_only, or converters, with commas between them. "
+            "(default: all for which everything is there)",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights (safetensors) for film_gan (default: checkpoints/generator.safetensors) or for the refiners "
+            "(default: checkpoints/refiner.safetensors, else those of the package).",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split that is measured: train-mc, train-sec or val-sec. (default: val-sec)",
+            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
+            show_default=False,
+            rich_help_panel=RECORDINGS,
+        ),
+    ] = None,
+    most_segments: Annotated[
+        int | None,
+        typer.Option(
+            help="Segments of one device that are measured or learned from, at the most. (default: 500)",
+            show_default=False,
+            rich_help_panel=RECORDINGS,
+        ),
+    ] = None,
+    hop: Hop = None,
+    short_clips: DroppedShortClips = None,
+    remainder: DroppedRemainder = None,
+    silence_gate: SilenceGate = None,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Train classifiers as judges, or leave out what rests on them. (default: train them)",
+            show_default=False,
+            rich_help_panel=_JUDGES,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Classifiers of each kind, trained from other seeds. (default: 3)",
+            show_default=False,
+            rich_help_panel=_JUDGES,
+        ),
+    ] = None,
+    engine: Engine = None,
+    precision: Precision = None,
+    compute_device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where converters run: cpu, cuda, cuda:N or auto. (default: auto)",
+            autocompletion=complete_words("auto", "cpu", "cuda"),
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure converters on recordings that several devices made of the same sounds, or of other ones.
+
+    Converters learn from split train-mc, judges from all splits but the measured one.
+
+    Every option can also stand in the section "eval-conversion" of umc.toml or in a variable
+    UMC_EVAL_CONVERSION_<OPTION>.
+    """
+    given = {
+        "source": source,
+        "targets": targets,
+        "converters": converters,
+        "checkpoint": checkpoint,
+        "split": split,
+        "most_segments": most_segments,
+        "hop": hop,
+        "short_clips": short_clips,
+        "remainder": remainder,
+        "silence_gate": silence_gate,
+        "probe": probe,
+        "seeds": seeds,
+        "engine": engine,
+        "precision": precision,
+        "compute_device": compute_device,
+    }
+    from umc_cli.config import find_workspace, load_settings
+    from umc_cli.workflows.evaluate_conversion import EvaluateConversionSettings, evaluate_conversion
+
+    workspace = find_workspace(Path.cwd())
+    settings = load_settings(EvaluateConversionSettings, workspace, "eval-conversion", given)
+    report = evaluate_conversion(workspace, settings, lambda step: None if quiet else render.err().print(step))
+    _show(report, as_json, quiet, verbose)
+    raise typer.Exit(report.exit_code)
+
+
+def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbose: bool) -> None:
+    if not quiet:
+        render.print_warnings(report.warnings)
+        _show_left_out(report, verbose)
+    render.print_failed(report.failed, "", verbose)
+    if as_json:
+        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        return
+    table = render.table("converter", "targets", *_COLUMNS, right=["targets", *_COLUMNS])
+    for row in report.converters:
+        overall = [row.overall.get(name) for name in _COLUMNS.values()]
+        cells = [
+            _number(name, each.mean, each.spread) if each else "-"
+            for name, each in zip(_COLUMNS.values(), overall, strict=True)
+        ]
+        table.add_row(render.cell(row.converter), str(len(row.targets)), *cells)
+        for target, measured in row.targets.items() if verbose else ():
+            values = [measured.get(name) for name in _COLUMNS.values()]
+            cells = [
+                _number(name, each.value, each.seed_spread) if each else "-"
+                for name, each in zip(_COLUMNS.values(), values, strict=True)
+            ]
+            table.add_row(render.cell(f"  {target}"), "", *cells)
+    render.print_table(table)
+    if quiet:
+        return
+    console = render.err()
+    counts = ", ".join(f"{name} {target.n_segments}" for name, target in report.targets.items())
+    console.print(
+        f"{report.n_segments} segments of {report.source} in split {report.split}; compared: {counts}; "
+        f"mean ± standard deviation over targets{', over seeds in the rows of targets' if verbose else ''}; "
+        f"{report.seconds:.0f} s",
+        markup=False,
+    )
+    for target, entry in report.targets.items() if verbose else ():
+        console.print(
+            f"  {target}: {entry.n_without_counterpart} segments without counterpart, "
+            f"level_only from {entry.level_from or 'nothing'}",
+            markup=False,
+        )
+
+
+def _show_left_out(report: "EvaluateConversionReport", verbose: bool) -> None:
+    for converter, missing in report.left_out.items():
+        gaps = sorted(set(missing.values()))
+        shown = gaps if verbose else gaps[:1]
+        more = f" and {len(gaps) - len(shown)} more (--verbose lists all)" if len(gaps) > len(shown) else ""
+        render.err().print(
+            render.printable(
+                f"{converter} is left out for {render.count(len(missing), 'target')}: it lacks {', '.join(shown)}{more}"
+            ),
+            markup=False,
+        )
+
+
+def _number(measure: str, value: float, spread: float | None) -> str:
+    factor, digits = (100, 0) if measure in _SHARES else (1, 2)
+    shown = f"{factor * value:.{digits}f}"
+    return shown if spread is None else f"{shown} ± {factor * spread:.{digits}f}"

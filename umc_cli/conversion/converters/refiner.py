@@ -1,0 +1,94 @@
+"""`refiner` and `refiner_quantile`: a trained network corrects what `eq_noise` or `quantile` makes of a recording."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.conversion.band_interpolation import band_gain_db, noise_floor_db
+from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.engines import build_refiner_engine
+from umc_cli.conversion.noise_aware_eq import signal_power
+from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
+from umc_cli.conversion.refiner import Pair, refined, refiner_maps
+from umc_cli.conversion.refiner_checkpoint import load_refiner
+
+
+@dataclass(frozen=True)
+class _Begun:
+    log_mel: Tensor
+    signal: Tensor
+    position: QuantilePosition | None
+
+
+class RefiningConverter:
+    """The rule-based start, the maps and the network, see `conversion.refiner`."""
+
+    def __init__(self, ingredients: Ingredients, uses_recordings: bool) -> None:
+        if ingredients.refiner is None:
+            raise ValueError("the refiner was built without a checkpoint")
+        trained = load_refiner(ingredients.refiner)
+        device, settings = ingredients.torch_device, ingredients.engine
+        self._engine_name, self._engine = build_refiner_engine(
+            trained.refiner,
+            engine=settings.engine,
+            precision=settings.precision,
+            device=device,
+            threads=settings.threads,
+        )
+        self._checkpoint_sha256 = trained.sha256
+        source = ingredients.devices[ingredients.source]
+        self._source_floor_db = noise_floor_db(source, device)
+        self._pairs = {
+            target: Pair(
+                gain_db=band_gain_db(source, ingredients.devices[target], device),
+                source_floor_db=self._source_floor_db,
+                target_floor_db=noise_floor_db(ingredients.devices[target], device),
+            )
+            for target in ingredients.targets
+        }
+        self._quantiles_db: dict[str, Tensor] = {}
+        if uses_recordings:
+            self._quantiles_db = {
+                name: torch.from_numpy(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
+                for name in (ingredients.source, *ingredients.targets)
+            }
+        self._source_quantiles_db = self._quantiles_db.get(ingredients.source)
+
+    def begin(self, log_mel: Tensor) -> _Begun:
+        """Compute the signal's power and each level's place among the source's quantiles. Shape: [B, 80, 80], dB."""
+        position = None
+        if self._source_quantiles_db is not None:
+            position = locate(log_mel, self._source_quantiles_db.expand(len(log_mel), -1, -1).contiguous())
+        return _Begun(log_mel, signal_power(log_mel, self._source_floor_db), position)
+
+    def convert(self, begun: _Begun, target: str) -> Tensor:
+        """Return what `target` would have recorded. Shape: [B, 80, 80] dB; never below the floor of -100 dB."""
+        mapped = None
+        if begun.position is not None:
+            mapped = level_at(begun.position, self._quantiles_db[target].expand(len(begun.log_mel), -1, -1))
+        maps, start = refiner_maps(begun.signal, begun.log_mel, self._pairs[target], mapped)
+        return refined(start, self._engine(maps)).clamp_min_(FLOOR_DB)
+
+    def describe(self) -> dict[str, str]:
+        """Return the engine, the precision actually used, and the checkpoint."""
+        return {
+            "engine": self._engine_name,
+            "precision": self._engine.precision.value,
+            "checkpoint_sha256": self._checkpoint_sha256,
+        }
+
+
+SPEC = ConverterSpec(
+    summary="lets a trained network correct `eq_noise`",
+    needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.REFINER}),
+    build=partial(RefiningConverter, uses_recordings=False),
+)
+
+QUANTILE_SPEC = ConverterSpec(
+    summary="lets a trained network correct `quantile`, knowing the responses and noise floors too",
+    needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.RECORDINGS, Need.REFINER}),
+    build=partial(RefiningConverter, uses_recordings=True),
+)

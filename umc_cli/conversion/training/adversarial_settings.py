@@ -1,0 +1,93 @@
+"""Everything that can be set of the adversarial training, and the presets."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from umc_cli.conversion.generator import GeneratorSettings
+from umc_cli.runtime import Precision
+from umc_cli.training.run import PositiveInt, ScheduleSettings
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdversarialSettings(GeneratorSettings, ScheduleSettings):
+    """Settings of the adversarial training. The defaults are the paper's where it states any (docs/method.md)."""
+
+    ndf: PositiveInt = 64
+    """Channels after a discriminator's first convolution."""
+    batch_size: Annotated[int, Field(ge=2)] = 400
+    """Segments converted in a step: both sides of half as many pairs of devices."""
+    micro_batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Segments computed at once; bounds the memory. None means the whole batch. Changes no result but by rounding."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5e-4
+    learning_rate_epochs: PositiveInt = 30
+    """Epochs after which the learning rate is divided."""
+    learning_rate_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
+    beta1: Share = 0.5
+    beta2: Share = 0.999
+    adversarial_weight: Weight = 1.0
+    cycle_weight: Weight = 10.0
+    identity_weight: Weight = 0.0
+    """Weight of the loss of converting a device's segments to itself; CycleGAN's code has 5."""
+    buffer_size: Annotated[int, Field(ge=0)] = 50
+    """Converted segments that each discriminator's image buffer holds."""
+    average_decay: Share = 0.999
+    """Decay per step of the moving average of the generator's weights, which is what a checkpoint holds."""
+    held_out_share: Share = 0.05
+    """Share of the recordings that is validated on instead of trained on."""
+    precision: Precision = Precision.AUTO
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "AdversarialSettings":
+        if self.batch_size % 2 or (self.micro_batch_size or 0) % 2:
+            raise ValueError("batch sizes must be even: a step converts both sides of every pair")
+        if self.precision is Precision.FP16:
+            raise ValueError("training takes fp32, bf16 or auto: fp16 would lose small gradients")
+        return self
+
+    @property
+    def generator(self) -> GeneratorSettings:
+        """Return the settings that the generator is built with."""
+        return GeneratorSettings.model_validate(self.model_dump(include=set(GeneratorSettings.model_fields)))
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Return the weights of the generator's losses by the names of the losses."""
+        return {
+            "adversarial_loss": self.adversarial_weight,
+            "cycle_consistency_loss": self.cycle_weight,
+            "identity_loss": self.identity_weight,
+        }
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return self.learning_rate / self.learning_rate_divisor ** (epoch // self.learning_rate_epochs)
+
+
+ADVERSARIAL_PRESETS: dict[str, AdversarialSettings] = {
+    "paper": AdversarialSettings(level="lost", film_encoder="paper"),
+    "cpu": AdversarialSettings(
+        ngf=32,
+        n_blocks=6,
+        batch_size=16,
+        epochs=30,
+        learning_rate_epochs=10,
+    ),
+    "smoke": AdversarialSettings(
+        ngf=8,
+        n_blocks=2,
+        ndf=8,
+        film_widths=(8, 8, 8),
+        film_hidden=32,
+        batch_size=8,
+        max_steps=40,
+        log_every=5,
+        validate_every=20,
+        save_every=20,
+    ),
+}
+"""`paper`: as published. `cpu`: the cured generator, small enough for two processors. `smoke`: only shows that all
+parts work."""

@@ -1,0 +1,156 @@
+"""Adversarial training of the generator on unpaired segments of any number of devices (paper, section 3.1).
+
+The generator and the discriminators work on normalised segments. Where the level is carried around the generator, the
+discriminators see segments without their level too: it is nothing that the generator could set.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from umc_cli.conversion.training.discriminator import Discriminators
+from umc_cli.conversion.training.image_buffer import ImageBuffer
+from umc_cli.conversion.training.losses import (
+    adversarial_loss,
+    cycle_consistency_loss,
+    discriminator_loss,
+    identity_loss,
+    weighted_sum,
+)
+from umc_cli.conversion.training.translators import Translator
+from umc_cli.training.run import check_finite
+
+LOSS_NAMES = ("adversarial_loss", "cycle_consistency_loss", "identity_loss", "discriminator_loss")
+NORM_NAMES = ("generator_gradient_norm", "discriminator_gradient_norm")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The segments of one step, or a part of them."""
+
+    normalised: Tensor
+    """[B, 80, 80], without unit."""
+    own: Sequence[int]
+    """Index of the device that recorded each segment."""
+    other: Sequence[int]
+    """Index of the device that each segment is to be converted to."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is trained, and by what."""
+
+    translator: Translator
+    average: Translator
+    """Moving average of the translator's weights."""
+    discriminators: Discriminators
+    translator_optimiser: torch.optim.Adam
+    discriminator_optimiser: torch.optim.Adam
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What a step needs to know beside the networks."""
+
+    loss_weights: dict[str, float]
+    average_decay: float
+    autocast_dtype: torch.dtype | None
+    """None computes in fp32."""
+
+
+def training_step(
+    networks: Networks,
+    parts: Sequence[Batch],
+    buffers: Sequence[ImageBuffer],
+    random: torch.Generator,
+    settings: StepSettings,
+    index: int,
+) -> dict[str, float]:
+    """Do step `index` (from 0) of the generator and of all discriminators, and return its losses by name.
+
+    Every segment goes to the other device and back; both directions of all pairs are one batch. A step may come in
+    parts, whose gradients are added. `buffers`: one per device; `random`: on the CPU.
+
+    Raises:
+        NonFiniteLossError: a loss or a gradient is not finite; no weight has changed then.
+    """
+    networks.translator_optimiser.zero_grad()
+    networks.discriminator_optimiser.zero_grad()
+    n_segments = sum(len(part.own) for part in parts)
+    totals: dict[str, Tensor] = {}
+    for part in parts:
+        share = len(part.own) / n_segments
+        translator_losses, converted = _translator_losses(networks, part, settings)
+        (share * weighted_sum(translator_losses, settings.loss_weights)).backward()  # type: ignore[no-untyped-call]
+        shown = _through_buffers(converted, part.other, buffers, random)
+        losses = translator_losses | _discriminator_losses(networks, part, shown, settings)
+        (share * losses["discriminator_loss"]).backward()  # type: ignore[no-untyped-call]
+        for name, loss in losses.items():
+            totals[name] = totals.get(name, 0) + share * loss.detach()
+    totals["generator_gradient_norm"] = _gradient_norm(networks.translator)
+    totals["discriminator_gradient_norm"] = _gradient_norm(networks.discriminators)
+    results = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
+    check_finite(results, index)
+    networks.translator_optimiser.step()
+    networks.discriminator_optimiser.step()
+    _update_average(networks, settings.average_decay, index)
+    return results
+
+
+def _translator_losses(networks: Networks, part: Batch, settings: StepSettings) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the generator's losses and the converted segments [B, 80, 80], cut off from the graph."""
+    networks.discriminators.requires_grad_(False)
+    with _autocast(part.normalised.device, settings.autocast_dtype):
+        converted = networks.translator(part.normalised, part.own, part.other)
+        back = networks.translator(converted, part.other, part.own)
+        scores = networks.discriminators(converted, part.other)
+        losses = {
+            "adversarial_loss": adversarial_loss(scores),
+            "cycle_consistency_loss": cycle_consistency_loss(back, part.normalised),
+        }
+        if settings.loss_weights["identity_loss"]:
+            unchanged = networks.translator(part.normalised, part.own, part.own)
+            losses["identity_loss"] = identity_loss(unchanged, part.normalised)
+    return losses, converted.detach().float()
+
+
+def _discriminator_losses(networks: Networks, part: Batch, shown: Tensor, settings: StepSettings) -> dict[str, Tensor]:
+    networks.discriminators.requires_grad_(True)
+    with _autocast(part.normalised.device, settings.autocast_dtype):
+        # Real and converted segments together: one pass per device.
+        both = torch.cat([part.normalised, shown])
+        real_scores, fake_scores = networks.discriminators(both, [*part.own, *part.other]).split(len(part.own))
+        return {"discriminator_loss": discriminator_loss(real_scores, fake_scores)}
+
+
+def _through_buffers(
+    converted: Tensor, devices: Sequence[int], buffers: Sequence[ImageBuffer], random: torch.Generator
+) -> Tensor:
+    """Let every device's buffer swap its part of the converted segments. Shape: [B, 80, 80] -> the same."""
+    shown = converted.clone()
+    for device in sorted(set(devices)):
+        rows = [row for row, found in enumerate(devices) if found == device]
+        shown[rows] = buffers[device].swap(converted[rows], random)
+    return shown
+
+
+def _gradient_norm(module: torch.nn.Module) -> Tensor:
+    norms = [torch.linalg.vector_norm(weight.grad) for weight in module.parameters() if weight.grad is not None]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return total
+
+
+@torch.no_grad()
+def _update_average(networks: Networks, decay: float, index: int) -> None:
+    # Young averages follow faster, lest they remember the random start.
+    decay = min(decay, (1 + index) / (10 + index))
+    averages: list[Tensor] = list(networks.average.parameters())
+    weights: list[Tensor] = list(networks.translator.parameters())
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast | nullcontext[None]:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,0 +1,241 @@
+"""The adversarial training as a kind of training that a run folder can hold (see `run`)."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.normalisation import denormalise, normalise
+from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
+from umc_cli.conversion.training.adversarial_step import (
+    LOSS_NAMES,
+    NORM_NAMES,
+    Batch,
+    Networks,
+    StepSettings,
+    training_step,
+)
+from umc_cli.conversion.training.adversarial_validation import cycle_error_db, response_error_db
+from umc_cli.conversion.training.discriminator import Discriminators
+from umc_cli.conversion.training.image_buffer import ImageBuffer
+from umc_cli.conversion.training.pair_sampler import PairSampler
+from umc_cli.conversion.training.segments import TrainingSegments
+from umc_cli.conversion.training.translators import PairTranslator, UnifiedTranslator
+from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
+from umc_cli.response.device import Device
+from umc_cli.response.difference import fr_difference_db
+from umc_cli.runtime import autocast_dtype
+from umc_cli.training.run import VALIDATION_SCORE, WeightsName
+
+VALIDATION_NAMES = ("validation_cycle_db", "validation_response_db", VALIDATION_SCORE)
+
+_VALIDATED_SEGMENTS = 64
+"""At the most; more take longer and change the mean little."""
+_PICTURED_TARGETS = 3
+
+
+class AdversarialTraining:
+    """Networks, optimisers, buffers and sampler of a run; `training.training_step` is what it repeats."""
+
+    def __init__(
+        self,
+        settings: AdversarialSettings,
+        segments: TrainingSegments,
+        devices: Sequence[Device],
+        is_pair: bool,
+        torch_device: torch.device,
+    ) -> None:
+        """`devices`: the records of `segments.devices`, in the same order; `is_pair`: one-to-one, exactly two.
+
+        Raises:
+            SettingsError: the records are over different mel bands.
+        """
+        self._settings = settings
+        self._segments = segments
+        self._devices = tuple(devices)
+        self._is_pair = is_pair
+        self._torch_device = torch_device
+        # Against the first device, which also refuses records over other bands.
+        responses_db = np.stack([fr_difference_db(devices[0], device) for device in devices])
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            if is_pair:
+                translator: UnifiedTranslator | PairTranslator = PairTranslator(settings.generator)
+            else:
+                translator = UnifiedTranslator(settings.generator, torch.from_numpy(responses_db))
+            discriminators = Discriminators(len(devices), settings.ndf)
+        translator.to(torch_device)
+        discriminators.to(torch_device)
+        betas = (settings.beta1, settings.beta2)
+        self.networks = Networks(
+            translator,
+            copy.deepcopy(translator).requires_grad_(False),
+            discriminators,
+            torch.optim.Adam(translator.parameters(), settings.learning_rate, betas),
+            torch.optim.Adam(discriminators.parameters(), settings.learning_rate, betas),
+        )
+        self._step_settings = StepSettings(
+            settings.loss_weights, settings.average_decay, autocast_dtype(settings.precision, torch_device)
+        )
+        self._sampler = PairSampler([len(found) for found in segments.train], settings.seed)
+        self._buffers = [ImageBuffer(settings.buffer_size) for _ in devices]
+        self._random = torch.Generator().manual_seed(settings.seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps that convert as many segments as there are."""
+        return math.ceil(sum(len(found) for found in self._segments.train) / self._settings.batch_size)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the losses and measures."""
+        return (*LOSS_NAMES, *NORM_NAMES, "learning_rate", *VALIDATION_NAMES)
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index` and return its losses.
+
+        Raises:
+            NonFiniteLossError: see `training_step`.
+        """
+        rate = self._settings.learning_rate_at(index // self.steps_per_epoch)
+        for optimiser in (self.networks.translator_optimiser, self.networks.discriminator_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        parts = list(self._parts())
+        losses = training_step(self.networks, parts, self._buffers, self._random, self._step_settings, index)
+        return losses | {"learning_rate": rate}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Measure the averaged generator on held-out segments, or on training segments if none are held out."""
+        cycle: list[float] = []
+        originals, conversions, pairs = [], [], []
+        for log_mel_db, own, other in self._validated():
+            normalised, offset_db = self._normalise(log_mel_db)
+            converted = self.networks.average(normalised, [own], [other])
+            back = self.networks.average(converted, [other], [own])
+            cycle.append(cycle_error_db(self._denormalise(back, offset_db), self._denormalise(normalised, offset_db)))
+            originals.append(log_mel_db)
+            conversions.append(self._denormalise(converted, offset_db))
+            pairs.append((own, other))
+        response = response_error_db(torch.cat(conversions), torch.cat(originals), pairs, self._devices)
+        total = float(np.mean(cycle)) + response
+        return dict(zip(VALIDATION_NAMES, (float(np.mean(cycle)), response, total), strict=True))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return networks, optimisers, buffers, random states and sampler position."""
+        tensors = {f"random.{name}": value for name, value in {"buffers": self._random.get_state()}.items()}
+        for name, module in self._modules().items():
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for name, optimiser in self._optimisers().items():
+            for weight, kept in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{weight}.{key}": value for key, value in kept.items()}
+        for device, buffer in enumerate(self._buffers):
+            images = buffer.state()
+            if images is not None:
+                tensors[f"buffer.{device}"] = images
+        sampler, positions = self._sampler.state()
+        tensors |= {f"sampler.{name}": value for name, value in sampler.items()}
+        return tensors, {"sampler_positions": positions}
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Become what `state` was taken of."""
+        for name, module in self._modules().items():
+            module.load_state_dict(_below(tensors, name))
+        for name, optimiser in self._optimisers().items():
+            kept: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(tensors, name).items():
+                weight, _, entry = key.partition(".")
+                kept.setdefault(int(weight), {})[entry] = value
+            optimiser.load_state_dict({"state": kept, "param_groups": optimiser.state_dict()["param_groups"]})
+        for device, buffer in enumerate(self._buffers):
+            buffer.load_state(tensors.get(f"buffer.{device}"), self._torch_device)
+        self._random.set_state(tensors["random.buffers"])
+        self._sampler.load_state(_below(tensors, "sampler"), values["sampler_positions"])
+
+    def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
+        """Write the averaged generator, or the two of a pair (the way back as `<name>-reverse`)."""
+        ids = self._segments.devices
+        paths = []
+        for pair, generator in self.networks.average.generators().items():
+            path = folder / (f"{name}.safetensors" if pair in (None, (0, 1)) else f"{name}-reverse.safetensors")
+            said = {**about, "devices": list(ids)} | ({"pair": [ids[end] for end in pair]} if pair else {})
+            save_generator(path, generator, self._segments.normalisation, said)
+            paths.append(path)
+        return paths
+
+    @torch.no_grad()
+    def draw(self, path: Path) -> None:
+        """Draw one validated segment converted to up to three devices, as in the paper's Figure 4."""
+        log_mel_db, own, _ = next(self._validated())
+        others = [other for other in range(len(self._devices)) if other != own][:_PICTURED_TARGETS]
+        normalised, offset_db = self._normalise(log_mel_db)
+        converted = {
+            self._devices[other].id: self._denormalise(
+                self.networks.average(normalised, [own], [other]), offset_db
+            )[0].cpu().numpy()
+            for other in others
+        }  # fmt: skip
+        source = self._devices[own]
+        draw_conversion_figure(
+            path,
+            log_mel_db[0].cpu().numpy(),
+            {self._devices[other].id: fr_difference_db(source, self._devices[other]) for other in others},
+            converted,
+            source.id,
+            source.band_centres_hz,
+        )
+
+    def _parts(self) -> Iterator[Batch]:
+        """Draw the segments of a step, in parts of whole pairs."""
+        at_once = self._settings.micro_batch_size or self._settings.batch_size
+        for first in range(0, self._settings.batch_size, at_once):
+            drawn = self._sampler.draw(min(at_once, self._settings.batch_size - first) // 2)
+            log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
+            yield Batch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
+
+    def _validated(self) -> Iterator[tuple[Tensor, int, int]]:
+        """Yield segments [1, 80, 80] in dB, the same ones each time, with their own and another device."""
+        found = self._segments.held_out if any(map(len, self._segments.held_out)) else self._segments.train
+        pairs = [pair for pair in permutations(range(len(found)), 2) if len(found[pair[0]])]
+        for turn in range(_VALIDATED_SEGMENTS):
+            own, other = pairs[turn % len(pairs)]
+            row = turn // len(pairs)
+            if row < len(found[own]):
+                yield self._read(found, [own], [row]), own, other
+
+    def _read(self, source: Sequence[Any], own: Sequence[int], rows: Sequence[int]) -> Tensor:
+        drawn = np.stack([source[device][row] for device, row in zip(own, rows, strict=True)])
+        return torch.from_numpy(drawn.astype(np.float32)).to(self._torch_device)
+
+    def _normalise(self, log_mel_db: Tensor) -> tuple[Tensor, Tensor]:
+        return normalise(log_mel_db, self._segments.normalisation, self._settings.level)
+
+    def _denormalise(self, normalised: Tensor, offset_db: Tensor) -> Tensor:
+        return denormalise(normalised.float(), offset_db, self._segments.normalisation).clamp_min(FLOOR_DB)
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {
+            "translator": self.networks.translator,
+            "average": self.networks.average,
+            "discriminators": self.networks.discriminators,
+        }
+
+    def _optimisers(self) -> dict[str, torch.optim.Adam]:
+        return {
+            "translator_optimiser": self.networks.translator_optimiser,
+            "discriminator_optimiser": self.networks.discriminator_optimiser,
+        }
+
+
+def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `name` and a dot, without that beginning."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

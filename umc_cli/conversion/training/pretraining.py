@@ -1,0 +1,315 @@
+"""Training of the refiner with the truth: the same sounds as pairs of simulated devices record them.
+
+Devices are drawn from a wide family and replaced all the time, so that the network learns the family and not its
+members. Half of every batch starts from `eq_noise`, as for a device that was only measured, the other half from
+`quantile`, as for one with recordings: one set of weights serves both.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.config import Settings, dump_settings
+from umc_cli.conversion.noise_aware_eq import signal_power
+from umc_cli.conversion.quantile_mapping import level_at, locate
+from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, refiner_maps
+from umc_cli.conversion.refiner_checkpoint import save_refiner
+from umc_cli.conversion.training.pretraining_world import N_TABLES, TrainingWorld
+from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
+from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
+
+_WORLDS_AT_START = 4
+_WARM_UP_STEPS = 100
+_MOST_GRADIENT = 5.0
+_SAME_FRAME_DB = 0.01
+"""Keeps the root's slope finite where a frame is met exactly."""
+_EMA_WARM_UP_STEPS = 50
+_PAIRS_DRAWN = 3
+
+
+class PretrainingSettings(Settings):
+    """What decides the weights of a refiner, beside the sounds and responses."""
+
+    refiner: RefinerSettings = RefinerSettings()
+    n_worlds: Annotated[int, Field(ge=1)] = 200
+    """Simulated worlds to be seen; the learning rate falls to zero over them."""
+    steps_per_world: Annotated[int, Field(ge=1)] = 25
+    worlds_kept: Annotated[int, Field(ge=_WORLDS_AT_START)] = 32
+    """Worlds that batches are drawn from; the oldest leaves when a new one comes. About 27 MB each."""
+    devices_per_world: Annotated[int, Field(ge=2)] = 8
+    sounds_per_world: Annotated[int, Field(ge=1)] = 60
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+PRETRAINING_PRESETS: dict[str, PretrainingSettings] = {
+    "cpu": PretrainingSettings(),
+    "smoke": PretrainingSettings(
+        refiner=RefinerSettings(widths=(8, 12, 16, 16)),
+        n_worlds=4,
+        steps_per_world=5,
+        worlds_kept=4,
+        devices_per_world=3,
+        sounds_per_world=8,
+        batch_size=8,
+    ),
+}
+"""`cpu`: what the shipped refiner was trained with, an hour on two processors. `smoke`: to see that all works."""
+
+
+class Worlds(Protocol):
+    """Where worlds come from; see `pretraining_world.WorldSource`."""
+
+    def get(self, number: int) -> TrainingWorld:
+        """Return world `number`, counted from 0; always the same one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Segments of random pairs of devices, and what is known of the pairs."""
+
+    source: Tensor
+    """[B, 80, 80] float32, dB."""
+    target: Tensor
+    """[B, 80, 80] float32, dB: the truth."""
+    pair: Pair
+    source_quantiles_db: Tensor
+    """[B, 80, 20]."""
+    target_quantiles_db: Tensor
+
+    def rows(self, chosen: slice) -> "Batch":
+        """Return some of the segments."""
+        pair = self.pair
+        return Batch(
+            self.source[chosen],
+            self.target[chosen],
+            Pair(pair.gain_db[chosen], pair.source_floor_db[chosen], pair.target_floor_db[chosen]),
+            self.source_quantiles_db[chosen],
+            self.target_quantiles_db[chosen],
+        )
+
+
+def log_spectral_loss(converted: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean log-spectral distance: root mean square over bands, mean over frames. Shape: [B, 80, 80] dB."""
+    return (converted - truth).square().mean(dim=1).add(_SAME_FRAME_DB**2).sqrt().mean()
+
+
+def start_from_eq_noise(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return maps and start of every segment, as for devices without recordings."""
+    return refiner_maps(signal_power(batch.source, batch.pair.source_floor_db), batch.source, batch.pair, None)
+
+
+def start_from_quantile(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return maps and start of every segment, as for devices with recordings."""
+    mapped = level_at(locate(batch.source, batch.source_quantiles_db), batch.target_quantiles_db)
+    return refiner_maps(signal_power(batch.source, batch.pair.source_floor_db), batch.source, batch.pair, mapped)
+
+
+def pretraining_step(refiner: Refiner, optimiser: torch.optim.Optimizer, batch: Batch, index: int) -> dict[str, float]:
+    """Do one step on half of the batch with either start, and return the named losses in dB.
+
+    Raises:
+        NonFiniteLossError: no weight was changed.
+    """
+    half = len(batch.source) // 2
+    plain_maps, plain_start = start_from_eq_noise(batch.rows(slice(half)))
+    mapped_maps, mapped_start = start_from_quantile(batch.rows(slice(half, None)))
+    maps = torch.cat([plain_maps, mapped_maps]).contiguous(memory_format=torch.channels_last)
+    converted = refined(torch.cat([plain_start, mapped_start]), refiner(maps))
+    losses = {
+        "refiner_loss": log_spectral_loss(converted[:half], batch.target[:half]),
+        "refiner_quantile_loss": log_spectral_loss(converted[half:], batch.target[half:]),
+    }
+    optimiser.zero_grad()
+    torch.stack([*losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    gradient_norm = nn.utils.clip_grad_norm_(refiner.parameters(), _MOST_GRADIENT)
+    measured = {name: loss.item() for name, loss in losses.items()} | {"gradient_norm": gradient_norm.item()}
+    check_finite(measured, index)
+    optimiser.step()
+    return measured
+
+
+class RefinerPretraining:
+    """A refiner in training, as a training run sees it (`run.Training`)."""
+
+    columns = (
+        *("refiner_loss", "refiner_quantile_loss", "gradient_norm"),
+        *("eq_noise_lsd", "quantile_lsd", "refiner_lsd", "refiner_quantile_lsd", VALIDATION_SCORE),
+    )
+
+    def __init__(self, settings: PretrainingSettings, worlds: Worlds, validation: TrainingWorld) -> None:
+        self._settings = settings
+        self._source = worlds
+        self._validation = validation
+        self._worlds: deque[TrainingWorld] = deque(maxlen=settings.worlds_kept)
+        self._next_world = 0
+        torch.manual_seed(settings.seed)
+        self._refiner = Refiner(settings.refiner).to(memory_format=torch.channels_last)
+        self._average = {name: tensor.clone() for name, tensor in self._refiner.state_dict().items()}
+        self._optimiser = torch.optim.Adam(self._refiner.parameters(), settings.learning_rate)
+        self._random = np.random.default_rng(settings.seed)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """An epoch brings one new world."""
+        return self._settings.steps_per_world
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index`."""
+        self._bring_worlds(index)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate(index)
+        batch = draw_batch(
+            self._worlds[self._random.integers(len(self._worlds))], self._settings.batch_size, self._random
+        )
+        losses = pretraining_step(self._refiner, self._optimiser, batch, index)
+        decay = min(self._settings.ema_decay, (index + 1) / (index + 1 + _EMA_WARM_UP_STEPS))
+        for name, tensor in self._refiner.state_dict().items():
+            self._average[name].lerp_(tensor, 1 - decay)
+        return losses
+
+    def validate(self) -> dict[str, float]:
+        """Measure the averaged weights on sounds and devices that are never trained on.
+
+        The score is the mean of the distances of `refiner` and `refiner_quantile` over those of their starts.
+        """
+        refiner = self._averaged()
+        sums = dict.fromkeys(("eq_noise_lsd", "quantile_lsd", "refiner_lsd", "refiner_quantile_lsd"), 0.0)
+        batches = list(_all_pairs(self._validation))
+        for batch in batches:
+            with torch.inference_mode():
+                for name, (maps, start) in (
+                    ("", start_from_eq_noise(batch)),
+                    ("_quantile", start_from_quantile(batch)),
+                ):
+                    rival = "quantile_lsd" if name else "eq_noise_lsd"
+                    converted = refined(start, refiner(maps.contiguous(memory_format=torch.channels_last)))
+                    sums[rival] += log_spectral_loss(start, batch.target).item()
+                    sums[f"refiner{name}_lsd"] += log_spectral_loss(converted, batch.target).item()
+        means = {name: total / len(batches) for name, total in sums.items()}
+        ratios = (means["refiner_lsd"] / means["eq_noise_lsd"], means["refiner_quantile_lsd"] / means["quantile_lsd"])
+        return means | {VALIDATION_SCORE: sum(ratios) / 2}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return weights, averages, moments and the random state; worlds are made again from their seeds."""
+        tensors = {f"refiner.{name}": tensor for name, tensor in self._refiner.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
+        for number, moments in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+        return tensors, {"random": self._random.bit_generator.state, "next_world": self._next_world}
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Become what `state` was taken of."""
+        self._refiner.load_state_dict(_part(tensors, "refiner."))
+        self._average = dict(_part(tensors, "average."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "adam.").items():
+            number, _, field = name.partition(".")
+            moments.setdefault(int(number), {})[field] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._random.bit_generator.state = values["random"]
+        self._next_world = max(0, int(values["next_world"]) - self._settings.worlds_kept)
+        self._fetch(int(values["next_world"]))
+
+    def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
+        """Write the averaged weights."""
+        path = folder / f"{name}.safetensors"
+        save_refiner(path, self._averaged(), {"settings": dump_settings(self._settings), **about})
+        return [path]
+
+    def draw(self, path: Path) -> None:
+        """Draw one segment of the validation world on three devices, beside what they recorded."""
+        world = self._validation
+        targets = range(1, min(1 + _PAIRS_DRAWN, len(world.log_mel)))
+        row = int(world.log_mel[0].float().amax(dim=(1, 2)).argmax())
+        refiner = self._averaged()
+        converted, recorded, differences = {}, {}, {}
+        for target in targets:
+            batch = _batch(world, torch.tensor([0]), torch.tensor([target]), torch.tensor([row]), (0, 0))
+            maps, start = start_from_eq_noise(batch)
+            with torch.inference_mode():
+                converted[f"device {target}"] = refined(start, refiner(maps))[0].numpy()
+            recorded[f"device {target}"] = batch.target[0].numpy()
+            differences[f"device {target}"] = batch.pair.gain_db[0, :, 0].numpy()
+        draw_conversion_figure(
+            path,
+            input_log_mel=world.log_mel[0, row].float().numpy(),
+            differences=differences,
+            converted=converted,
+            source="device 0",
+            band_centres_hz=mel_band_edges_hz(LOG_MEL_SETTINGS.n_mels)[1:-1],
+            recorded=recorded,
+        )
+
+    def _bring_worlds(self, index: int) -> None:
+        self._fetch(index // self._settings.steps_per_world + _WORLDS_AT_START)
+
+    def _fetch(self, stop: int) -> None:
+        for number in range(self._next_world, stop):
+            self._worlds.append(self._source.get(number))
+            self._next_world = number + 1
+
+    def _learning_rate(self, index: int) -> float:
+        done = index / (self._settings.n_worlds * self._settings.steps_per_world)
+        warm = min(1.0, (index + 1) / _WARM_UP_STEPS)
+        return self._settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+    def _averaged(self) -> Refiner:
+        refiner = Refiner(self._settings.refiner)
+        refiner.load_state_dict(self._average)
+        return refiner.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> Batch:
+    """Draw `size` segments, each with an ordered pair of different devices of the world and level tables for both."""
+    n_devices, n_segments = world.log_mel.shape[:2]
+    source = random.integers(n_devices, size=size)
+    target = (source + 1 + random.integers(n_devices - 1, size=size)) % n_devices
+    rows = random.integers(n_segments, size=size)
+    tables = random.integers(N_TABLES, size=(2, size))
+    return _batch(world, torch.from_numpy(source), torch.from_numpy(target), torch.from_numpy(rows), tables)
+
+
+def _batch(
+    world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, tables: Sequence[Any] | NDArray[np.int64]
+) -> Batch:
+    return Batch(
+        source=world.log_mel[source, rows].float(),
+        target=world.log_mel[target, rows].float(),
+        pair=Pair(world.level_db[target] - world.level_db[source], world.floor_db[source], world.floor_db[target]),
+        source_quantiles_db=world.quantiles_db[tables[0], source],
+        target_quantiles_db=world.quantiles_db[tables[1], target],
+    )
+
+
+def _all_pairs(world: TrainingWorld) -> "list[Batch]":
+    """Return a batch for every ordered pair of devices: all pairs weigh the same."""
+    n_devices, n_segments = world.log_mel.shape[:2]
+    rows = torch.arange(0, n_segments, max(1, n_segments // _SEGMENTS_A_PAIR))[:_SEGMENTS_A_PAIR]
+    return [
+        _batch(world, torch.full_like(rows, source), torch.full_like(rows, target), rows, (0, 1))
+        for source in range(n_devices)
+        for target in range(n_devices)
+        if source != target
+    ]
+
+
+_SEGMENTS_A_PAIR = 12
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

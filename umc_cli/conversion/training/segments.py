@@ -1,0 +1,82 @@
+"""Log-mel segments of several devices for adversarial training, some recordings held out on all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.conversion.normalisation import Normalisation
+from umc_cli.errors import SettingsError
+from umc_cli.training.held_out import held_out_recordings
+from umc_cli.training.segment_store import store_segments
+
+MIN_SEGMENTS = 2
+"""Training segments that a device must have at the least."""
+
+Segments = NDArray[np.float16]
+"""[n, 80, 80] (mel bands, frames), dB re full scale; mapped from a file."""
+
+
+@dataclass(frozen=True)
+class TrainingSegments:
+    """The segments of all devices, in the order of `devices`."""
+
+    devices: tuple[str, ...]
+    train: tuple[Segments, ...]
+    held_out: tuple[Segments, ...]
+    """Of recordings that are not trained on, on whichever device; may be empty."""
+    normalisation: Normalisation
+    """Of the training segments of all devices."""
+    failed: tuple[FailedInput, ...]
+    fingerprint: str
+    """Of the recordings and the segment settings."""
+
+
+def gather_segments(
+    folder: Path,
+    clips: Mapping[str, Sequence[Clip]],
+    settings: SegmentSettings,
+    held_out_share: float,
+    workers: int,
+) -> TrainingSegments:
+    """Return the segments of every device's recordings, from `folder` if an earlier run left them there.
+
+    Raises:
+        SettingsError: a device has fewer than 2 training segments, or all segments are equal.
+        EnvironmentFault: `folder` cannot be written.
+    """
+    held_out = held_out_recordings([clip for of_device in clips.values() for clip in of_device], held_out_share)
+    parts: dict[str, list[Clip]] = {}
+    for device, of_device in clips.items():
+        ordered = sorted(of_device, key=lambda clip: str(clip.path))
+        parts[f"{device}.train"] = [clip for clip in ordered if clip.recording not in held_out]
+        parts[f"{device}.held-out"] = [clip for clip in ordered if clip.recording in held_out]
+    store = store_segments(folder, parts, settings, workers)
+    train = tuple(store.parts[f"{device}.train"].segments for device in clips)
+    for device, segments in zip(clips, train, strict=True):
+        if len(segments) < MIN_SEGMENTS:
+            raise SettingsError(
+                f"device {device} has {len(segments)} segments to train on; {MIN_SEGMENTS} are needed",
+                "add recordings of it to the split train-mc, or leave it out with --devices",
+            )
+    total, total_of_squares, n_values = np.sum([store.moments[f"{device}.train"] for device in clips], axis=0)
+    return TrainingSegments(
+        devices=tuple(clips),
+        train=train,
+        held_out=tuple(store.parts[f"{device}.held-out"].segments for device in clips),
+        normalisation=_normalisation(total, total_of_squares, n_values),
+        failed=store.failed,
+        fingerprint=store.fingerprint,
+    )
+
+
+def _normalisation(total: float, total_of_squares: float, n_values: float) -> Normalisation:
+    mean = total / n_values
+    variance = total_of_squares / n_values - mean**2
+    if not variance > 0:
+        raise SettingsError("all training segments hold one and the same level", "check the recordings")
+    return Normalisation(mean_db=mean, std_db=variance**0.5)

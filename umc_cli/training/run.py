@@ -1,0 +1,251 @@
+"""A training run and its folder, whatever is trained: settings, metrics, pictures, best and last weights, state.
+
+    runs/<name>/settings.json       what the run was started with
+                metrics.csv         one row per logging step
+                tensorboard/        the same for TensorBoard, where that is installed
+                pictures/           one per validation
+                best.safetensors    weights of the best validation; last.safetensors: those of the last saved state
+                state.safetensors   all that going on needs
+
+Everything is written all or nothing. A run that goes on from its state computes what it would have computed without
+the interruption.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+from torch import Tensor
+
+from umc_cli import atomic_write
+from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.config import Settings
+from umc_cli.errors import SettingsError
+from umc_cli.training.metrics import MetricsWriter
+from umc_cli.training.run_settings import PICTURES_NAME
+
+STATE_NAME = "state.safetensors"
+STATE_KIND = "training-state"
+VALIDATION_SCORE = "validation_score"
+"""Decides what is best; lower is better."""
+
+WeightsName = Literal["best", "last"]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class ScheduleSettings(Settings):
+    """How long a run is and how often it leaves something behind. May differ when a run goes on."""
+
+    epochs: PositiveInt = 100
+    max_steps: PositiveInt | None = None
+    """Ends the run earlier than `epochs` does."""
+    log_every: PositiveInt = 20
+    """Steps between rows of metrics.csv, each the mean of the losses since the last one."""
+    validate_every: PositiveInt = 500
+    """Steps between validations; each draws a picture and may give new best weights."""
+    save_every: PositiveInt = 500
+    """Steps between saved states."""
+
+
+class Training(Protocol):
+    """A kind of training, as the run folder sees it."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in which every training segment is seen about once."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of everything that `step` and `validate` return."""
+        ...
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index` (from 0) and return its named losses; call `check_finite` before any weight changes."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Measure the present weights; `VALIDATION_SCORE` must be among the results. Draws no random numbers."""
+        ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors by name and plain JSON values: all that a later `load_state` needs."""
+        ...
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Become what `state` was taken of."""
+        ...
+
+    def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
+        """Write the weights that `umc convert` reads to `<folder>/<name>*.safetensors`; `about`: of the run."""
+        ...
+
+    def draw(self, path: Path) -> None:
+        """Draw conversions of held-out segments."""
+        ...
+
+
+class RunProgress(Protocol):
+    """Told how a run goes on, and asked whether it should stop."""
+
+    def start(self, done: int, total: int) -> None:
+        """Steps done by earlier runs, and steps in all."""
+        ...
+
+    def stepped(self, step: int) -> None:
+        """A step is done."""
+        ...
+
+    def logged(self, row: Mapping[str, float]) -> None:
+        """A row was added to the metrics."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Tell whether to save the state after this step and end."""
+        ...
+
+
+@dataclass
+class RunResult:
+    """How far a run got."""
+
+    n_steps: int = 0
+    """Steps done, those of earlier runs included."""
+    total_steps: int = 0
+    seconds: float = 0.0
+    """Spent in steps, validations and saving, those of earlier runs included."""
+    best_step: int | None = None
+    best_score: float | None = None
+    """`validation_score` of the best weights."""
+    last_row: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether all steps are done."""
+        return self.n_steps >= self.total_steps
+
+
+class NonFiniteLossError(SettingsError):
+    """The training broke down; no weight was changed by the step that did."""
+
+
+def check_finite(values: Mapping[str, float], index: int) -> None:
+    """Refuse to go on with a loss or a gradient norm that is not finite.
+
+    Raises:
+        NonFiniteLossError: naming the step (counted from 1, as in metrics.csv) and the loss.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the training broke down at step {index + 1}: {name} is {value}",
+                "the last saved state is kept; go on from it with --resume --precision fp32, or start a run with a "
+                "lower --learning-rate",
+            )
+
+
+def run_training(
+    folder: Path, training: Training, schedule: ScheduleSettings, about: Mapping[str, Any], progress: RunProgress
+) -> RunResult:
+    """Train until the schedule ends or `progress` says stop, from the state in `folder` if there is one.
+
+    `about` goes into the weights' checkpoints, with the step and the scores. The caller holds the folder's lock.
+
+    Raises:
+        NonFiniteLossError: a loss or gradient is not finite; what is in the folder stays.
+        SettingsError: the state in the folder is broken.
+        EnvironmentFault: the folder cannot be written.
+    """
+    result = RunResult(total_steps=schedule.epochs * training.steps_per_epoch)
+    if schedule.max_steps is not None:
+        result.total_steps = min(result.total_steps, schedule.max_steps)
+    sums, n_summed = _go_on(folder, training, result)
+    progress.start(result.n_steps, result.total_steps)
+    with MetricsWriter(folder, ("step", "epoch", "seconds", *training.columns), result.n_steps) as metrics:
+        started = time.monotonic() - result.seconds
+        for index in range(result.n_steps, result.total_steps):
+            losses = training.step(index)
+            result.n_steps = step = index + 1
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            n_summed += 1
+            is_last = step == result.total_steps
+            validating = is_last or step % schedule.validate_every == 0
+            validated = _validate(folder, training, result, about) if validating else {}
+            result.seconds = time.monotonic() - started
+            if validating or step % schedule.log_every == 0:
+                means = {name: total / n_summed for name, total in sums.items()}
+                place = {"step": step, "epoch": index // training.steps_per_epoch, "seconds": result.seconds}
+                result.last_row = place | means | validated
+                metrics.write(result.last_row)
+                progress.logged(result.last_row)
+                sums, n_summed = {}, 0
+            progress.stepped(step)
+            stopping = progress.should_stop()
+            if is_last or stopping or step % schedule.save_every == 0:
+                _save(folder, training, result, about, sums, n_summed)
+            if stopping:
+                break
+    return result
+
+
+def _validate(folder: Path, training: Training, result: RunResult, about: Mapping[str, Any]) -> dict[str, float]:
+    measured = training.validate()
+    check_finite(measured, result.n_steps - 1)
+    if result.best_score is None or measured[VALIDATION_SCORE] < result.best_score:
+        result.best_step, result.best_score = result.n_steps, measured[VALIDATION_SCORE]
+        training.save_weights(folder, "best", _about(about, result))
+    training.draw(folder / PICTURES_NAME / f"step-{result.n_steps:07d}.png")
+    return measured
+
+
+def _about(about: Mapping[str, Any], result: RunResult) -> dict[str, Any]:
+    return {**about, "step": result.n_steps, "best_step": result.best_step, "best_score": result.best_score}
+
+
+def _save(
+    folder: Path,
+    training: Training,
+    result: RunResult,
+    about: Mapping[str, Any],
+    sums: Mapping[str, float],
+    n_summed: int,
+) -> None:
+    training.save_weights(folder, "last", _about(about, result))
+    tensors, values = training.state()
+    place = {
+        "step": result.n_steps,
+        "seconds": result.seconds,
+        "best_step": result.best_step,
+        "best_score": result.best_score,
+        "last_row": result.last_row,
+        "sums": dict(sums),
+        "n_summed": n_summed,
+    }
+    write_checkpoint(folder / STATE_NAME, tensors, {"kind": STATE_KIND, "run": place, "training": values})
+
+
+def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[str, float], int]:
+    """Load the state in `folder`, if there is one; return the losses summed since the last row, and their number."""
+    path = folder / STATE_NAME
+    if not path.exists():
+        with atomic_write.explain_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return {}, 0
+    checkpoint = read_checkpoint(path)
+    if checkpoint.metadata.get("kind") != STATE_KIND:
+        raise SettingsError(f"{path} is no training state", "start again with --overwrite")
+    place = checkpoint.metadata["run"]
+    try:
+        training.load_state(checkpoint.tensors, checkpoint.metadata["training"])
+        result.n_steps, result.seconds = place["step"], place["seconds"]
+        result.best_step, result.best_score = place["best_step"], place["best_score"]
+        result.last_row = place["last_row"]
+        return place["sums"], place["n_summed"]
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        raise SettingsError(
+            f"training state {path} does not belong to these networks: {error}", "start again with --overwrite"
+        ) from error

@@ -1,0 +1,82 @@
+"""`settings.json` of a training run: what it was started with, and whether it may go on with what is asked now."""
+
+import json
+import shutil
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from umc_cli import atomic_write
+from umc_cli.errors import SettingsError
+from umc_cli.training.metrics import METRICS_NAME, TENSORBOARD_NAME
+
+SETTINGS_NAME = "settings.json"
+FORMAT_NAME = "umc-training-run"
+FORMAT_VERSION = 1
+PICTURES_NAME = "pictures"
+_REASONS_SHOWN = 4
+
+
+def write_run_settings(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write what the run is started with: plain JSON values.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written.
+    """
+    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION}
+    atomic_write.write_text(folder / SETTINGS_NAME, json.dumps(header | dict(content), indent=2) + "\n")
+
+
+def read_run_settings(folder: Path) -> dict[str, Any] | None:
+    """Return what a run was started with; None if there is no run in `folder`.
+
+    Raises:
+        SettingsError: the file is broken or of an unknown version.
+    """
+    path = folder / SETTINGS_NAME
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", "start again with --overwrite") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
+        raise SettingsError(f"{path} is not of a training run", "choose another --name")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise SettingsError(
+            f"{path} has format version {content.get('format_version')!r}; this umc reads {FORMAT_VERSION}",
+            "update umc, or start again with --overwrite",
+        )
+    return content
+
+
+def clear_run(folder: Path) -> None:
+    """Remove a run, but keep its log-mel segments, which another run of this name may take over.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written.
+    """
+    with atomic_write.explain_os_errors(folder):
+        for path in [*folder.glob("*.safetensors"), folder / METRICS_NAME, folder / SETTINGS_NAME]:
+            path.unlink(missing_ok=True)
+        for name in (PICTURES_NAME, TENSORBOARD_NAME):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def check_same(then: Mapping[str, Any], now: Mapping[str, Any], free: Set[str], folder: Path) -> None:
+    """Refuse to go on with other settings than the run was started with; those in `free` may differ.
+
+    Raises:
+        SettingsError: naming what differs.
+    """
+    reasons = [
+        f"{name}: {then.get(name)!r} then, {now.get(name)!r} now"
+        for name in sorted({*then, *now} - free)
+        if then.get(name) != now.get(name)
+    ]
+    if reasons:
+        more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
+        raise SettingsError(
+            f"the run in {folder} was started with other settings ({'; '.join(reasons[:_REASONS_SHOWN])}{more})",
+            "leave these options out to go on with --resume, or start another run with --name",
+        )

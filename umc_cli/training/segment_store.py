@@ -1,0 +1,173 @@
+"""Segments to train on: computed once, kept on disk beside the run, mapped into memory.
+
+A training set may be larger than the memory; what a step touches is one batch.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from umc_cli import atomic_write
+from umc_cli.audio.files import read_header
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.config import dump_settings
+from umc_cli.errors import InputError
+from umc_cli.shards.plan import hash_of
+
+Kind = Literal["log-mel", "waveform"]
+"""`log-mel`: [80, 80] float16, dB re full scale. `waveform`: [20480] float32, full scale 1."""
+
+_SHAPES: dict[Kind, tuple[int, ...]] = {
+    "log-mel": (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames),
+    "waveform": (SEGMENT_SAMPLES,),
+}
+_DTYPES: dict[Kind, type] = {"log-mel": np.float16, "waveform": np.float32}
+_CLIPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """The segments of some clips, in the order of the clips."""
+
+    segments: NDArray[Any]
+    """[n, ...] of the kind's shape and type; mapped from a file."""
+    clip: NDArray[np.int64]
+    """[n] Which of the clips, as they were given, each is of."""
+    start: NDArray[np.int64]
+    """[n] First sample, counted at 22,050 Hz."""
+
+
+@dataclass(frozen=True)
+class SegmentStore:
+    """All parts, and what could not be read."""
+
+    parts: Mapping[str, StoredPart]
+    moments: Mapping[str, tuple[float, float, int]]
+    """By part: sum of the values, sum of their squares, number of values."""
+    failed: tuple[FailedInput, ...]
+    fingerprint: str
+    """Of the recordings and the segment settings."""
+
+
+def store_segments(
+    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: Kind = "log-mel"
+) -> SegmentStore:
+    """Return the segments of every part's clips, from `folder` if an earlier run left them there.
+
+    Raises:
+        EnvironmentFault: `folder` cannot be written.
+    """
+    fingerprint = _fingerprint(parts, settings, kind)
+    index = _read_index(folder, kind)
+    if index.get("fingerprint") != fingerprint:
+        index = _write_parts(folder, parts, settings, workers, kind) | {"fingerprint": fingerprint}
+        atomic_write.write_text(_index_path(folder, kind), json.dumps(index))
+    return SegmentStore(
+        parts={name: _mapped(folder, name, index["starts"][name], kind) for name in parts},
+        moments={name: tuple(index["moments"][name]) for name in parts},
+        failed=tuple(FailedInput(**entry) for entry in index["failed"]),
+        fingerprint=fingerprint,
+    )
+
+
+def _write_parts(
+    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: Kind
+) -> dict[str, Any]:
+    starts: dict[str, list[list[int]]] = {}
+    moments: dict[str, tuple[float, float, int]] = {}
+    failed: list[FailedInput] = []
+    with ThreadPoolExecutor(workers, "umc-reader", torch.set_num_threads, (1,)) as pool:
+        for name, clips in parts.items():
+            starts[name] = []
+            total, total_of_squares, n_values = 0.0, 0.0, 0
+            with atomic_write.atomic_path(_path(folder, name, kind)) as partial, partial.open("wb") as file:
+                for read in _in_order(pool, clips, settings, kind):
+                    if isinstance(read, FailedInput):
+                        failed.append(read)
+                        starts[name].append([])
+                        continue
+                    segments, clip_starts = read
+                    file.write(segments.astype(_DTYPES[kind]).tobytes())
+                    starts[name].append(clip_starts)
+                    values = segments.astype(np.float64)
+                    total += float(values.sum())
+                    total_of_squares += float(np.square(values).sum())
+                    n_values += values.size
+            moments[name] = (total, total_of_squares, n_values)
+    return {"starts": starts, "moments": moments, "failed": [asdict(entry) for entry in failed]}
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: SegmentSettings, kind: Kind
+) -> Iterable[tuple[NDArray[np.float32], list[int]] | FailedInput]:
+    """Yield every clip's segments and starts, or why it has none; few clips ahead, so that memory stays bounded."""
+    remaining = iter(clips)
+    while chunk := list(islice(remaining, _CLIPS_AT_ONCE)):
+        yield from pool.map(lambda clip: _read(clip, settings, kind), chunk)
+
+
+def _read(clip: Clip, settings: SegmentSettings, kind: Kind) -> tuple[NDArray[np.float32], list[int]] | FailedInput:
+    try:
+        header = read_header(clip.path)
+        wanted = segment_starts(header.n_samples, settings)
+        if not wanted:
+            return np.empty((0, *_SHAPES[kind]), np.float32), []
+        segments, starts = read_segments(clip.path, header, wanted, settings)
+    except InputError as error:
+        return FailedInput(str(clip.path), error.message, error.hint)
+    if kind == "log-mel":
+        segments = log_mel(torch.from_numpy(segments)).numpy()
+    return segments, starts.tolist()
+
+
+def _fingerprint(parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, kind: Kind) -> str:
+    files = {name: [[repr(clip.recording), _size(clip.path)] for clip in clips] for name, clips in parts.items()}
+    return hash_of([dump_settings(settings), dump_settings(LOG_MEL_SETTINGS), kind, files])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _index_path(folder: Path, kind: Kind) -> Path:
+    return folder / f"{kind}.json"
+
+
+def _path(folder: Path, name: str, kind: Kind) -> Path:
+    return folder / f"{name}.{kind}.{np.dtype(_DTYPES[kind]).name}"
+
+
+def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: Kind) -> StoredPart:
+    counts = [len(of_clip) for of_clip in starts]
+    n = sum(counts)
+    shape, dtype = (n, *_SHAPES[kind]), _DTYPES[kind]
+    return StoredPart(
+        segments=np.memmap(_path(folder, name, kind), dtype, "r", shape=shape) if n else np.empty(shape, dtype),
+        clip=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        start=np.array([start for of_clip in starts for start in of_clip], dtype=np.int64),
+    )
+
+
+def _read_index(folder: Path, kind: Kind) -> dict[str, Any]:
+    """Return what an earlier run left; nothing if that is not complete."""
+    bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_SHAPES[kind]))
+    try:
+        index = json.loads(_index_path(folder, kind).read_text(encoding="utf-8"))
+        expected = {name: bytes_each * sum(map(len, starts)) for name, starts in index["starts"].items()}
+        complete = all(_size(_path(folder, name, kind)) == size for name, size in expected.items())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}
+    return index if complete else {}

@@ -1,0 +1,99 @@
+"""What conversions are measured against: the recordings of a split, and what the records say of two devices."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
+from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands
+from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
+from umc_cli.errors import SettingsError
+from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
+from umc_cli.response.device import Device, DeviceRegistry, check_device_id
+from umc_cli.response.difference import level_difference_db
+from umc_cli.workflows.recorded_segments import SegmentReader, counterparts
+
+_CPU = torch.device("cpu")
+
+
+def read_split(
+    clips: Sequence[Clip],
+    source: str,
+    targets: tuple[str, ...] | None,
+    split: str,
+    reader: SegmentReader,
+    registry: DeviceRegistry,
+    warnings: list[str],
+) -> tuple[Segments, dict[str, Segments]]:
+    """Return the source's segments in the split, and those of every target (None: of every other device).
+
+    Raises:
+        SettingsError: the source or a named target has too few recordings there.
+    """
+    in_split = [clip for clip in clips if clip.split == split]
+    recorded = sorted({clip.device for clip in in_split})
+    hint = f"there are recordings in split {split} of: {', '.join(recorded) or 'no device'}"
+    if split == CONVERSION_SPLIT:
+        warnings.append(f"converters learn from split {CONVERSION_SPLIT}: on it they look better than they are")
+    if source not in recorded:
+        raise SettingsError(f"no recordings of {source!r} in split {split}", hint)
+    wanted = targets if targets is not None else tuple(name for name in recorded if name != source)
+    if not wanted:
+        raise SettingsError(f"no other device than {source} has recordings in split {split}", hint)
+    known = {*registry.ids(), *(clip.device for clip in clips)}
+    for target in wanted:
+        if check_device_id(target) not in known:
+            raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(known))}")
+        if target == source:
+            raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
+        if target not in recorded:
+            raise SettingsError(f"no recordings of {target!r} in split {split}", hint)
+
+    given = reader.read([clip for clip in in_split if clip.device == source])
+    real = {
+        target: reader.read([clip for clip in in_split if clip.device == target], frozenset(given.recordings))
+        for target in wanted
+    }
+    for device, segments in ((source, given), *list(real.items())):
+        if len(segments) >= MIN_SEGMENTS:
+            continue
+        message = f"only {len(segments)} segments of {device} in split {split}, at least {MIN_SEGMENTS} are needed"
+        if device == source or targets is not None or len(real) == 1:
+            drops = reader.settings.short_clips == "drop"
+            more = "; --short-clips pad counts short clips too" if drops else ""
+            raise SettingsError(message, f"add recordings, or use another --split{more}")
+        warnings.append(f"{device} is left out: {message}")
+        del real[device]
+    return given, real
+
+
+def make_reference(
+    source: str, target: str, given: Segments, real: Segments, devices: Mapping[str, Device], warnings: list[str]
+) -> Reference:
+    """Bring together what the target recorded of the source's segments, and what their records say."""
+    pairs = counterparts(given, real)
+    true = None
+    if len(pairs) >= MIN_SEGMENTS:
+        given = given.rows([row for row, _ in pairs])
+        true = real.log_mel[[row for _, row in pairs]]
+    else:
+        warnings.append(
+            f"{target} recorded {len(pairs)} of the {len(given)} segments of {source} too: "
+            "the distance to its recordings is left out"
+        )
+    record = devices.get(target)
+    floor_db = None
+    if record is not None and record.noise_floor_db is not None:
+        floor_db = to_log_mel_bands(record.noise_floor_db, _CPU).squeeze(1).numpy()
+    response = _response_asked_for(devices[source], devices[target]) if {source, target} <= devices.keys() else None
+    return Reference(source, target, given, true, real, floor_db, response)
+
+
+def _response_asked_for(source: Device, target: Device) -> ResponseAskedFor:
+    centres_hz = np.array(mel_band_edges_hz(LOG_MEL_SETTINGS.n_mels)[1:-1])
+    (source_low, source_high), (target_low, target_high) = source.trusted_range_hz, target.trusted_range_hz
+    trusted = (centres_hz >= max(source_low, target_low)) & (centres_hz <= min(source_high, target_high))
+    gain_db = band_gain_db(source, target, _CPU).squeeze(1).numpy()
+    return ResponseAskedFor(gain_db, trusted, level_difference_db(source, target) is not None)

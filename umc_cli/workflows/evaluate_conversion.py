@@ -1,0 +1,295 @@
+"""`umc eval conversion`: how good the conversions to other devices are, measured on recordings of these devices."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Literal
+
+from pydantic import Field
+
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.level_quantiles import MIN_SEGMENTS, measure_level_quantiles
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.evaluation.conversion_measures import (
+    MEASURES,
+    Judges,
+    Measured,
+    Reference,
+    Segments,
+    measure_conversion,
+)
+from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
+from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
+from umc_cli.workflows.choose_converter import Known, find_checkpoints
+from umc_cli.workflows.conversion_judges import train_judges
+from umc_cli.workflows.conversion_references import make_reference, read_split
+from umc_cli.workflows.convert import Names
+from umc_cli.workflows.measured_converters import (
+    MEASURED_CONVERTERS,
+    convert_segments,
+    level_gain,
+    what_is_missing,
+)
+from umc_cli.workflows.recorded_segments import SegmentReader
+
+TRUE_RECORDINGS = "target_recordings"
+"""The row of what the targets themselves recorded, measured like a conversion: what a perfect one would get."""
+
+
+class EvaluateConversionSettings(SegmentSettings):
+    """Settings of `umc eval conversion`; also the section `[eval-conversion]` of umc.toml."""
+
+    # Padding is no recording: a converter that adds a noise floor to it would be blamed for being right.
+    short_clips: Literal["pad", "drop"] = "drop"
+    remainder: Literal["half", "pad", "drop"] = "drop"
+
+    source: str
+    """Device whose recordings are converted."""
+    targets: Names = ("all",)
+    """Devices to convert to; `all` means every other device with recordings in the split."""
+    converters: Names = ()
+    """`no_conversion`, `level_only` or converters; none means all for which everything is there."""
+    checkpoint: Path | None = None
+    """Weights for `film_gan` or for the refiners; default: as for `umc convert`."""
+    split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
+    """What is measured; converters learn from `train-mc`, the judges from all other splits than this one."""
+    most_segments: int = Field(default=500, ge=MIN_SEGMENTS)
+    """Segments of one device that are measured, and that the judges learn from, at the most."""
+    probe: bool = True
+    """Train the device probe and the label classifier; without them there are no measures that rest on them."""
+    seeds: int = Field(default=3, ge=1)
+    """Classifiers of each kind, trained from the seeds 0, 1, ..."""
+    engine: str = "auto"
+    precision: Precision = Precision.AUTO
+    compute_device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A measure over several targets."""
+
+    mean: float
+    spread: float | None
+    """Standard deviation over targets; None of a single one."""
+    n_targets: int
+
+
+@dataclass
+class ConverterMeasures:
+    """The measures of one converter."""
+
+    converter: str
+    overall: dict[str, Spread] = field(default_factory=dict)
+    targets: dict[str, dict[str, Measured]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeasuredTarget:
+    """What a target was measured with."""
+
+    n_segments: int
+    """Segments that were converted to it."""
+    n_real_segments: int
+    """Segments of its own recordings in the split."""
+    is_parallel: bool
+    """It recorded the same segments, so that the distance to what it recorded is known."""
+    n_without_counterpart: int
+    """Segments of the source left out, as the target did not record them."""
+    level_from: str | None
+    """What the level gain of `level_only` rests on."""
+
+
+@dataclass
+class EvaluateConversionReport:
+    """What was measured."""
+
+    source: str
+    split: str
+    n_segments: int
+    """Segments of the source in the split."""
+    seeds: list[int]
+    """Of the classifiers."""
+    definitions: dict[str, str] = field(default_factory=lambda: dict(MEASURES))
+    converters: list[ConverterMeasures] = field(default_factory=list)
+    targets: dict[str, MeasuredTarget] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By converter and target: what is missing."""
+    failed: list[FailedInput] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some recordings could not be read, the others are measured."""
+        return 1 if self.failed else 0
+
+
+def evaluate_conversion(
+    workspace: Workspace, settings: EvaluateConversionSettings, say: Callable[[str], None]
+) -> EvaluateConversionReport:
+    """Measure the conversions from `settings.source` to other devices that have recordings.
+
+    `say` is told, in a few words, what is being done.
+
+    Raises:
+        SettingsError: wrong settings, or too few recordings.
+    """
+    started = time.monotonic()
+    _check(settings)
+    checkpoints, _ = find_checkpoints(workspace.checkpoints, settings.checkpoint)
+    recordings = find_recordings(workspace.data)
+    clips = [clip for clip in recordings.clips if is_device_id(clip.device)]
+    registry = DeviceRegistry(workspace.devices)
+    reader = SegmentReader(settings.segments, settings.most_segments)
+    warnings: list[str] = []
+    with compute_threads(cpu_count()):
+        say(f"reading recordings of split {settings.split}")
+        asked = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
+        given, real = read_split(clips, settings.source, asked, settings.split, reader, registry, warnings)
+        ingredients = _ingredients(settings, clips, registry, tuple(real), checkpoints, warnings)
+        references = {
+            target: make_reference(settings.source, target, given, segments, ingredients.devices, warnings)
+            for target, segments in real.items()
+        }
+        report = EvaluateConversionReport(settings.source, settings.split, len(given), [])
+        report.targets = {
+            target: _measured_target(reference, given, ingredients) for target, reference in references.items()
+        }
+        known = Known(ingredients.devices, frozenset(ingredients.level_quantiles), **checkpoints)
+        planned = _plan(settings, tuple(real), ingredients, known, report.left_out)
+        judges = Judges()
+        if settings.probe:
+            others = [clip for clip in clips if clip.split != settings.split]
+            judges = train_judges(others, settings.source, tuple(real), settings.seeds, reader, warnings, say)
+            report.seeds = list(range(settings.seeds))
+        for name, targets in planned.items():
+            say(f"measuring {name}")
+            report.converters.append(_measure(name, targets, given, references, ingredients, judges))
+        report.converters.append(_measure_true_recordings(references, judges))
+    report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
+    report.warnings = warnings
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _check(settings: EvaluateConversionSettings) -> None:
+    check_device_id(settings.source)
+    check_engine_name(settings.engine)
+    for name in settings.converters:
+        if name not in MEASURED_CONVERTERS:
+            raise SettingsError(f"unknown converter {name!r}", f"use {', '.join(MEASURED_CONVERTERS)}")
+    if not settings.targets:
+        raise SettingsError("no target is named", "use --targets all, or device ids with commas between them")
+
+
+def _ingredients(
+    settings: EvaluateConversionSettings,
+    clips: Sequence[Clip],
+    registry: DeviceRegistry,
+    targets: tuple[str, ...],
+    checkpoints: Mapping[str, Path],
+    warnings: list[str],
+) -> Ingredients:
+    """Return what the converters may know: the records, and levels of recordings of split train-mc."""
+    devices = (settings.source, *targets)
+    tables = {}
+    for device in devices:
+        learnt_from = [clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT]
+        try:
+            # With default segments, as `umc convert` does.
+            tables[device] = measure_level_quantiles(learnt_from, SegmentSettings()).levels_db
+        except InputError as error:
+            warnings.append(f"split {CONVERSION_SPLIT} says nothing of the levels of {device}: {error.message}")
+    return Ingredients(
+        source=settings.source,
+        targets=targets,
+        devices={name: registry.get(name) for name in devices if name in registry},
+        level_quantiles=tables,
+        checkpoint=checkpoints["checkpoint"],
+        refiner=checkpoints.get("refiner", SHIPPED_REFINER),
+        engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
+        torch_device=compute_device(settings.compute_device),
+    )
+
+
+def _measured_target(reference: Reference, given: Segments, ingredients: Ingredients) -> MeasuredTarget:
+    level = level_gain(reference.source, reference.target, ingredients)
+    return MeasuredTarget(
+        n_segments=len(reference.given),
+        n_real_segments=len(reference.real),
+        is_parallel=reference.true is not None,
+        n_without_counterpart=len(given) - len(reference.given),
+        level_from=level.origin if level else None,
+    )
+
+
+def _plan(
+    settings: EvaluateConversionSettings,
+    targets: tuple[str, ...],
+    ingredients: Ingredients,
+    known: Known,
+    left_out: dict[str, dict[str, str]],
+) -> dict[str, list[str]]:
+    """Return the targets that each converter can serve; the others are added to `left_out`."""
+    planned: dict[str, list[str]] = {}
+    for name in dict.fromkeys(settings.converters or MEASURED_CONVERTERS):
+        missing = what_is_missing(name, settings.source, targets, known, ingredients)
+        served = [target for target in targets if target not in missing]
+        if missing:
+            left_out[name] = dict(missing)
+        if served:
+            planned[name] = served
+        elif name in settings.converters:
+            gaps = ", ".join(sorted(set(missing.values())))
+            raise SettingsError(
+                f"converter {name} lacks {gaps}", "leave it out of --converters, or add what is missing"
+            )
+    return planned
+
+
+def _measure(
+    name: str,
+    targets: Sequence[str],
+    given: Segments,
+    references: Mapping[str, Reference],
+    ingredients: Ingredients,
+    judges: Judges,
+) -> ConverterMeasures:
+    result = ConverterMeasures(name)
+    row_of = {place: row for row, place in enumerate(zip(given.recordings, given.starts, strict=True))}
+    for target, everything in convert_segments(name, given.log_mel, targets, ingredients).items():
+        reference = references[target]
+        places = zip(reference.given.recordings, reference.given.starts, strict=True)
+        converted = everything[[row_of[place] for place in places]]
+        back = replace(ingredients, source=target, targets=(ingredients.source,))
+        there_and_back = convert_segments(name, converted, back.targets, back)[ingredients.source]
+        result.targets[target] = measure_conversion(reference, converted, there_and_back, judges)
+    result.overall = _overall(result.targets)
+    return result
+
+
+def _measure_true_recordings(references: Mapping[str, Reference], judges: Judges) -> ConverterMeasures:
+    result = ConverterMeasures(TRUE_RECORDINGS)
+    for target, reference in references.items():
+        true = reference.true
+        if true is None:  # they hold other sounds than the source's, so that only judges can be asked
+            reference, true = replace(reference, given=reference.real, response=None), reference.real.log_mel
+        result.targets[target] = measure_conversion(reference, true, None, judges)
+    result.overall = _overall(result.targets)
+    return result
+
+
+def _overall(targets: Mapping[str, Mapping[str, Measured]]) -> dict[str, Spread]:
+    overall = {}
+    for name in MEASURES:
+        values = [measured[name].value for measured in targets.values() if name in measured]
+        if values:
+            overall[name] = Spread(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+    return overall

@@ -1,0 +1,187 @@
+"""`umc train --pretrain simulated`: a user's own clips, played to simulated devices, become a refiner."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from umc_cli.audio.files import read_header, read_samples
+from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
+from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.response.device import DeviceRegistry
+from umc_cli.runtime import Precision, compute_threads, cpu_count
+from umc_cli.shards.plan import hash_of
+from umc_cli.shards.run_folder import locked
+from umc_cli.simulation.simulated_device import Waveform
+from umc_cli.training.run import PositiveInt, ScheduleSettings, run_training
+from umc_cli.workflows.train import TrainProgress, TrainReport
+from umc_cli.workflows.training_folder import (
+    Call,
+    check_not_replacing,
+    note_start,
+    publish,
+    run_folder,
+    settings_to_resume,
+    settle_run,
+)
+
+SECTION = "pretrain"
+SIMULATED = "simulated"
+KIND = "refiner"
+REFINER_NAME = "refiner.safetensors"
+
+_FREE = frozenset({"max_steps", "log_every", "validate_every", "save_every"})
+_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers"})
+
+_LONGEST_S = 10
+"""Of each recording, so many seconds are played."""
+_MOST_SOUNDS = 2_000
+"""Up to 1.8 GB of waveforms."""
+_FEWEST_SOUNDS = 10
+_VALIDATION_SEED = 1_000_000
+"""Far from the seeds of the worlds that are trained on."""
+
+
+class PretrainSettings(PretrainingSettings):
+    """Settings of `umc train --pretrain simulated`; also the section `[pretrain]` of umc.toml."""
+
+    preset: str = "cpu"
+    name: str | None = None
+    """Of the run; default: `refiner-` and the preset."""
+    resume: bool = False
+    overwrite: bool = False
+    publish: bool = True
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the recordings to validate on."""
+    max_steps: PositiveInt | None = None
+    log_every: PositiveInt = 50
+    validate_every: PositiveInt = 500
+    save_every: PositiveInt = 250
+    workers: PositiveInt | None = None
+    """Processes that simulate; default: all processors but one."""
+
+    @property
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.name or f"refiner-{self.preset}"
+
+
+def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[str, Any]) -> PretrainSettings:
+    """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
+
+    `material`: `simulated`. `given` may hold None for settings that were not given, and `epochs` for `n_worlds`.
+
+    Raises:
+        SettingsError: the material or preset is unknown, a setting does not belong to pretraining, a value is not
+            allowed, or there is no run to resume.
+    """
+    if material != SIMULATED:
+        raise SettingsError(f"cannot pretrain on {material!r}", f"use --pretrain {SIMULATED}")
+    given = {"n_worlds" if name == "epochs" else name: value for name, value in given.items() if value is not None}
+    foreign = [name for name in given if name not in PretrainSettings.model_fields]
+    if foreign:
+        option = f"--{foreign[0].replace('_', '-')}"
+        raise SettingsError(f"{option} means nothing to --pretrain", "see docs/commands/train.md, leave it out")
+    asked = load_settings(PretrainSettings, workspace, SECTION, given)
+    if asked.preset not in PRETRAINING_PRESETS:
+        raise SettingsError(
+            f"unknown preset {asked.preset!r} of --pretrain", f"use one of {', '.join(PRETRAINING_PRESETS)}"
+        )
+    below = (
+        settings_to_resume(workspace, asked.run_name, KIND)
+        if asked.resume
+        else dump_settings(PRETRAINING_PRESETS[asked.preset])
+    )
+    return load_settings(PretrainSettings, workspace, SECTION, given, below)
+
+
+def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: TrainProgress) -> TrainReport:
+    """Train a refiner on the sounds of split `train-mc` and the responses that the workspace knows.
+
+    Raises:
+        SettingsError: wrong settings, too few sounds, a run or a checkpoint that would be replaced, or a loss that is
+            not finite.
+        EnvironmentFault: the run's folder cannot be written, or another run is writing it.
+    """
+    folder = run_folder(workspace, settings.run_name)
+    call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
+    of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
+    registry = DeviceRegistry(workspace.devices)
+    responses_db = np.array([device.frequency_response_db for device in registry])
+    if not len(responses_db):
+        raise SettingsError(
+            f"no device is known in {workspace.devices}", "add records, or remove the folder to use the library"
+        )
+    clips = _one_a_recording(find_recordings(workspace.data).clips)
+    n_held_out = max(1, round(settings.held_out_share * len(clips)))
+    with locked(folder), compute_threads(max(1, cpu_count() - 1)):
+        run_id = settle_run(folder, call, of_the_run, _FREE)
+        targets = {"best.safetensors": workspace.checkpoints / REFINER_NAME}
+        check_not_replacing(targets, run_id, call)
+        progress.preparing(len(clips))
+        failed: list[FailedInput] = []
+        held_out, sounds = (_read(part, failed) for part in (clips[:n_held_out], clips[n_held_out:]))
+        if len(sounds) < _FEWEST_SOUNDS or not held_out:
+            raise SettingsError(
+                f"only {len(sounds) + len(held_out)} sounds in split {CONVERSION_SPLIT} of {workspace.data}",
+                f"pretraining needs at least {_FEWEST_SOUNDS} to train on and one to validate on",
+            )
+        size = WorldSettings(settings.devices_per_world, settings.sounds_per_world)
+        validation = make_training_world(held_out, responses_db, size, settings.seed + _VALIDATION_SEED)
+        fingerprint = hash_of([[repr(clip.recording) for clip in clips], responses_db.tolist()])
+        note_start(folder, run_id, KIND, of_the_run, fingerprint)
+        schedule = ScheduleSettings(
+            epochs=settings.n_worlds,
+            max_steps=settings.max_steps,
+            log_every=settings.log_every,
+            validate_every=settings.validate_every,
+            save_every=settings.save_every,
+        )
+        about = {"run_id": run_id, "name": settings.run_name}
+        workers = settings.workers or max(1, cpu_count() - 1)
+        with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers) as worlds:
+            result = run_training(folder, RefinerPretraining(settings, worlds, validation), schedule, about, progress)
+        return TrainReport(
+            name=settings.run_name,
+            folder=str(folder),
+            mode=KIND,
+            devices=[device.id for device in registry],
+            precision=Precision.FP32.value,
+            n_segments={SIMULATED: len(sounds)},
+            n_held_out={SIMULATED: len(held_out)},
+            n_steps=result.n_steps,
+            total_steps=result.total_steps,
+            seconds=result.seconds,
+            segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
+            best_step=result.best_step,
+            best_score=result.best_score,
+            last_metrics=result.last_row,
+            published=publish(folder, targets) if result.is_finished and settings.publish else [],
+            failed=failed,
+        )
+
+
+def _one_a_recording(clips: Sequence[Clip]) -> list[Clip]:
+    """Return one clip of every sound to train on, in an order that says nothing of device or label."""
+    first: dict[str, Clip] = {}
+    for clip in sorted(clips, key=lambda clip: (clip.device, str(clip.path))):
+        if clip.split == CONVERSION_SPLIT:
+            first.setdefault(clip.recording, clip)
+    return sorted(first.values(), key=lambda clip: hash_of(repr(clip.recording)))[:_MOST_SOUNDS]
+
+
+def _read(clips: Sequence[Clip], failed: list[FailedInput]) -> list[Waveform]:
+    """Return the beginnings of the recordings; note those that cannot be read."""
+    sounds = []
+    for clip in clips:
+        try:
+            header = read_header(clip.path)
+            sounds.append(read_samples(clip.path, header, 0, min(header.n_samples, _LONGEST_S * SAMPLE_RATE_HZ)))
+        except InputError as error:
+            failed.append(FailedInput(str(clip.path), error.message, error.hint))
+    return sounds

@@ -1,0 +1,200 @@
+"""`umc train`: recordings of several devices become a generator that converts between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from umc_cli.audio.manifest import FailedInput
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
+from umc_cli.conversion.training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
+from umc_cli.errors import SettingsError
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, training_precision, versions
+from umc_cli.shards.run_folder import locked
+from umc_cli.training.run import RunProgress, RunResult, run_training
+from umc_cli.workflows.convert import Names
+from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
+from umc_cli.workflows.training_folder import (
+    Call,
+    check_not_replacing,
+    note_start,
+    publish,
+    run_folder,
+    settings_to_resume,
+    settle_run,
+)
+
+SEGMENTS_NAME = "segments"
+GENERATOR_NAME = "generator.safetensors"
+KIND = "adversarial"
+
+_FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
+"""Settings that a run which goes on may change: they decide no step's result, but for the rounding."""
+_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device"})
+"""Settings of one call, not of the run."""
+
+
+class TrainSettings(AdversarialSettings, SegmentSettings):
+    """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
+
+    preset: str = "cpu"
+    name: str | None = None
+    """Of the run; default: the preset, or the devices of `pair`."""
+    pair: str | None = None
+    """`A:B` trains one generator from A to B and one from B to A, without conditions: the predecessor's CycleGAN."""
+    devices: Names = ()
+    """Devices to train on; none means all with recordings in the split `train-mc`."""
+    resume: bool = False
+    """Go on with the run of this name."""
+    overwrite: bool = False
+    """Replace the run of this name, and checkpoints of other runs."""
+    publish: bool = True
+    """Copy the best weights of a finished run to the workspace's checkpoints."""
+    workers: int | None = Field(default=None, ge=1)
+    """Reader threads; default: one per processor."""
+    compute_device: str = "auto"
+
+    @property
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.name or (self.pair.replace(":", "-") if self.pair else self.preset)
+
+
+class TrainProgress(RunProgress, Protocol):
+    """Told how a run goes on, for people who wait."""
+
+    def preparing(self, n_files: int) -> None:
+        """Log-mel spectrograms of so many recordings are about to be computed."""
+        ...
+
+
+@dataclass
+class TrainReport:
+    """What a run did."""
+
+    name: str
+    folder: str
+    mode: str
+    """`unified`, `pair` or `refiner`."""
+    devices: list[str]
+    precision: str
+    n_segments: dict[str, int] = field(default_factory=dict)
+    """Trained on, by device; of a refiner the sounds, as `simulated`."""
+    n_held_out: dict[str, int] = field(default_factory=dict)
+    """Validated on, by device."""
+    n_steps: int = 0
+    total_steps: int = 0
+    seconds: float = 0.0
+    segments_per_s: float = 0.0
+    """Segments converted there and back per second of the whole run."""
+    best_step: int | None = None
+    best_score: float | None = None
+    last_metrics: dict[str, float] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
+    failed: list[FailedInput] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_finished(self) -> bool:
+        """Tell whether all steps are done."""
+        return self.n_steps >= self.total_steps
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some recordings could not be read; 130: stopped before the end, can be resumed."""
+        return 130 if not self.is_finished else 1 if self.failed else 0
+
+
+def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
+
+    Raises:
+        SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
+    """
+    asked = load_settings(TrainSettings, workspace, "train", given)
+    if asked.preset not in ADVERSARIAL_PRESETS:
+        raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(ADVERSARIAL_PRESETS)}")
+    if not asked.resume:
+        return load_settings(TrainSettings, workspace, "train", given, dump_settings(ADVERSARIAL_PRESETS[asked.preset]))
+    return load_settings(TrainSettings, workspace, "train", given, settings_to_resume(workspace, asked.run_name, KIND))
+
+
+def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress) -> TrainReport:
+    """Train a generator on the split `train-mc`, or go on with a run.
+
+    Raises:
+        SettingsError: wrong settings or data, a run or a checkpoint that would be replaced, or a loss that is not
+            finite.
+        EnvironmentFault: the run's folder cannot be written, or another run is writing it.
+    """
+    folder = run_folder(workspace, settings.run_name)
+    call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
+    chosen = find_training_devices(workspace, settings.devices, settings.pair)
+    torch_device = compute_device(settings.compute_device)
+    with locked(folder), compute_threads(cpu_count()):
+        run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+        targets = _checkpoints(workspace, settings)
+        check_not_replacing(targets, run_id, call)
+        progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
+        segments = gather_segments(
+            folder / SEGMENTS_NAME,
+            chosen.clips,
+            settings.segments,
+            settings.held_out_share,
+            settings.workers or cpu_count(),
+        )
+        training = AdversarialTraining(
+            settings, segments, chosen.records, is_pair=settings.pair is not None, torch_device=torch_device
+        )
+        note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint)
+        precision = training_precision(settings.precision, torch_device)
+        about = {"run_id": run_id, "name": settings.run_name, "settings": _of_the_run(settings), "versions": versions()}
+        result = run_training(folder, training, settings, about, progress)
+        report = _report(folder, settings, chosen, segments, result)
+        report.precision = precision.value
+        if result.is_finished and settings.publish:
+            report.published = publish(folder, targets)
+    return report
+
+
+def _of_the_run(settings: TrainSettings) -> dict[str, Any]:
+    return {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
+
+
+def _checkpoints(workspace: Workspace, settings: TrainSettings) -> dict[str, Path]:
+    """Return where the weights of a finished run go, by their names in the run's folder."""
+    if settings.pair is None:
+        return {"best.safetensors": workspace.checkpoints / GENERATOR_NAME}
+    first, second = settings.pair.split(":")
+    return {
+        "best.safetensors": workspace.checkpoints / f"{first}-to-{second}.safetensors",
+        "best-reverse.safetensors": workspace.checkpoints / f"{second}-to-{first}.safetensors",
+    }
+
+
+def _report(
+    folder: Path, settings: TrainSettings, chosen: TrainingDevices, segments: TrainingSegments, result: RunResult
+) -> TrainReport:
+    return TrainReport(
+        name=settings.run_name,
+        folder=str(folder),
+        mode="pair" if settings.pair else "unified",
+        devices=list(segments.devices),
+        precision="",
+        n_segments={name: len(found) for name, found in zip(segments.devices, segments.train, strict=True)},
+        n_held_out={name: len(found) for name, found in zip(segments.devices, segments.held_out, strict=True)},
+        n_steps=result.n_steps,
+        total_steps=result.total_steps,
+        seconds=result.seconds,
+        segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
+        best_step=result.best_step,
+        best_score=result.best_score,
+        last_metrics=result.last_row,
+        failed=[*chosen.failed, *segments.failed],
+        warnings=list(chosen.warnings),
+    )

@@ -1,0 +1,86 @@
+"""Which devices a training learns from, their records and their recordings in the split `train-mc`."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.config import Workspace
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import Device, DeviceRegistry, is_device_id
+
+
+@dataclass(frozen=True)
+class TrainingDevices:
+    """The devices in a fixed order: alphabetical, or that of a pair."""
+
+    records: tuple[Device, ...]
+    clips: dict[str, list[Clip]]
+    """By device, in the order of `records`."""
+    failed: tuple[FailedInput, ...]
+    warnings: tuple[str, ...]
+
+
+def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str | None) -> TrainingDevices:
+    """Return the devices that `pair` (`A:B`) or `named` names; without both, all that have recordings to train on.
+
+    Raises:
+        SettingsError: a device has no recordings or no record, there are fewer than two, or a recording straddles
+            two splits.
+    """
+    found = find_recordings(workspace.data)
+    _check_no_leak(found.clips)
+    clips: dict[str, list[Clip]] = defaultdict(list)
+    for clip in found.clips:
+        if clip.split == CONVERSION_SPLIT:
+            clips[clip.device].append(clip)
+    usable = sorted(device for device in clips if is_device_id(device))
+    chosen = _split_pair(pair) if pair else list(dict.fromkeys(named)) or usable
+    for device in chosen:
+        if device not in usable:
+            raise SettingsError(
+                f"there are no recordings of {device!r} in split {CONVERSION_SPLIT} in {workspace.data}",
+                f"there are recordings of: {', '.join(usable) or 'no device'}",
+            )
+    if len(chosen) < 2:
+        raise SettingsError(
+            f"training needs recordings of at least two devices; there are those of {', '.join(chosen) or 'none'}",
+            f"add recordings to {workspace.data}/<device>/<label>/ (split {CONVERSION_SPLIT})",
+        )
+    registry = DeviceRegistry(workspace.devices)
+    without = [device for device in chosen if device not in registry]
+    if without:
+        raise SettingsError(
+            f"no frequency response is known of {', '.join(without)}",
+            f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices",
+        )
+    return TrainingDevices(
+        records=tuple(registry.get(device) for device in chosen),
+        clips={device: clips[device] for device in chosen},
+        failed=found.failed,
+        warnings=tuple(
+            f"recordings of {device!r} are left out: that is no device id"
+            for device in sorted(clips)
+            if not is_device_id(device)
+        ),
+    )
+
+
+def _split_pair(pair: str) -> list[str]:
+    devices = pair.split(":")
+    if len(devices) != 2 or not all(devices) or devices[0] == devices[1]:
+        raise SettingsError(f"{pair!r} is not a pair of devices", "write two device ids with a colon between them: A:B")
+    return devices
+
+
+def _check_no_leak(clips: Sequence[Clip]) -> None:
+    """Refuse a sound that is in two splits: what was trained on would be tested on, if only from another device."""
+    first: dict[str, Clip] = {}
+    for clip in clips:
+        other = first.setdefault(clip.recording, clip)
+        if other.split != clip.split:
+            raise SettingsError(
+                f"recording {clip.recording!r} is in two splits: {other.path} in {other.split}, "
+                f"{clip.path} in {clip.split}",
+                "give all clips of a recording the same split in the manifest",
+            )

@@ -1,0 +1,120 @@
+"""The folder of a training run and where its weights go: begun, gone on with, replaced or refused."""
+
+import secrets
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from umc_cli import atomic_write
+from umc_cli.checkpoint import read_checkpoint
+from umc_cli.config import Workspace
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import is_device_id
+from umc_cli.runtime import versions
+from umc_cli.training.run_settings import check_same, clear_run, read_run_settings, write_run_settings
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call asks of a run."""
+
+    name: str
+    resume: bool
+    overwrite: bool
+    publish: bool
+
+
+def run_folder(workspace: Workspace, name: str) -> Path:
+    """Return the folder of a run.
+
+    Raises:
+        SettingsError: the name cannot be one of a folder.
+    """
+    if not is_device_id(name):
+        raise SettingsError(f"{name!r} cannot name a run", "use up to 64 letters, digits, dots, dashes and underscores")
+    return workspace.runs / name
+
+
+def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, Any]:
+    """Return the settings that the run of this name was started with.
+
+    Raises:
+        SettingsError: there is no such run, or it is of another kind.
+    """
+    started = read_run_settings(run_folder(workspace, name))
+    if started is None:
+        known = sorted(path.parent.name for path in workspace.runs.glob("*/settings.json"))
+        raise SettingsError(
+            f"there is no run {name!r} to resume", f"name it with --name; there are: {', '.join(known) or 'none'}"
+        )
+    if started["kind"] != kind:
+        raise SettingsError(
+            f"the run {name!r} is of another kind ({started['kind']}, not {kind})",
+            "give --pretrain simulated for the run of a refiner, and leave it out for others",
+        )
+    return dict(started["settings"])
+
+
+def settle_run(folder: Path, call: Call, settings: Mapping[str, Any], free: Set[str]) -> str:
+    """Return the id of the run in `folder` if it is to go on, or a new one if there is none or it may be replaced.
+
+    `free`: settings that may differ from those that the run was started with.
+
+    Raises:
+        SettingsError: there is a run that is neither to go on nor to be replaced, or its settings were others.
+    """
+    before = read_run_settings(folder) if call.resume or not call.overwrite else None
+    if call.resume and before:
+        check_same(before["settings"], settings, free, folder)
+        return str(before["run_id"])
+    if before:
+        raise SettingsError(
+            f"there is a run {call.name!r} in {folder}",
+            "go on with it (--resume), replace it (--overwrite) or give this one another name (--name)",
+        )
+    clear_run(folder)
+    return secrets.token_hex(8)
+
+
+def note_start(folder: Path, run_id: str, kind: str, settings: Mapping[str, Any], fingerprint: str) -> None:
+    """Write settings.json; of a run that goes on, refuse other recordings than it began with.
+
+    Raises:
+        SettingsError: the recordings changed.
+        EnvironmentFault: the folder cannot be written.
+    """
+    before = read_run_settings(folder)
+    if before and before["recordings_sha256"] != fingerprint:
+        raise SettingsError(
+            f"the recordings are not those that the run in {folder} was started with",
+            "restore them, or start another run with --name",
+        )
+    content = {"run_id": run_id, "kind": kind, "settings": dict(settings), "recordings_sha256": fingerprint}
+    write_run_settings(folder, content | {"versions": versions()})
+
+
+def check_not_replacing(targets: Mapping[str, Path], run_id: str, call: Call) -> None:
+    """Refuse, before the work, to replace at its end a checkpoint that is not this run's.
+
+    `targets`: where the weights go, by their names in the run's folder.
+
+    Raises:
+        SettingsError: naming the checkpoint.
+    """
+    for path in targets.values():
+        if not path.exists() or call.overwrite or not call.publish:
+            continue
+        if read_checkpoint(path).metadata.get("training", {}).get("run_id") != run_id:
+            raise SettingsError(
+                f"{path} holds the weights of another training, which this run would replace",
+                "give --overwrite to replace it, or --no-publish to leave the weights in the run's folder",
+            )
+
+
+def publish(folder: Path, targets: Mapping[str, Path]) -> list[str]:
+    """Copy the weights of a finished run to where `umc convert` finds them."""
+    for name, path in targets.items():
+        with atomic_write.atomic_path(path) as partial:
+            partial.write_bytes((folder / name).read_bytes())
+    return [str(path) for path in targets.values()]
