@@ -18,11 +18,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from umc_cli.atomic_write import atomic_path
 from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, mel_band_edges_hz
-from umc_cli.errors import SettingsError
-
-FIGURE_FORMATS = ("png", "svg", "pdf")
+from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 
 COLOUR_RANGE_DB = 80.0
 """Below the loudest value by more than this, levels share the darkest colour."""
@@ -54,14 +51,8 @@ def draw_conversion_figure(
         EnvironmentFault: the file cannot be written.
         ValueError: see `conversion_figure`.
     """
-    file_format = path.suffix.lower().removeprefix(".")
-    if file_format not in FIGURE_FORMATS:
-        raise SettingsError(f"cannot draw a figure as {path.name!r}", f"use {', '.join(FIGURE_FORMATS)}")
-    figure = conversion_figure(input_log_mel, differences, converted, source, band_centres_hz, recorded)
-    # Without a date the same data gives the same file.
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format=file_format, dpi=300, metadata=undated)
+    check_figure_name(path)
+    write_figure(path, conversion_figure(input_log_mel, differences, converted, source, band_centres_hz, recorded))
 
 
 def conversion_figure(

@@ -1,0 +1,68 @@
+"""Batches of the classifier: which samples are converted, which are left alone, and what decides it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights, step_random
+from umc_cli.sec.method_parts import SampleAlterations
+
+N_SEGMENTS, BATCH = 34, 8
+
+
+class Raise:
+    """A converter that makes every segment 50 dB louder."""
+
+    def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+        assert len(log_mel) == len(rows)
+        return log_mel + 50
+
+
+def batches(share: float, seed: int = 0, n: int = N_SEGMENTS) -> TrainingBatches:
+    levels = np.zeros((n, 80, 80), np.float16) + np.arange(n, dtype=np.float16)[:, None, None] - 60
+    segments = SecSegments(levels, np.arange(n) % 3)
+    return TrainingBatches(segments, 3, BATCH, seed, SampleAlterations(), Raise(), share)
+
+
+def test_the_share_left_unaltered_is_exact_in_expectation_and_unaltered_means_bit_equal() -> None:
+    one = batches(0.3)
+    levels = torch.cat([one.get(index).log_mel for index in range(5 * 200)])
+    is_converted = levels[:, 0, 0] > -20
+    n = len(levels)
+    assert n == N_SEGMENTS * 200
+    # Binomial: five standard deviations.
+    assert abs(int(is_converted.sum()) - 0.3 * n) < 5 * (n * 0.3 * 0.7) ** 0.5
+    restored = levels - 50 * is_converted[:, None, None]
+    assert torch.equal(restored, restored[:, :1, :1].expand_as(restored))
+    counts = torch.bincount((restored[:, 0, 0] + 60).long(), minlength=N_SEGMENTS)
+    assert torch.equal(counts, torch.full((N_SEGMENTS,), 200))
+    for share, expected in ((0.0, 0), (1.0, BATCH)):
+        assert batches(share).get(0).n_converted == expected
+
+
+def test_a_batch_depends_on_its_number_and_the_seed_alone() -> None:
+    one, other = batches(0.5), batches(0.5)
+    for index in (3, 0, 7):
+        other.get(index)
+    assert torch.equal(one.get(5).log_mel, other.get(5).log_mel)
+    assert not torch.equal(one.get(5).log_mel, batches(0.5, seed=1).get(5).log_mel)
+    assert not torch.equal(one.get(0).log_mel, one.get(5).log_mel)
+
+
+def test_a_last_batch_of_one_is_filled_up() -> None:
+    one = batches(0.0, n=33)
+    assert one.per_epoch == 5
+    assert [len(one.get(index).targets) for index in range(5)] == [8, 8, 8, 8, 2]
+
+
+def test_the_network_draws_other_numbers_than_the_batch() -> None:
+    drawn = [torch.rand(4, generator=step_random(0, 7, of_network)) for of_network in (False, True, False)]
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_class_weights_let_every_class_count_the_same() -> None:
+    weights = class_weights(np.array([0, 0, 0, 1]), 2)
+    assert torch.allclose(weights, torch.tensor([4 / 6, 2.0]))
+    assert float(weights[[0, 0, 0, 1]].mean()) == 1.0

@@ -1,0 +1,229 @@
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.samples import RATE_HZ, Run, noise, write_audio
+from umc_cli.checkpoint import read_checkpoint
+from umc_cli.sec.sec_checkpoint import load_sec
+from umc_cli.training.metrics import read_metrics
+from umc_cli.workflows.sec_methods import METHODS
+
+Umc = Callable[..., Run]
+
+DEVICES = ("xperia1v", "pixel3", "xperia1")
+SOURCE = DEVICES[0]
+N_CLIPS = 14
+SMALL = ("--preset", "smoke", "--max-steps", "2", "--batch-size", "4", "--log-every", "1", "--quiet")
+
+
+def tone(hz: float, seed: int) -> np.ndarray:
+    times = np.arange(RATE_HZ) / RATE_HZ
+    return (0.2 * np.sin(2 * np.pi * hz * (1 + 0.02 * seed) * times) + 0.1 * noise(1.0, seed)).astype(np.float32)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace with 14 clips of either label on each of three devices; the same sounds on all."""
+    root = tmp_path / "workspace"
+    for device in DEVICES:
+        for number in range(N_CLIPS):
+            write_audio(root / f"data/{device}/low/{number}.wav", tone(300, number))
+            write_audio(root / f"data/{device}/high/{number}.wav", tone(3000, number))
+    return root
+
+
+@pytest.fixture
+def small(umc: Umc) -> Umc:
+    """Return a function that runs `umc train-sec` with the small network for two steps, with further options."""
+    return lambda *options: umc("train-sec", "--source", SOURCE, *SMALL, *options)
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / f"{name}.safetensors").tensors
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_learns_from_the_sources_train_sec_and_says_how_it_was_made(small: Umc, workspace: Path) -> None:
+    report = small("--json", "--max-steps", "30", "--learning-rate", "0.003").json
+    # 5 of 14 clips of either label are in train-sec; a tenth of the 10 is held out.
+    assert (report["n_segments"], report["n_held_out"]) == ({SOURCE: 9}, {SOURCE: 1})
+    assert (report["mode"], report["n_steps"], report["exit_code"]) == ("none", 30, 0)
+    trained = load_sec(workspace / f"runs/sec-{SOURCE}-none-0/best.safetensors")
+    assert (trained.classes, trained.source, trained.method) == (("high", "low"), SOURCE, "none")
+    assert trained.training["settings"]["backbone"] == "cnn"
+    losses = [row["classification_loss"] for row in read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")]
+    assert np.mean(losses[-5:]) < 0.3 < np.mean(losses[:3])
+
+
+def test_no_recording_of_a_target_has_a_say_in_what_is_best(small: Umc, workspace: Path) -> None:
+    assert small("--method", "eq", "--name", "with").exit_code == 0
+    for device in DEVICES[1:]:
+        for path in (workspace / "data" / device).glob("*/*"):
+            write_audio(path, noise(1.0, seed=99))
+    assert small("--method", "eq", "--name", "without").exit_code == 0
+    runs = [workspace / "runs" / name for name in ("with", "without")]
+    assert equal(weights(runs[0], "best"), weights(runs[1], "best"))
+    rows = [[row | {"seconds": 0} for row in read_metrics(run)] for run in runs]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("mc", "adapt")])
+def test_every_method_trains(small: Umc, workspace: Path, method: str) -> None:
+    report = small("--method", method, "--json", "--invented", "3").json
+    assert (report["exit_code"], report["mode"], report["n_steps"]) == (0, method, 2)
+    assert report["devices"] == (sorted(DEVICES) if method == "ideal" else [SOURCE])
+    assert report["n_held_out"][SOURCE] == 1
+    assert sum(report["n_held_out"].values()) == 1
+
+
+def test_mc_and_adapt_take_what_they_need(small: Umc, umc: Umc, workspace: Path) -> None:
+    lacking = small("--method", "mc")
+    assert lacking.exit_code == 2
+    assert "umc train --pair" in lacking.stderr
+    tiny = ("--preset", "smoke", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--max-steps", "1")
+    assert umc("train", "--pair", f"{SOURCE}:pixel3", *tiny, "--quiet").exit_code == 0
+    assert small("--method", "mc").exit_code == 0
+    assert small("--method", "adapt", "--targets", "pixel3").exit_code == 0
+
+
+def test_shards_give_the_conversions_that_are_made_on_the_fly(small: Umc, umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq", "--quiet")
+    assert umc(*convert).exit_code == 0
+    options = ("--method", "eq", "--targets", "pixel3", "--converted-share", "1")
+    assert small(*options, "--name", "live").exit_code == 0
+    assert small(*options, "--shards", "converted", "--name", "read").exit_code == 0
+    live, read = (read_metrics(workspace / "runs" / name) for name in ("live", "read"))
+    assert live[0]["classification_loss"] == pytest.approx(read[0]["classification_loss"], rel=0.01)
+    assert live[0]["converted_share"] == read[0]["converted_share"] == 1.0
+    plain = small("--name", "plain")
+    assert plain.exit_code == 0
+    unconverted = read_metrics(workspace / "runs/plain")[0]["classification_loss"]
+    assert unconverted != pytest.approx(read[0]["classification_loss"], rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "none", "--shards", "converted"), "converts nothing"),
+        (("--method", "quantile", "--shards", "converted"), "was made by converter 'eq'"),
+        (("--method", "eq", "--shards", "converted", "--targets", "xperia1"), "no shards of xperia1"),
+        (("--method", "eq", "--shards", "nowhere"), "no shards below nowhere"),
+        (("--method", "eq", "--shards", "converted", "--hop", "512"), "lack 27 of 36 training segments"),
+    ],
+)
+def test_shards_of_something_else_are_refused(
+    small: Umc, umc: Umc, workspace: Path, options: tuple[str, ...], message: str
+) -> None:
+    umc("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq", "--quiet")
+    run = small(*options)
+    assert run.exit_code == 2
+    assert message in run.stderr
+    assert "Hint:" in run.stderr
+
+
+def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
+    assert small("--method", "eq", "--targets", "synth:2").exit_code == 0
+    assert small("--method", "unified-synth", "--targets", "synth:2", "--json").json["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "magic"), "unknown method 'magic'"),
+        (("--method", "mixup+mixup"), "named twice"),
+        (("--method", "eq+quantile"), "both convert"),
+        (("--method", "none+mixup"), "cannot be combined"),
+        (("--method", "ideal+eq"), "nothing to add"),
+        (("--method", "ideal", "--targets", "pixel3,nokia"), "no recordings of nokia"),
+        (("--method", "adapt"), "adapts to one device"),
+        (("--method", "eq", "--converter", "refiner"), "does not convert with 'refiner'"),
+        (("--method", "eq", "--targets", "nokia"), "nokia"),
+        (("--source", "nokia"), "no recordings of 'nokia' in split train-sec"),
+        (("--preset", "huge"), "unknown preset 'huge'"),
+        (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
+        (("--precision", "fp16"), "fp16 would lose small gradients"),
+        (("--converted-share", "1.5"), "converted_share"),
+        (("--name", "../out"), "cannot name a run"),
+        (("--resume",), "no run"),
+    ],
+)
+def test_bad_settings_are_named(small: Umc, workspace: Path, options: tuple[str, ...], message: str) -> None:
+    run = small(*options)
+    assert run.exit_code == 2
+    assert message in run.stderr
+    assert "Hint:" in run.stderr
+    assert not list(workspace.glob("runs/*/*.safetensors"))
+
+
+def test_labels_of_few_recordings_or_of_other_devices_only_are_told(small: Umc, workspace: Path) -> None:
+    (workspace / "data/manifest.csv").write_text(
+        "path,device,label,split,recording\n"
+        + "".join(f"{SOURCE}/low/{n}.wav,{SOURCE},low,train-sec,low{n}\n" for n in range(8))
+        + f"{SOURCE}/high/0.wav,{SOURCE},high,train-sec,high0\n"
+        + "".join(f"pixel3/high/{n}.wav,pixel3,clap,train-sec,clap{n}\n" for n in range(3))
+    )
+    report = small("--method", "ideal", "--json", "--held-out-share", "0.9").json
+    assert any("labels that xperia1v did not record: clap" in text for text in report["warnings"])
+    assert sorted(load_sec(Path(report["folder"]) / "best.safetensors").classes) == ["clap", "high", "low"]
+    alone = small("--json", "--held-out-share", "0.9", "--name", "alone").json
+    assert alone["exit_code"] == 0
+
+
+def test_one_label_is_no_task(small: Umc, workspace: Path) -> None:
+    for device in DEVICES:
+        for path in (workspace / "data" / device / "high").iterdir():
+            path.unlink()
+    run = small()
+    assert run.exit_code == 2
+    assert "one label: low" in run.stderr
+
+
+def test_a_recording_that_cannot_be_read_is_listed_and_the_rest_trained_on(small: Umc, workspace: Path) -> None:
+    for path in (workspace / "data" / SOURCE / "low").iterdir():
+        if path.stem in "02468":
+            path.write_bytes(b"RIFF")
+    run = small("--json")
+    assert run.exit_code == 1
+    assert run.json["n_steps"] == 2
+    assert run.json["failed"]
+
+
+def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(
+    start_umc: Callable[..., Any], small: Umc, workspace: Path
+) -> None:
+    method = (
+        "--method",
+        "eq+freq-mixstyle+mixup",
+        "--epochs",
+        "100000",
+        "--save-every",
+        "10",
+        "--validate-every",
+        "10",
+    )
+    command = ("train-sec", "--source", SOURCE, *SMALL, *method, "--max-steps", "100000", "--name", "killed")
+    with start_umc(*command, cwd=workspace) as process:
+        while not (workspace / "runs/killed/state.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    saved = read_checkpoint(workspace / "runs/killed/state.safetensors").metadata["run"]["step"]
+    total = str(saved + 10)
+    again = small(*method, "--max-steps", total, "--name", "killed", "--resume", "--json")
+    assert again.json["n_steps"] == saved + 10, again.stderr
+    assert small(*method, "--max-steps", total, "--name", "whole").exit_code == 0
+    runs = [workspace / "runs" / name for name in ("whole", "killed")]
+    rows = [[row | {"seconds": 0} for row in read_metrics(run)] for run in runs]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == saved + 10
+    assert equal(weights(runs[0]), weights(runs[1]))
+    assert json.loads((runs[1] / "settings.json").read_text())["settings"]["method"] == "eq+freq-mixstyle+mixup"

@@ -1,0 +1,258 @@
+"""`umc eval` itself: scores of classifiers."""
+
+from collections.abc import Sequence, Set
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from umc_cli.cli import render
+from umc_cli.cli.options import (
+    RECORDINGS,
+    ComputeDevice,
+    Hop,
+    Json,
+    Quiet,
+    Remainder,
+    ShortClips,
+    SilenceGate,
+    Verbose,
+    complete_device_ids,
+    complete_words,
+)
+from umc_cli.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from umc_cli.evaluation.paired_comparison import Comparison
+    from umc_cli.workflows.evaluate_sec import EvaluateSecReport
+
+_TABLE, _REPORT = "Table", "Report"
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Runs of `umc train-sec`, or files (safetensors), with commas between them; may be repeated. "
+            "(default: all runs that hold a classifier)",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Only models that were trained on this device. (default: all)",
+            autocompletion=complete_device_ids,
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices whose recordings are classified, with commas between them, or `all`. (default: all)",
+            autocompletion=complete_device_ids,
+            show_default=False,
+        ),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A:B",
+            help="Two runs or methods, to be compared on the same recordings; may be repeated.",
+            show_default=False,
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Run or method at which 0 % of the gap is closed. (default: method none)",
+            show_default=False,
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    ideal: Annotated[
+        str | None,
+        typer.Option(
+            help="Run or method at which 100 % of the gap is closed. (default: method ideal)",
+            show_default=False,
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            help="Replicates of the bootstrap over recordings; 0: no intervals over recordings. (default: 1000)",
+            show_default=False,
+            rich_help_panel=_TABLE,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the bootstrap. (default: 0)", show_default=False, rich_help_panel=_TABLE),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for report.html, scores.csv, scores.md and scores.json. (default: write none)",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace these files.", rich_help_panel=_REPORT)
+    ] = False,
+    picture: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PNG",
+            help="Picture to show in report.html; may be repeated.",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split that is classified: train-mc, train-sec or val-sec. (default: val-sec)",
+            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
+            show_default=False,
+            rich_help_panel=RECORDINGS,
+        ),
+    ] = None,
+    hop: Hop = None,
+    short_clips: ShortClips = None,
+    remainder: Remainder = None,
+    silence_gate: SilenceGate = None,
+    compute_device: ComputeDevice = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score sound event classifiers on the recordings of every device, or measure conversions.
+
+    Without a command: macro F1 of the classifiers that `umc train-sec` trained, on every device.
+
+    Every option can also stand in the section "eval" of umc.toml or in a variable UMC_EVAL_<OPTION>.
+    """
+    given = {
+        "model": _joined(model), "source": source, "devices": devices, "compare": _joined(compare),
+        "baseline": baseline, "ideal": ideal, "bootstrap": bootstrap, "seed": seed, "output": output,
+        "overwrite": overwrite or None, "picture": _joined(picture), "split": split, "hop": hop,
+        "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
+        "compute_device": compute_device,
+    }  # fmt: skip
+    if context.invoked_subcommand is not None:
+        if as_json or quiet or verbose or any(value is not None for value in given.values()):
+            name = context.invoked_subcommand
+            raise SettingsError(f"an option stands before {name!r}", f"write it behind: umc eval {name} --option")
+        return
+    from umc_cli.config import find_workspace, load_settings
+    from umc_cli.workflows.evaluate_sec import SECTION, EvaluateSecSettings, evaluate_sec
+
+    workspace = find_workspace(Path.cwd())
+    settings = load_settings(EvaluateSecSettings, workspace, SECTION, given)
+    report = evaluate_sec(workspace, settings, lambda step: None if quiet else render.err().print(step, markup=False))
+    _show(report, as_json, quiet, verbose)
+    raise typer.Exit(report.exit_code)
+
+
+def _joined(values: list[str] | None) -> str | None:
+    return ",".join(values) if values else None
+
+
+def _show(report: "EvaluateSecReport", as_json: bool, quiet: bool, verbose: bool) -> None:
+    if not quiet:
+        render.print_warnings(report.warnings)
+    render.print_failed(report.failed, "", verbose)
+    if as_json:
+        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        return
+    _show_means(report)
+    if verbose:
+        _show_devices(report)
+    _show_matrices(report)
+    for comparison in report.comparisons:
+        _show_comparison(comparison)
+    if quiet:
+        return
+    n_segments = sum(device.n_segments for device in report.devices.values())
+    n_recordings = sum(device.n_recordings for device in report.devices.values())
+    render.err().print(
+        f"macro F1 on {n_segments} segments of {render.count(n_recordings, 'recording')} of "
+        f"{render.count(len(report.devices), 'device')} in split {report.split}; means ± 95 % interval over devices; "
+        f"{report.seconds:.0f} s",
+        markup=False,
+    )
+    for path in report.written:
+        render.err().print(render.printable(f"written: {path}"), markup=False)
+
+
+def _show_means(report: "EvaluateSecReport") -> None:
+    """Print a line for each row; the devices' columns, and the bootstrap, only where there is room for them."""
+    from umc_cli.evaluation.report.results_table import BOOTSTRAP, COLUMNS_OF_MEANS, WORST_DEVICE, row_cells
+
+    devices = list(report.devices)
+    columns = ["source", "method", *COLUMNS_OF_MEANS, *devices]
+    lines = [[row.source, row.label, *row_cells(row, devices)] for row in report.rows]
+    of_devices = set(range(len(columns) - len(devices), len(columns)))
+    for left_out in (set[int](), of_devices, of_devices | {columns.index(BOOTSTRAP)}):
+        kept = [number for number in range(len(columns)) if number not in left_out]
+        texts = {"source", "method", WORST_DEVICE}
+        table = _table([columns[number] for number in kept], texts)
+        for line in lines:
+            table.add_row(*(render.cell(line[number].replace(" (sd", "\n(sd")) for number in kept))
+        if render.fits(table):
+            break
+    render.print_table(table)
+
+
+def _show_devices(report: "EvaluateSecReport") -> None:
+    from umc_cli.evaluation.report.results_table import BOOTSTRAP, interval_text, score_text
+
+    for row in report.rows:
+        table = _table(["device", "macro F1", BOOTSTRAP, "weighted F1", "accuracy"], {"device"})
+        for device, scores in row.devices.items():
+            table.add_row(
+                render.cell(device),
+                score_text(scores.macro_f1, scores.seed_spread),
+                interval_text(scores.bootstrap),
+                score_text(scores.weighted_f1),
+                score_text(scores.accuracy),
+            )
+        render.print_text(f"\n{render.printable(row.label)}, trained on {render.printable(row.source)}")
+        render.print_table(table)
+
+
+def _show_matrices(report: "EvaluateSecReport") -> None:
+    from umc_cli.evaluation.report.results_table import score_text
+
+    for matrix in report.matrices:
+        table = _table(["source", *matrix.devices], {"source"})
+        for source, scores in matrix.macro_f1.items():
+            table.add_row(render.cell(source), *map(score_text, scores))
+        mean = score_text(matrix.mean_without_source)
+        render.print_text(f"\n{render.printable(matrix.method)}: sources by devices; mean off the source {mean}")
+        render.print_table(table)
+
+
+def _show_comparison(comparison: "Comparison") -> None:
+    from umc_cli.evaluation.report.results_table import COMPARISON_COLUMNS, comparison_lines
+
+    table = _table(COMPARISON_COLUMNS, {"device"})
+    for line in comparison_lines(comparison):
+        table.add_row(*map(render.cell, line))
+    render.print_text(f"\n{render.printable(comparison.first)} minus {render.printable(comparison.second)}, macro F1")
+    render.print_table(table)
+
+
+def _table(columns: Sequence[str], texts: Set[str]) -> "Table":
+    """Return a table of numbers, but for the columns in `texts`; heads are narrow, a word a line."""
+    heads = [render.cell(column.replace(" ", "\n")) for column in columns]
+    right = [head for head, column in zip(heads, columns, strict=True) if column not in texts]
+    return render.table(*heads, right=right)

@@ -1,0 +1,36 @@
+"""Figures as files: the formats, and how one appears complete or not at all."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from umc_cli.atomic_write import atomic_path
+from umc_cli.errors import SettingsError
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+
+
+def check_figure_name(path: Path) -> str:
+    """Return the format that the suffix of `path` names.
+
+    Raises:
+        SettingsError: it is not .png, .svg or .pdf.
+    """
+    file_format = path.suffix.lower().removeprefix(".")
+    if file_format not in FIGURE_FORMATS:
+        raise SettingsError(f"cannot draw a figure as {path.name!r}", f"use {', '.join(FIGURE_FORMATS)}")
+    return file_format
+
+
+def write_figure(path: Path, figure: Figure, dots_per_inch: int = 300) -> None:
+    """Write `figure` to `path`, all or nothing; the suffix names the format.
+
+    Raises:
+        SettingsError: the suffix is not .png, .svg or .pdf.
+        EnvironmentFault: the file cannot be written.
+    """
+    file_format = check_figure_name(path)
+    # Without a date the same data gives the same file.
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format=file_format, dpi=dots_per_inch, metadata=undated)

@@ -1,0 +1,1 @@
+"""Training a sound event classifier (SEC) and the methods that make it robust to unknown devices."""

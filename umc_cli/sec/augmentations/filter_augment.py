@@ -1,0 +1,77 @@
+"""`filter-augment`: random gains over frequency, linear between random boundaries.
+
+Nam, Kim, Park, "FilterAugment: An acoustic environmental data augmentation method", ICASSP 2022, linear type, with the
+authors' settings: 3 to 5 bands of at least 6 mels, gains within +-6 dB, every sample altered. Boundaries are drawn per
+sample (the authors' code: per batch).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS
+from umc_cli.config import Settings
+from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range
+from umc_cli.sec.augmentations.draws import draw_chosen, numpy_random
+
+
+class FilterAugmentSettings(Settings):
+    """Settings of `filter-augment`."""
+
+    probability: Probability = 1.0
+    least_bands: Annotated[int, Field(ge=1)] = 3
+    most_bands: Annotated[int, Field(ge=1)] = 5
+    least_width: Annotated[int, Field(ge=1)] = 6
+    """Of a band, in steps of the 80 mel bands."""
+    gain_db: Range = (-6.0, 6.0)
+    """At each boundary, the two ends of the mel axis included."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.least_bands > self.most_bands:
+            raise ValueError("least_bands must not be above most_bands")
+        if self.most_bands * self.least_width >= LOG_MEL_SETTINGS.n_mels:
+            raise ValueError(f"most_bands times least_width must be below {LOG_MEL_SETTINGS.n_mels}: they do not fit")
+        return self
+
+
+@dataclass(frozen=True)
+class FilterAugment:
+    """Adds a gain curve to each sample."""
+
+    settings: FilterAugmentSettings
+
+    def __call__(self, log_mel: Tensor, targets: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See `SpectrogramAugmentation`. Levels stay at or above -100 dB; the targets stay."""
+        chosen = draw_chosen(len(log_mel), self.settings.probability, random)
+        numbers = numpy_random(random)
+        gains_db = np.zeros((len(log_mel), log_mel.shape[1], 1), np.float32)
+        for row in chosen:
+            gains_db[row, :, 0] = _draw_gain_db(log_mel.shape[1], self.settings, numbers)
+        return (log_mel + torch.from_numpy(gains_db).to(log_mel)).clamp_min(FLOOR_DB), targets
+
+
+def _draw_gain_db(n_mels: int, settings: FilterAugmentSettings, numbers: np.random.Generator) -> NDArray[np.float64]:
+    """Return a gain curve. Shape: [n_mels], dB. Boundaries lie on bands, the first and the last one included."""
+    last = n_mels - 1
+    count = int(numbers.integers(settings.least_bands, settings.most_bands, endpoint=True))
+    slack = last - count * settings.least_width
+    cuts = np.sort(numbers.integers(0, slack, count - 1, endpoint=True)) + settings.least_width * np.arange(1, count)
+    boundaries = np.concatenate([[0], cuts, [last]])
+    return np.interp(np.arange(n_mels), boundaries, numbers.uniform(*settings.gain_db, count + 1))
+
+
+def _build(settings: FilterAugmentSettings, _: AugmentationMaterial) -> FilterAugment:
+    return FilterAugment(settings)
+
+
+SPEC = AugmentationSpec(
+    summary="random gains over frequency, linear between random boundaries",
+    settings=FilterAugmentSettings,
+    build_spectrogram=_build,
+)

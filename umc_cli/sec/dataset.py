@@ -1,0 +1,128 @@
+"""What a classifier is trained on: segments with labels, and what alters them on the way.
+
+A batch depends on its number and the seed alone, so it can be made ahead, and a run that goes on makes the same ones.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.sec.method_parts import SampleAlterations
+
+_ORDER, _STEP, _NETWORK = 0, 1, 2
+"""Streams of random numbers of one seed."""
+
+
+@dataclass(frozen=True)
+class SecSegments:
+    """Segments of one split or part of it, in memory or mapped from a file."""
+
+    log_mel: NDArray[np.float16]
+    """[n, 80, 80], dB re full scale."""
+    label: NDArray[np.int64]
+    """[n] Index of the class."""
+    waveform: NDArray[np.float32] | None = None
+    """[n, 20480], full scale 1; only where a method wants it."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class SegmentConverter(Protocol):
+    """Makes of segments what other devices would have recorded."""
+
+    def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+        """Convert every segment to a device drawn at random.
+
+        Shape: [B, 80, 80] dB -> the same. `rows`: [B], which training segments these are. `random`: on the CPU.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one step sees."""
+
+    log_mel: Tensor
+    """[B, 80, 80] float32, dB re full scale."""
+    targets: Tensor
+    """[B, n_classes] float32: one probability per class."""
+    n_converted: int
+
+
+@dataclass(frozen=True)
+class TrainingBatches:
+    """The batches of a training, by number."""
+
+    segments: SecSegments
+    n_classes: int
+    batch_size: int
+    seed: int
+    alterations: SampleAlterations
+    converter: SegmentConverter | None = None
+    converted_share: float = 0.5
+    """Probability that a sample is converted; the others are what the source recorded."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Number of batches in which every segment is seen once."""
+        return math.ceil(len(self.segments) / self.batch_size)
+
+    def get(self, index: int) -> TrainingBatch:
+        """Return batch `index`, counted from 0 over all epochs."""
+        rows = self._rows(index)
+        random = step_random(self.seed, index)
+        levels_db = self._log_mel(rows, random)
+        targets = F.one_hot(torch.from_numpy(self.segments.label[rows]), self.n_classes).float()
+        converted = torch.empty(0, dtype=torch.int64)
+        if self.converter:
+            converted = (torch.rand(len(rows), generator=random) < self.converted_share).nonzero().squeeze(1)
+            if len(converted):
+                levels_db[converted] = self.converter(levels_db[converted], rows[converted.numpy()], random)
+        for alter in self.alterations.spectrogram:
+            levels_db, targets = alter(levels_db, targets, random)
+        return TrainingBatch(levels_db, targets, len(converted))
+
+    def _rows(self, index: int) -> NDArray[np.int64]:
+        epoch, place = divmod(index, self.per_epoch)
+        order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.segments))
+        rows = order[place * self.batch_size : (place + 1) * self.batch_size]
+        # Batch normalisation needs two: the last batch is filled up from the epoch's beginning.
+        return rows if len(rows) > 1 else np.concatenate([rows, order[:1]])
+
+    def _log_mel(self, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+        if self.segments.waveform is None or not self.alterations.waveform:
+            return torch.from_numpy(self.segments.log_mel[rows].astype(np.float32))
+        waveforms = torch.from_numpy(self.segments.waveform[rows])
+        for alter in self.alterations.waveform:
+            waveforms = alter(waveforms, random)
+        return log_mel(waveforms)
+
+
+def step_random(seed: int, index: int, of_network: bool = False) -> torch.Generator:
+    """Return the random numbers of a step: the same for the same seed and step, whatever was drawn before.
+
+    `of_network`: those of the network's own parts, which are drawn while the next batch is being made.
+    """
+    state = np.random.SeedSequence([_NETWORK if of_network else _STEP, seed, index]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def class_weights(label: NDArray[np.int64], n_classes: int) -> Tensor:
+    """Return weights that let every class count the same. Shape: [n] -> [n_classes], mean over samples 1."""
+    counts = np.bincount(label, minlength=n_classes)
+    return torch.from_numpy(len(label) / (n_classes * np.maximum(counts, 1))).float()
+
+
+def label_indices(labels: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the index of every label. Shape: [n] -> [n]."""
+    order = {name: index for index, name in enumerate(classes)}
+    return np.array([order[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,32 @@
+"""The classifier as a whole: levels in dB in, logits out."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from umc_cli.sec.backbones import build_backbone
+
+
+class SecNetwork(nn.Module):
+    """Normalise, the parts that methods put at the input, the backbone."""
+
+    def __init__(
+        self,
+        backbone: str,
+        n_classes: int,
+        mean_db: float,
+        std_db: float,
+        input_parts: Sequence[nn.Module] = (),
+        stage_norm: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        """`mean_db`, `std_db`: of the segments that are trained on."""
+        super().__init__()
+        self.mean_db, self.std_db = mean_db, std_db
+        self.input_parts = nn.Sequential(*input_parts)
+        self.backbone = build_backbone(backbone, n_classes, stage_norm)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Return the logits. Shape: [B, 80, 80] dB re full scale -> [B, n_classes]."""
+        normalised = ((log_mel - self.mean_db) / self.std_db).unsqueeze(1)
+        logits: Tensor = self.backbone(self.input_parts(normalised))
+        return logits

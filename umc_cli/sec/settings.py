@@ -1,0 +1,55 @@
+"""Everything that can be set of the classifier's training, and the presets."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from umc_cli.runtime import Precision
+from umc_cli.training.run import PositiveInt, ScheduleSettings
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SecSettings(ScheduleSettings):
+    """Settings of the classifier's training. The defaults are the paper's where it states any (section 4.2)."""
+
+    epochs: PositiveInt = 200
+    backbone: str = "resnet50"
+    """`resnet50`, `cnn`, or a classifier of torchvision."""
+    batch_size: Annotated[int, Field(ge=2)] = 100
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    """Of AdamW."""
+    learning_rate_epochs: PositiveInt = 25
+    """Epochs after which the learning rate is divided."""
+    learning_rate_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    converted_share: Share = 0.5
+    """Probability that a sample is converted to another device; the others are left unaltered."""
+    balance_classes: bool = True
+    """Weigh every class the same, however many segments it has."""
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the source's recordings that decides which weights are best, instead of being trained on."""
+    precision: Precision = Precision.AUTO
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "SecSettings":
+        if self.precision is Precision.FP16:
+            raise ValueError("training takes fp32, bf16 or auto: fp16 would lose small gradients")
+        return self
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return float(self.learning_rate / self.learning_rate_divisor ** (epoch // self.learning_rate_epochs))
+
+
+SEC_PRESETS: dict[str, SecSettings] = {
+    "paper": SecSettings(),
+    "cpu": SecSettings(
+        backbone="cnn", epochs=30, batch_size=64, learning_rate=2e-3, learning_rate_epochs=12, learning_rate_divisor=5
+    ),
+    "smoke": SecSettings(
+        backbone="cnn", epochs=100, max_steps=20, batch_size=16, log_every=5, validate_every=10, save_every=10
+    ),
+}
+"""`paper`: as published. `cpu`: minutes on two processors. `smoke`: seconds, to see that all works."""

@@ -1,0 +1,184 @@
+"""Training a classifier on one device's segments (paper, section 4.2 and Figure 2)."""
+
+import math
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from umc_cli.evaluation.macro_f1 import score_device
+from umc_cli.runtime import autocast_dtype
+from umc_cli.sec.augmentations.contract import set_random
+from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
+from umc_cli.sec.network import SecNetwork
+from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
+from umc_cli.sec.settings import SecSettings
+from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
+
+LOSS_NAMES = ("classification_loss", "gradient_norm", "converted_share", "learning_rate")
+VALIDATION_NAMES = ("validation_macro_f1", "validation_accuracy", "validation_loss", VALIDATION_SCORE)
+_BATCH = 256
+
+
+def sec_step(
+    network: SecNetwork,
+    optimiser: torch.optim.Optimizer,
+    batch: TrainingBatch,
+    weights: Tensor | None,
+    autocast_dtype: torch.dtype | None,
+    index: int,
+) -> dict[str, float]:
+    """Do step `index` (from 0) and return its losses by name. `weights`: [n_classes] of the classes.
+
+    Raises:
+        NonFiniteLossError: the loss or a gradient is not finite; no weight has changed then.
+    """
+    with _autocast(batch.log_mel.device, autocast_dtype):
+        logits = network(batch.log_mel)
+    loss = F.cross_entropy(logits.float(), batch.targets, weight=weights)
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norms = [torch.linalg.vector_norm(weight.grad) for weight in network.parameters() if weight.grad is not None]
+    losses = {
+        "classification_loss": loss.item(),
+        "gradient_norm": float(torch.linalg.vector_norm(torch.stack(norms))),
+        "converted_share": batch.n_converted / len(batch.targets),
+    }
+    check_finite(losses, index)
+    optimiser.step()
+    return losses
+
+
+class SecTraining:
+    """Network, optimiser and batches of a run (see `training.run`); `sec_step` is what it repeats.
+
+    What is best is decided on `held_out`, segments of the source device, whatever the method converts to.
+    """
+
+    def __init__(
+        self,
+        settings: SecSettings,
+        network_settings: SecNetworkSettings,
+        batches: TrainingBatches,
+        held_out: SecSegments,
+        torch_device: torch.device,
+    ) -> None:
+        self._settings = settings
+        self._network_settings = network_settings
+        self._batches = batches
+        self._held_out = held_out
+        self._torch_device = torch_device
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            self.network = network_settings.build().to(torch_device).to(memory_format=torch.channels_last)
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        weights = class_weights(batches.segments.label, batches.n_classes) if settings.balance_classes else None
+        self._class_weights = weights.to(torch_device) if weights is not None else None
+        self._autocast_dtype = autocast_dtype(settings.precision, torch_device)
+        # The next batch is made while the network works on this one.
+        self._ahead = ThreadPoolExecutor(1, "umc-batches", torch.set_num_threads, (1,))
+        self._next: tuple[int, Future[TrainingBatch]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in which every segment is seen once."""
+        return self._batches.per_epoch
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the losses and measures."""
+        return (*LOSS_NAMES, *VALIDATION_NAMES)
+
+    def step(self, index: int) -> dict[str, float]:
+        """Do step `index` and return its losses.
+
+        Raises:
+            NonFiniteLossError: see `sec_step`.
+        """
+        rate = self._settings.learning_rate_at(index // self.steps_per_epoch)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        batch = self._batch(index)
+        # Every step has random numbers of its own, so that a run that goes on needs no state of them.
+        random = step_random(self._settings.seed, index, of_network=True)
+        set_random(self.network, random)
+        devices = [self._torch_device] if self._torch_device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(random.initial_seed())
+            self.network.train()
+            losses = sec_step(self.network, self._optimiser, batch, self._class_weights, self._autocast_dtype, index)
+        return losses | {"learning_rate": rate}
+
+    def validate(self) -> dict[str, float]:
+        """Score the present weights on the held-out segments, all of the source device."""
+        logits = predict_logits(self.network, self._held_out, self._torch_device)
+        truth = torch.from_numpy(self._held_out.label)
+        predicted = logits.argmax(dim=1)
+        n_classes = self._batches.n_classes
+        loss = F.cross_entropy(logits, truth).item()
+        scores = score_device(truth.numpy(), predicted.numpy(), n_classes)
+        # Of equal scores the smaller loss is better: small sets have few different scores.
+        score = (1 - scores.macro_f1) + 1e-3 * math.tanh(loss)
+        return dict(zip(VALIDATION_NAMES, (scores.macro_f1, scores.accuracy, loss, score), strict=True))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return network and optimiser; batches and random numbers follow from the step's number."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for weight, kept in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{weight}.{name}": value for name, value in kept.items()}
+        return tensors, {}
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Become what `state` was taken of."""
+        kept: dict[int, dict[str, Tensor]] = {}
+        weights: dict[str, Tensor] = {}
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            if kind == "network":
+                weights[name] = value
+            else:
+                weight, _, entry = name.partition(".")
+                kept.setdefault(int(weight), {})[entry] = value
+        self.network.load_state_dict(weights)
+        self._optimiser.load_state_dict({"state": kept, "param_groups": self._optimiser.state_dict()["param_groups"]})
+
+    def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
+        """Write the classifier."""
+        path = folder / f"{name}.safetensors"
+        save_sec(path, self.network, self._network_settings, about)
+        return [path]
+
+    def draw(self, path: Path) -> None:
+        """Nothing: a classifier has no picture."""
+
+    def _batch(self, index: int) -> TrainingBatch:
+        if self._next is not None and self._next[0] == index:
+            batch = self._next[1].result()
+        else:
+            batch = self._batches.get(index)
+        self._next = (index + 1, self._ahead.submit(self._batches.get, index + 1))
+        log_mel = batch.log_mel.to(self._torch_device, non_blocking=True)
+        return TrainingBatch(log_mel, batch.targets.to(self._torch_device, non_blocking=True), batch.n_converted)
+
+
+@torch.no_grad()
+def predict_logits(network: torch.nn.Module, segments: SecSegments, torch_device: torch.device) -> Tensor:
+    """Return the logits of all segments, in evaluation mode and fp32. Shape: [n, n_classes], on the CPU."""
+    network.eval()
+    parts = [
+        network(torch.from_numpy(segments.log_mel[first : first + _BATCH].astype(np.float32)).to(torch_device)).cpu()
+        for first in range(0, len(segments), _BATCH)
+    ]
+    return torch.cat(parts)
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast | nullcontext[None]:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,0 +1,279 @@
+"""`umc eval`: how well classifiers do on the recordings of every device."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from umc_cli.atomic_write import explain_os_errors, write_text
+from umc_cli.audio.manifest import TEST_SPLIT, FailedInput, find_recordings
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace, dump_settings
+from umc_cli.errors import SettingsError
+from umc_cli.evaluation.device_table import (
+    ScoredModel,
+    SourceMatrix,
+    TableRow,
+    source_matrices,
+    table_row,
+)
+from umc_cli.evaluation.macro_f1 import (
+    DeviceScores,
+    bootstrap_macro_f1,
+    resample_recordings,
+    score_device,
+)
+from umc_cli.evaluation.paired_comparison import Comparison, compare
+from umc_cli.evaluation.report.results_page import Picture, ResultsPage, is_png, render_results_page
+from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, versions
+from umc_cli.workflows.convert import Names
+from umc_cli.workflows.recorded_segments import SegmentReader
+from umc_cli.workflows.sec_models import SecModel, find_models
+from umc_cli.workflows.sec_predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
+from umc_cli.workflows.sec_rows import grouped_by_seed, parse_pair, with_gaps
+
+SECTION = "eval"
+FILES = ("report.html", "scores.csv", "scores.md", "scores.json")
+
+DEFINITIONS = {
+    "macro_f1": "mean of the classes' F1 over the classes that occur on the device, in truth or prediction",
+    "mean_without_source": "mean macro F1 over all devices but the model's source",
+    "mean_with_source": "mean macro F1 over all devices, the model's source among them",
+    "half_width": "t(.975, n-1) population std / sqrt(n) over devices, as in the paper's Table 2",
+    "bootstrap": "95 % percentile interval; recordings are drawn, the same ones on all devices and for all models",
+    "seed_spread": "standard deviation over seeds (n-1)",
+    "gap_closed": "(mean_without_source - baseline) / (ideal - baseline)",
+    "mcnemar": "exact, two-sided; takes segments for independent, which those of one recording are not",
+}
+
+
+class EvaluateSecSettings(SegmentSettings):
+    """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
+
+    model: Names = ()
+    """Runs of the workspace, or files; none means all runs that hold a classifier."""
+    split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
+    devices: Names = ("all",)
+    """Devices whose recordings are classified; `all` means every one with recordings in the split."""
+    source: str | None = None
+    """Only models trained on this device."""
+    baseline: str | None = None
+    """Run or method from which the gap is measured; default: method `none` of the same source."""
+    ideal: str | None = None
+    """Run or method up to which; default: method `ideal` of the same source."""
+    compare: Names = ()
+    """Pairs of runs, methods or labels of rows, as A:B."""
+    bootstrap: int = Field(default=1000, ge=0, le=100_000)
+    """Replicates; 0 means no intervals over recordings."""
+    seed: int = Field(default=0, ge=0)
+    """Of the bootstrap's draws."""
+    output: Path | None = None
+    """Folder for report.html, scores.csv, scores.md and scores.json."""
+    overwrite: bool = False
+    """Replace them."""
+    picture: Names = ()
+    """PNG files that are shown in the page."""
+    compute_device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """A model and its scores."""
+
+    name: str
+    path: str
+    sha256: str
+    source: str
+    method: str
+    seed: Any
+    classes: tuple[str, ...]
+    n_unknown: dict[str, int]
+    """Segments counted out, by label that the model never saw."""
+    devices: dict[str, DeviceScores]
+    training: dict[str, Any]
+
+
+@dataclass
+class EvaluateSecReport:
+    """What the models score."""
+
+    split: str
+    devices: dict[str, EvaluatedDevice]
+    segments_sha256: str
+    """Of the list of segments: device, label, recording and first sample of each."""
+    definitions: dict[str, str] = field(default_factory=lambda: dict(DEFINITIONS))
+    rows: list[TableRow] = field(default_factory=list)
+    """A row for each source and method; several seeds are one."""
+    matrices: list[SourceMatrix] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    models: list[ModelReport] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=versions)
+    written: list[str] = field(default_factory=list)
+    failed: list[FailedInput] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some recordings could not be read, the others are scored."""
+        return 1 if self.failed else 0
+
+
+def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Callable[[str], None]) -> EvaluateSecReport:
+    """Score classifiers on every device's recordings of a split.
+
+    `say` is told, in a few words, what is being done.
+
+    Raises:
+        SettingsError: wrong settings, models that cannot be used or compared, or nothing to score them on.
+        EnvironmentFault: the output cannot be written.
+    """
+    started = time.monotonic()
+    pictures = _check(settings)
+    torch_device = compute_device(settings.compute_device)
+    warnings: list[str] = []
+    models = _chosen_models(workspace, settings, warnings)
+    labelled = grouped_by_seed(models, warnings)
+    pairs = [parse_pair(text, labelled) for text in settings.compare]
+    recordings = find_recordings(workspace.data)
+    clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings)
+    if settings.output is not None:
+        with explain_os_errors(settings.output):  # now, not after hours of work
+            settings.output.mkdir(parents=True, exist_ok=True)
+    reader = SegmentReader(settings.segments, sys.maxsize)
+    with compute_threads(cpu_count()):
+        said = classify_devices(models, clips, reader, torch_device, warnings, say)
+    warn_of_labels(models, said, warnings)
+    say("computing scores and intervals")
+    scored = _score(models, said, settings)
+    report = EvaluateSecReport(settings.split, said.devices, said.checksum.hexdigest())
+    rows = [table_row([scored[model.name] for model in group], label) for label, group in labelled]
+    report.rows = with_gaps(rows, settings.baseline, settings.ideal, warnings)
+    report.matrices = source_matrices(report.rows, list(said.devices))
+    report.comparisons = [_compare(names, first, second, scored, said) for names, first, second in pairs]
+    report.models = [_model_report(model, scored[model.name], said) for model in models]
+    report.settings = dump_settings(settings)
+    report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
+    report.warnings = warnings
+    report.seconds = time.monotonic() - started
+    if settings.output is not None:
+        _write(settings.output, report, list(scored.values()), pictures)
+    return report
+
+
+def _check(settings: EvaluateSecSettings) -> list[Picture]:
+    if not settings.devices:
+        raise SettingsError("no device is named", "use --devices all, or device ids with commas between them")
+    if settings.output is not None and not settings.overwrite:
+        for name in FILES:
+            if (settings.output / name).exists():
+                raise SettingsError(f"{settings.output / name} exists", "use --overwrite, or another --output")
+    pictures = []
+    for path in map(Path, settings.picture):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"cannot read picture {path}: {error.strerror}", "check the path") from error
+        if not is_png(content):
+            raise SettingsError(f"picture {path} is no PNG", "draw it as .png")
+        pictures.append(Picture(path.stem, content))
+    return pictures
+
+
+def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings: list[str]) -> list[SecModel]:
+    models = find_models(workspace, settings.model, warnings)
+    chosen = [model for model in models if settings.source in (None, model.source)]
+    if not chosen:
+        sources = ", ".join(sorted({model.source for model in models}))
+        raise SettingsError(f"no model was trained on {settings.source!r}", f"models were trained on: {sources}")
+    if len({frozenset(model.classes) for model in chosen}) > 1:
+        warnings.append("the models know different classes, so that they are scored on different segments")
+    if settings.split != TEST_SPLIT:
+        warnings.append(f"split {settings.split} was there to learn from: models look better on it than they are")
+    return chosen
+
+
+def _score(models: Sequence[SecModel], said: Said, settings: EvaluateSecSettings) -> dict[str, ScoredModel]:
+    names = sorted(
+        {name for answers in said.by_model.values() for each in answers.values() for name in each.recordings}
+    )
+    draws = resample_recordings(len(names), settings.bootstrap, settings.seed)
+    row_of = {name: row for row, name in enumerate(names)}
+    scored = {}
+    for model in models:
+        answers, n_classes = said.by_model[model.name], len(model.classes)
+        scored[model.name] = ScoredModel(
+            name=model.name,
+            source=model.source,
+            method=model.method,
+            classes=model.classes,
+            devices={name: score_device(each.true, each.predicted, n_classes) for name, each in answers.items()},
+            replicates={name: bootstrap_macro_f1(each, n_classes, row_of, draws) for name, each in answers.items()},
+        )
+    return scored
+
+
+def _compare(
+    names: tuple[str, str],
+    first: Sequence[SecModel],
+    second: Sequence[SecModel],
+    scored: Mapping[str, ScoredModel],
+    said: Said,
+) -> Comparison:
+    return compare(
+        names, [scored[model.name] for model in first], [scored[model.name] for model in second], said.by_model
+    )
+
+
+def _model_report(model: SecModel, scored: ScoredModel, said: Said) -> ModelReport:
+    return ModelReport(
+        name=model.name,
+        path=model.path,
+        sha256=model.sha256,
+        source=model.source,
+        method=model.method,
+        seed=model.seed,
+        classes=model.classes,
+        n_unknown=said.n_unknown[model.name],
+        devices=dict(scored.devices),
+        training=model.training,
+    )
+
+
+def _write(folder: Path, report: EvaluateSecReport, scored: Sequence[ScoredModel], pictures: Sequence[Picture]) -> None:
+    devices = list(report.devices)
+    page = ResultsPage(
+        devices=devices,
+        rows=report.rows,
+        models=scored,
+        matrices=report.matrices,
+        comparisons=report.comparisons,
+        settings={
+            **report.settings,
+            "versions": report.versions,
+            "segments_sha256": report.segments_sha256,
+            "devices": {name: asdict(device) for name, device in report.devices.items()},
+        },
+        training={
+            model.name: {"path": model.path, "sha256": model.sha256, "training": model.training}
+            for model in report.models
+        },
+        pictures=pictures,
+        warnings=report.warnings,
+    )
+    report.written = [str(folder / name) for name in FILES]
+    texts = (
+        render_results_page(page),
+        scores_csv(scored),
+        scores_markdown(devices, report.rows, report.matrices, report.comparisons),
+        json.dumps(asdict(report) | {"exit_code": report.exit_code}, indent=1),
+    )
+    for path, text in zip(report.written, texts, strict=True):
+        write_text(Path(path), text)

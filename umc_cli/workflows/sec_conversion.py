@@ -1,0 +1,139 @@
+"""Conversion of training samples on the fly: which converter, which devices, one drawn for every sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.audio.manifest import Recordings
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import DeviceRegistry
+from umc_cli.workflows.convert import ConvertSettings, choose_conversion, gather_ingredients
+from umc_cli.workflows.level_tables import load_level_tables
+
+_UNIFIED = ("refiner_quantile", "refiner", "film_gan")
+CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("unified-real", "unified-synth", "adapt"), _UNIFIED),
+    "mc": ("film_gan",),
+    "eq": ("eq",),
+    "eq-noise": ("eq_noise",),
+    "quantile": ("quantile",),
+}
+"""The converters that a method (of `sec_methods.CONVERSIONS`) may convert with, best first."""
+_DEVICES_A_BATCH = 8
+"""Samples of a batch are shared among so many devices at the most: a converter is called once for each."""
+
+
+@dataclass(frozen=True)
+class OnTheFlyConversions:
+    """Converts every sample to a device drawn at random, all equally likely; see `sec.dataset.SegmentConverter`."""
+
+    converter: str
+    targets: tuple[str, ...]
+    made_with: Mapping[str, str]
+    """What the conversions rest on, for the report."""
+    converters: Mapping[str, Converter]
+    """By target."""
+
+    def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+        """Shape: [B, 80, 80] dB -> the same."""
+        drawn = torch.randperm(len(self.targets), generator=random)[:_DEVICES_A_BATCH]
+        of_sample = drawn[torch.randint(len(drawn), (len(log_mel),), generator=random)]
+        converted = torch.empty_like(log_mel)
+        for number in sorted(set(of_sample.tolist())):
+            chosen = of_sample == number
+            converter = self.converters[self.targets[number]]
+            converted[chosen] = converter.convert(converter.begin(log_mel[chosen]), self.targets[number])
+        return converted
+
+
+def choose_sec_conversion(
+    workspace: Workspace,
+    method: str,
+    convert_settings: ConvertSettings,
+    everything: Recordings,
+    tables_folder: Path,
+    n_invented: int,
+    warnings: list[str],
+) -> OnTheFlyConversions:
+    """Return what `method` (of `sec_methods.CONVERSIONS`) converts with.
+
+    `convert_settings`: source, targets, checkpoint and machine, and a converter among those of the method, or `auto`.
+    The tables of levels are kept in `tables_folder`.
+
+    Raises:
+        SettingsError: something that the method needs is missing.
+    """
+    registry = DeviceRegistry(workspace.devices)
+    if method == "unified-synth" and not any(name.startswith("synth:") for name in convert_settings.targets):
+        convert_settings = convert_settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
+    if method == "adapt" and (len(convert_settings.targets) != 1 or convert_settings.targets == ("all",)):
+        raise SettingsError("adapt adapts to one device", "name it with --targets")
+    if method == "mc":
+        return _one_to_one(workspace, convert_settings, registry, everything)
+    names = CONVERTERS_OF_METHODS[method]
+    if convert_settings.converter != "auto":
+        if convert_settings.converter not in names:
+            raise SettingsError(
+                f"method {method} does not convert with {convert_settings.converter!r}", f"use {' or '.join(names)}"
+            )
+        names = (convert_settings.converter,)
+    elif convert_settings.checkpoint:
+        names = ("auto",)
+    problem: SettingsError | None = None
+    for name in names:
+        try:
+            asked = convert_settings.model_copy(update={"converter": name})
+            choice, known = choose_conversion(workspace, asked, registry, everything)
+        except SettingsError as error:
+            problem = problem or error
+            continue
+        tables = {}
+        if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
+            devices = (asked.source, *choice.targets)
+            tables = load_level_tables(tables_folder, devices, everything.clips, SegmentSettings(), warnings)
+        converter = CONVERTERS[choice.converter].build(_one_thread(gather_ingredients(asked, choice, known, tables)))
+        return OnTheFlyConversions(
+            choice.converter, choice.targets, converter.describe(), dict.fromkeys(choice.targets, converter)
+        )
+    assert problem is not None
+    raise problem
+
+
+def _one_to_one(
+    workspace: Workspace, settings: ConvertSettings, registry: DeviceRegistry, everything: Recordings
+) -> OnTheFlyConversions:
+    """Build the generator of every pair; `umc train --pair` leaves them in the workspace's checkpoints."""
+    paths = {
+        path.stem.removeprefix(f"{settings.source}-to-"): path
+        for path in sorted(workspace.checkpoints.glob(f"{settings.source}-to-*.safetensors"))
+    }
+    targets: Sequence[str] = sorted(paths) if settings.targets == ("all",) else settings.targets
+    missing = [target for target in targets if target not in paths]
+    if missing or not targets:
+        pair = f"{settings.source}:{missing[0] if missing else 'TARGET'}"
+        raise SettingsError(
+            f"method mc has no checkpoint for {', '.join(missing) or 'any target'} in {workspace.checkpoints}",
+            f"train it with `umc train --pair {pair}`, or name the targets that have one with --targets",
+        )
+    converters: dict[str, Converter] = {}
+    made_with: dict[str, str] = {}
+    for target in targets:
+        asked = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": paths[target]})
+        choice, known = choose_conversion(workspace, asked, registry, everything)
+        converters[target] = CONVERTERS["film_gan"].build(_one_thread(gather_ingredients(asked, choice, known, {})))
+        made_with[target] = converters[target].describe()["checkpoint_sha256"]
+    return OnTheFlyConversions("film_gan", tuple(targets), made_with, converters)
+
+
+def _one_thread(ingredients: Ingredients) -> Ingredients:
+    # Batches are made beside the training, which has the other processors.
+    return replace(ingredients, engine=ingredients.engine.model_copy(update={"threads": 1}))

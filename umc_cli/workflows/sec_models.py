@@ -1,0 +1,139 @@
+"""Trained classifiers: which there are, what they are called, and what they say of segments."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from umc_cli.checkpoint import read_checkpoint
+from umc_cli.config import Workspace
+from umc_cli.errors import SettingsError
+from umc_cli.sec.sec_checkpoint import KIND, load_sec
+from umc_cli.shards.plan import hash_of
+
+WEIGHTS_NAME = "best.safetensors"
+
+_BATCH = 64
+_NOT_OF_THE_TRAINING = frozenset({"name", "seed", "source", "method"})
+"""Settings in which the seeds of one row may differ, or that a row is named after."""
+
+
+@dataclass(frozen=True)
+class SecModel:
+    """What is known of a trained classifier without its weights."""
+
+    name: str
+    """Of its run, else of its file; no two have the same."""
+    path: str
+    sha256: str
+    source: str
+    method: str
+    classes: tuple[str, ...]
+    training: dict[str, Any]
+    """What the training wrote of itself."""
+
+    @property
+    def seed(self) -> Any:
+        """Return the seed of its training, if that is known."""
+        return _settings_of(self.training).get("seed", self.training.get("seed"))
+
+    @property
+    def group(self) -> str:
+        """Return what all seeds of one row of a table share, as a hash."""
+        settings = {
+            name: value for name, value in _settings_of(self.training).items() if name not in _NOT_OF_THE_TRAINING
+        }
+        return hash_of([self.source, self.method, list(self.classes), settings, self.training.get("recordings_sha256")])
+
+
+def find_models(workspace: Workspace, names: Sequence[str], warnings: list[str]) -> list[SecModel]:
+    """Return the classifiers called `names` (runs of the workspace, or files), or all runs that hold one.
+
+    The same weights given twice count once.
+
+    Raises:
+        SettingsError: there is none, or one cannot be used.
+    """
+    paths = [_path_of(workspace, name) for name in names] if names else _runs_with_classifiers(workspace.runs, warnings)
+    if not paths:
+        raise SettingsError(
+            f"no trained classifier in {workspace.runs}", "train one with `umc train-sec`, or name files with --model"
+        )
+    by_weights: dict[str, tuple[Path, SecModel]] = {}
+    for path in paths:
+        trained = load_sec(path)
+        name = path.parent.name if path.name == WEIGHTS_NAME else path.stem
+        model = SecModel(
+            name, str(path), trained.sha256, trained.source, trained.method, trained.classes, trained.training
+        )
+        earlier = by_weights.setdefault(trained.sha256, (path, model))[0]
+        if earlier != path:
+            warnings.append(f"{path} holds the same weights as {earlier} and counts once")
+    models = [model for _, model in by_weights.values()]
+    named = [model.name for model in models]
+    return [
+        model if named.count(model.name) == 1 else SecModel(**vars(model) | {"name": model.path}) for model in models
+    ]
+
+
+def classify(network: nn.Module, log_mel: NDArray[np.float32], device: torch.device) -> NDArray[np.intp]:
+    """Return the class of each segment. Shape: [N, 80, 80] dB -> [N].
+
+    Raises:
+        SettingsError: the network's output is not finite.
+    """
+    network = network.to(device).eval()
+    said = []
+    with torch.inference_mode():
+        for start in range(0, len(log_mel), _BATCH):
+            logits = network(torch.from_numpy(log_mel[start : start + _BATCH]).to(device))
+            if not torch.isfinite(logits).all():
+                raise SettingsError("the classifier's output is not finite", "train it again")
+            said.append(logits.argmax(dim=1).cpu().numpy())
+    return np.concatenate([np.empty(0, np.intp), *said])
+
+
+def _settings_of(training: dict[str, Any]) -> dict[str, Any]:
+    settings = training.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def _path_of(workspace: Workspace, name: str) -> Path:
+    run = workspace.runs / name / WEIGHTS_NAME
+    if run.is_file():
+        return run
+    path = Path(name)
+    if path.is_dir() and (path / WEIGHTS_NAME).is_file():
+        return path / WEIGHTS_NAME
+    if path.is_file():
+        return path
+    runs = sorted(found.parent.name for found in workspace.runs.glob(f"*/{WEIGHTS_NAME}"))
+    raise SettingsError(
+        f"{name!r} is neither a run with {WEIGHTS_NAME} nor a file",
+        f"runs in {workspace.runs}: {', '.join(runs) or 'none'}",
+    )
+
+
+def _runs_with_classifiers(runs: Path, warnings: list[str]) -> list[Path]:
+    found = []
+    for path in sorted(runs.glob(f"*/{WEIGHTS_NAME}")):
+        try:
+            kind = read_checkpoint(path).metadata.get("kind")
+        except SettingsError as error:
+            warnings.append(f"left out: {error.message}")
+            continue
+        if kind == KIND:
+            found.append(path)
+    return found
+
+
+def some(names: Iterable[str], most: int = 8) -> str:
+    """Return names as a message has them, the first few of many."""
+    shown = sorted(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(repr(name) for name in shown[:most]) + more

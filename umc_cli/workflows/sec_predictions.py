@@ -1,0 +1,145 @@
+"""What classifiers say of the segments of every device, and what they could not be asked."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from umc_cli.audio.manifest import Clip
+from umc_cli.errors import SettingsError
+from umc_cli.evaluation.conversion_measures import Segments
+from umc_cli.evaluation.macro_f1 import Predictions
+from umc_cli.sec.sec_checkpoint import load_sec
+from umc_cli.workflows.recorded_segments import SegmentReader
+from umc_cli.workflows.sec_models import SecModel, classify, some
+
+
+@dataclass(frozen=True)
+class EvaluatedDevice:
+    """What was classified of a device."""
+
+    n_segments: int
+    n_recordings: int
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Said:
+    """What the models said, and what they were asked."""
+
+    by_model: dict[str, dict[str, Predictions]]
+    """By name of model and by device."""
+    n_unknown: dict[str, dict[str, int]]
+    """Segments by name of model and by label that it never saw."""
+    devices: dict[str, EvaluatedDevice] = field(default_factory=dict)
+    checksum: Any = field(default_factory=hashlib.sha256)
+
+
+def clips_by_device(
+    clips: Sequence[Clip], split: str, devices: Sequence[str], warnings: list[str]
+) -> dict[str, list[Clip]]:
+    """Return the clips of a split, by device; `devices` names some, or `all`.
+
+    Raises:
+        SettingsError: a named device has no recordings, or there are none at all.
+    """
+    known = sorted({clip.device for clip in clips})
+    asked = known if tuple(devices) == ("all",) else list(dict.fromkeys(devices))
+    chosen = {}
+    for device in asked:
+        if device not in known:
+            raise SettingsError(
+                f"no recordings of {device!r}", f"there are recordings of: {', '.join(known) or 'none'}"
+            )
+        own = [clip for clip in clips if clip.device == device and clip.split == split]
+        if own:
+            chosen[device] = own
+        elif tuple(devices) == ("all",):
+            warnings.append(f"{device} has no recordings in split {split}")
+        else:
+            raise SettingsError(f"no recordings of {device!r} in split {split}", "name another --split")
+    if not chosen:
+        raise SettingsError(f"no recordings in split {split}", "add some, or name another --split")
+    return chosen
+
+
+def classify_devices(
+    models: Sequence[SecModel],
+    clips: Mapping[str, Sequence[Clip]],
+    reader: SegmentReader,
+    torch_device: torch.device,
+    warnings: list[str],
+    say: Callable[[str], None],
+) -> Said:
+    """Let every model classify every device; one device's segments and one model are in memory at a time.
+
+    Raises:
+        SettingsError: nothing can be classified, or a model knows none of the labels.
+    """
+    said = Said({model.name: {} for model in models}, {model.name: {} for model in models})
+    for device, own in clips.items():
+        say(f"classifying recordings of {device}")
+        segments = reader.read(own)
+        if not len(segments):
+            warnings.append(f"{device} gives no segment")
+            continue
+        labels = tuple(sorted(set(segments.labels)))
+        said.devices[device] = EvaluatedDevice(len(segments), len(set(segments.recordings)), labels)
+        for row in zip(segments.labels, segments.recordings, segments.starts, strict=True):
+            said.checksum.update("\t".join([device, *map(str, row)]).encode("utf-8", "surrogateescape") + b"\n")
+        for model in models:
+            _classify_one(model, device, segments, torch_device, said)
+    if not said.devices:
+        raise SettingsError("no recording gives a segment", "see what failed, or pad short clips")
+    for model in models:
+        if not said.by_model[model.name]:
+            raise SettingsError(
+                f"model {model.name} knows none of the recordings' labels; it knows {some(model.classes)}",
+                f"the recordings' labels: {some(said.n_unknown[model.name])}",
+            )
+    return said
+
+
+def _classify_one(model: SecModel, device: str, segments: Segments, torch_device: torch.device, said: Said) -> None:
+    number_of = {name: number for number, name in enumerate(model.classes)}
+    rows = [row for row, label in enumerate(segments.labels) if label in number_of]
+    unknown = said.n_unknown[model.name]
+    for label in segments.labels:
+        if label not in number_of:
+            unknown[label] = unknown.get(label, 0) + 1
+    if not rows:
+        return
+    known = segments if len(rows) == len(segments) else segments.rows(rows)
+    try:
+        predicted = classify(load_sec(Path(model.path)).network, known.log_mel, torch_device)
+    except SettingsError as error:
+        raise SettingsError(f"model {model.name}: {error.message}", error.hint) from error
+    true = np.array([number_of[label] for label in known.labels], dtype=np.intp)
+    said.by_model[model.name][device] = Predictions(true, predicted, known.recordings)
+
+
+def warn_of_labels(models: Sequence[SecModel], said: Said, warnings: list[str]) -> None:
+    """Say which labels models never saw, and which labels not all devices have."""
+    blind: dict[str, list[str]] = {}
+    for model in models:
+        if unknown := said.n_unknown[model.name]:
+            text = f"never saw {some(unknown)}; {sum(unknown.values())} segments are counted out"
+            blind.setdefault(text, []).append(model.name)
+    warnings += [f"{', '.join(names)} {text}" for text, names in blind.items()]
+    for model in models:
+        left_out = [device for device in said.devices if device not in said.by_model[model.name]]
+        if left_out:
+            warnings.append(f"{model.name} knows no label of {', '.join(left_out)}: its means leave them out")
+    everywhere = set.intersection(*(set(device.labels) for device in said.devices.values()))
+    partial = sorted({label for device in said.devices.values() for label in device.labels} - everywhere)
+    if partial:
+        where = [f"{label!r} on {', '.join(name for name, device in said.devices.items() if label in device.labels)}"
+                 for label in partial[:3]]  # fmt: skip
+        more = f", and {len(partial) - 3} more" if len(partial) > 3 else ""
+        warnings.append(
+            f"labels that not all devices have ({'; '.join(where)}{more}): macro F1 is over other classes there"
+        )

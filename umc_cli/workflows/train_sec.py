@@ -1,0 +1,321 @@
+"""`umc train-sec`: one device's recordings become a classifier of sound events that is to survive other devices."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, training_precision, versions
+from umc_cli.sec.augmentations.contract import AugmentationMaterial
+from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
+from umc_cli.sec.method_parts import network_parts, sample_alterations
+from umc_cli.sec.sec_checkpoint import SecNetworkSettings
+from umc_cli.sec.settings import SEC_PRESETS, SecSettings
+from umc_cli.sec.training import SecTraining
+from umc_cli.shards.plan import hash_of
+from umc_cli.shards.run_folder import locked
+from umc_cli.training.held_out import held_out_recordings
+from umc_cli.training.run import run_training
+from umc_cli.training.segment_store import SegmentStore, store_segments
+from umc_cli.workflows.convert import ConvertSettings, Names
+from umc_cli.workflows.sec_conversion import CONVERTERS_OF_METHODS, OnTheFlyConversions, choose_sec_conversion
+from umc_cli.workflows.sec_methods import MethodPlan, parse_method
+from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
+from umc_cli.workflows.train import TrainProgress, TrainReport
+from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run
+
+SECTION = "train-sec"
+KIND = "sec"
+
+_FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
+_OF_THE_CALL = frozenset({"resume", "overwrite", "workers", "compute_device"})
+_SEGMENTS_NAME = "segments"
+_TRAIN, _HELD_OUT = "train", "held-out"
+
+
+class TrainSecSettings(SecSettings, SegmentSettings):
+    """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
+
+    source: str
+    """Device whose recordings the classifier is trained on."""
+    method: str = "none"
+    """One of `sec_methods.METHODS`, or several with `+` between them."""
+    preset: str = "paper"
+    name: str | None = None
+    """Of the run; default: source, method and seed."""
+    targets: Names = ("all",)
+    """Devices that samples are converted to, or whose recordings `ideal` has; `all` means every one that can serve."""
+    converter: str = "auto"
+    """Of the unified methods: `refiner_quantile`, `refiner` or `film_gan`; `auto`: the first that has all it needs."""
+    checkpoint: Path | None = None
+    """Weights of the unified converter; default: the workspace's refiner, else the package's."""
+    shards: Path | None = None
+    """Output root of `umc convert`: samples get their conversions from there instead of on the fly."""
+    invented: int = Field(default=200, ge=1)
+    """Invented devices of `unified-synth`, if `targets` names none (`synth:N`, `synth:FILE`)."""
+    method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
+    resume: bool = False
+    overwrite: bool = False
+    workers: int | None = Field(default=None, ge=1)
+    """Reader threads; default: one per processor."""
+    compute_device: str = "auto"
+
+    @property
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.name or f"sec-{self.source}-{self.method.replace('+', '-')}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The recordings of a run."""
+
+    train: list[Clip]
+    held_out: list[Clip]
+    """Of the source alone."""
+    classes: tuple[str, ...]
+    warnings: list[str]
+
+
+def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> TrainSecSettings:
+    """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
+
+    Raises:
+        SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
+    """
+    asked = load_settings(TrainSecSettings, workspace, SECTION, given)
+    if asked.preset not in SEC_PRESETS:
+        raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(SEC_PRESETS)}")
+    below = (
+        settings_to_resume(workspace, asked.run_name, KIND)
+        if asked.resume
+        else dump_settings(SEC_PRESETS[asked.preset])
+    )
+    return load_settings(TrainSecSettings, workspace, SECTION, given, below)
+
+
+def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
+    """Train a classifier on the split `train-sec` of the source, or go on with a run.
+
+    Raises:
+        SettingsError: wrong settings or data, something that the method needs is missing, a run that would be
+            replaced, or a loss that is not finite.
+        EnvironmentFault: the run's folder cannot be written, or another run is writing it.
+    """
+    folder = run_folder(workspace, settings.run_name)
+    call = Call(settings.run_name, settings.resume, settings.overwrite, publish=False)
+    plan = parse_method(settings.method)
+    if settings.shards and not plan.conversion:
+        raise SettingsError(
+            f"method {settings.method} converts nothing", "leave --shards out, or name a method that does"
+        )
+    everything = find_recordings(workspace.data)
+    chosen = _choose(everything, settings, plan)
+    torch_device = compute_device(settings.compute_device)
+    parts = network_parts(plan.augmentations, settings.method_settings)
+    with locked(folder), compute_threads(cpu_count()):
+        run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+        progress.preparing(len(chosen.train) + len(chosen.held_out))
+        stores = _stores(folder, chosen, settings, plan)
+        mean_db, std_db = _mean_and_std(stores[0], settings.source)
+        conversion = None
+        if plan.conversion:
+            conversion = _conversion(workspace, settings, plan.conversion, everything, folder, chosen, stores[0])
+        material = _material(workspace, settings, mean_db, std_db)
+        batches = TrainingBatches(
+            segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
+            n_classes=len(chosen.classes),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            alterations=sample_alterations(plan.augmentations, settings.method_settings, material),
+            converter=conversion,
+            converted_share=settings.converted_share,
+        )
+        held_out = _segments(stores[:1], _HELD_OUT, chosen.held_out, chosen.classes)
+        _check_segments(batches.segments, held_out, chosen, settings)
+        network = SecNetworkSettings(
+            backbone=settings.backbone,
+            classes=chosen.classes,
+            mean_db=mean_db,
+            std_db=std_db,
+            source=settings.source,
+            method=settings.method,
+            parts=parts,
+        )
+        made_with = {
+            "converter": conversion.converter if conversion else None,
+            "targets": list(conversion.targets) if conversion else [],
+            "made_with": dict(conversion.made_with) if conversion else {},
+        }
+        fingerprint = hash_of([stores[0].fingerprint, made_with])
+        note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint)
+        about = {
+            "run_id": run_id,
+            "name": settings.run_name,
+            "settings": _of_the_run(settings),
+            "recordings_sha256": stores[0].fingerprint,
+            "versions": versions(),
+            **made_with,
+        }
+        training = SecTraining(settings, network, batches, held_out, torch_device)
+        result = run_training(folder, training, settings, about, progress)
+    n_devices = Counter(chosen.train[number].device for number in stores[0].parts[_TRAIN].clip.tolist())
+    return TrainReport(
+        name=settings.run_name,
+        folder=str(folder),
+        mode=settings.method,
+        devices=sorted(n_devices),
+        precision=training_precision(settings.precision, torch_device).value,
+        n_segments=dict(sorted(n_devices.items())),
+        n_held_out={device: len(held_out) if device == settings.source else 0 for device in sorted(n_devices)},
+        n_steps=result.n_steps,
+        total_steps=result.total_steps,
+        seconds=result.seconds,
+        segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
+        best_step=result.best_step,
+        best_score=None if result.best_score is None else 1 - result.best_score,
+        last_metrics=result.last_row,
+        failed=list(stores[0].failed),
+        warnings=chosen.warnings,
+    )
+
+
+def _of_the_run(settings: TrainSecSettings) -> dict[str, Any]:
+    return {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
+
+
+def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan) -> _Chosen:
+    check_device_id(settings.source)
+    clips = sorted(
+        (clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: str(clip.path)
+    )
+    own = [clip for clip in clips if clip.device == settings.source]
+    if not own:
+        devices = ", ".join(sorted({clip.device for clip in clips})) or "none"
+        raise SettingsError(
+            f"no recordings of {settings.source!r} in split {CLASSIFIER_SPLIT}",
+            f"there are recordings of: {devices}; add some, or name another --source",
+        )
+    held_out = held_out_recordings(own, settings.held_out_share)
+    unknown = sorted(set(settings.targets) - {clip.device for clip in clips}) if plan.is_ideal else []
+    if unknown and settings.targets != ("all",):
+        raise SettingsError(
+            f"no recordings of {', '.join(unknown)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
+            "name devices with recordings with --targets",
+        )
+    of_targets = [clip for clip in clips if settings.targets == ("all",) or clip.device in settings.targets]
+    foreign = [clip for clip in of_targets if clip.device != settings.source] if plan.is_ideal else []
+    train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
+    validated = [clip for clip in own if clip.recording in held_out]
+    warnings = []
+    alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
+    if alone:
+        # All of a label's recordings were held out: it must be trained on.
+        warnings.append(f"labels with too few recordings are trained on and not validated: {', '.join(alone)}")
+        train += [clip for clip in validated if clip.label in alone]
+        validated = [clip for clip in validated if clip.label not in alone]
+    classes = tuple(sorted({clip.label for clip in train}))
+    if len(classes) < 2:
+        raise SettingsError(
+            f"the recordings of {settings.source} to train on have one label: {', '.join(classes)}",
+            "a classifier needs at least two labels in split train-sec",
+        )
+    unheard = sorted(set(classes) - {clip.label for clip in own})
+    if unheard:
+        warnings.append(f"labels that {settings.source} did not record: {', '.join(unheard)}")
+    return _Chosen(train, validated, classes, warnings)
+
+
+def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
+    """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
+    place, workers = folder / _SEGMENTS_NAME, settings.workers or cpu_count()
+    parts = {_TRAIN: chosen.train, _HELD_OUT: chosen.held_out}
+    stores = [store_segments(place, parts, settings.segments, workers)]
+    if plan.wants_waveforms:
+        stores.append(store_segments(place, {_TRAIN: chosen.train}, settings.segments, workers, "waveform"))
+    return stores
+
+
+def _segments(stores: Sequence[SegmentStore], part: str, clips: Sequence[Clip], classes: Sequence[str]) -> SecSegments:
+    spectrograms = stores[0].parts[part]
+    labels = label_indices([clips[number].label for number in spectrograms.clip.tolist()], classes)
+    waveforms = stores[1].parts[part].segments if len(stores) > 1 else None
+    return SecSegments(spectrograms.segments, labels, waveforms)
+
+
+def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, settings: TrainSecSettings) -> None:
+    if not len(held_out):
+        raise SettingsError(
+            f"no segment of {settings.source} is held out to choose the best weights by",
+            "add recordings to the split train-sec, or raise --held-out-share",
+        )
+    empty = [name for number, name in enumerate(chosen.classes) if number not in train.label]
+    if empty:
+        raise SettingsError(
+            f"no segment of label {empty[0]!r} could be read", "mend its recordings, or remove the label"
+        )
+
+
+def _mean_and_std(store: SegmentStore, source: str) -> tuple[float, float]:
+    total, total_of_squares, n_values = store.moments[_TRAIN]
+    mean = total / n_values if n_values else 0.0
+    variance = total_of_squares / n_values - mean**2 if n_values else 0.0
+    if not variance > 0:
+        raise SettingsError(f"the recordings of {source} hold no sound that could be learned from", "check them")
+    return mean, variance**0.5
+
+
+def _conversion(
+    workspace: Workspace,
+    settings: TrainSecSettings,
+    method: str,
+    everything: Recordings,
+    folder: Path,
+    chosen: _Chosen,
+    store: SegmentStore,
+) -> OnTheFlyConversions | ShardConversions:
+    if settings.shards:
+        trained = store.parts[_TRAIN]
+        recordings = [chosen.train[number].recording for number in trained.clip.tolist()]
+        return open_shard_conversions(
+            settings.shards,
+            folder,
+            settings.source,
+            settings.targets,
+            CONVERTERS_OF_METHODS[method],
+            list(zip(recordings, trained.start.tolist(), strict=True)),
+        )
+    convert_settings = ConvertSettings(
+        source=settings.source,
+        targets=settings.targets,
+        converter=settings.converter,
+        checkpoint=settings.checkpoint,
+        compute_device=settings.compute_device,
+    )
+    return choose_sec_conversion(
+        workspace, method, convert_settings, everything, folder, settings.invented, chosen.warnings
+    )
+
+
+def _material(workspace: Workspace, settings: TrainSecSettings, mean_db: float, std_db: float) -> AugmentationMaterial:
+    """Return what augmentations may know: the responses of the targets, never of devices that are not named."""
+    registry = DeviceRegistry(workspace.devices)
+    names = registry.ids() if settings.targets == ("all",) else settings.targets
+    known = [registry.get(name) for name in names if name in registry and name != settings.source]
+    source = registry.get(settings.source) if settings.source in registry else None
+    return AugmentationMaterial(
+        responses_db=np.array([device.frequency_response_db for device in known]).reshape(-1, N_BANDS),
+        mean_db=mean_db,
+        std_db=std_db,
+        source_response_db=np.array(source.frequency_response_db) if source else None,
+    )
