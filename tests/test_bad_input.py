@@ -416,7 +416,7 @@ def test_no_data_folder(workspace: Path, convert: Umc) -> None:
         (["--converter", "magic"], "unknown converter 'magic'"),
         (["--converter", "film_gan"], "film_gan lacks a checkpoint"),
         (["--converter", "quantile"], "quantile lacks recordings of pixel3"),
-        (["--converter", "film_gan", "--checkpoint", "nowhere"], "film_gan lacks a checkpoint at nowhere"),
+        (["--converter", "film_gan", "--checkpoint", "nowhere"], "cannot read checkpoint nowhere"),
         (["--checkpoint", f"data/{SOURCE}/a/good0.wav", "--converter", "film_gan"], "good0.wav"),
         (["--label", "c"], "has label 'c'"),
         (["--split", "test"], "has split 'test'"),

@@ -65,6 +65,14 @@ def test_folders_can_come_from_the_environment(tmp_path: Path, monkeypatch: pyte
     assert find_workspace(tmp_path).data == Path("/somewhere")
 
 
+def test_a_variable_of_a_longer_section_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMC_EVAL_LAYERS_SOURCE", "of layers")
+    monkeypatch.setenv("UMC_EVAL_SOURCE", "of eval")
+    workspace = find_workspace(tmp_path)
+    assert load_settings(Example, workspace, "eval", {}).source == "of eval"
+    assert load_settings(Example, workspace, "eval-layers", {}).source == "of layers"
+
+
 def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UMC_CONVERT_HOPP", "2")
     with pytest.raises(SettingsError, match="setting 'hopp' from the environment"):

@@ -21,10 +21,32 @@ from umc_cli.config import find_workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.engines import ENGINES
 from umc_cli.conversion.generator import GENERATOR_PRESETS, GeneratorSettings
+from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
+from umc_cli.evaluation.conversion_measures import MEASURES
+from umc_cli.evaluation.device_table import DeviceMean, RowScores, SourceMatrix, TableRow
+from umc_cli.evaluation.macro_f1 import DeviceScores
+from umc_cli.evaluation.mutual_information import Estimate, ProbedStatistic
+from umc_cli.evaluation.paired_comparison import Comparison, McNemar, PairedDifference
 from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.synthesis import METHODS
+from umc_cli.response.synthesis.levels import LevelSettings
+from umc_cli.sec.augmentations import AUGMENTATIONS
+from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import ConvertReport, ConvertSettings, convert
+from umc_cli.workflows.difference_coverage import CoverageReport, MethodCoverage
+from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, EvaluateConversionSettings, MeasuredTarget
+from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, EvaluateLayersSettings
+from umc_cli.workflows.evaluate_sec import EvaluateSecReport, EvaluateSecSettings, ModelReport
+from umc_cli.workflows.pretrain import PretrainSettings
+from umc_cli.workflows.sec_methods import METHODS as SEC_METHODS
+from umc_cli.workflows.sec_predictions import EvaluatedDevice
+from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport, SynthFrSettings
+from umc_cli.workflows.train import TrainReport, TrainSettings
+from umc_cli.workflows.train_sec import TrainSecSettings
+
+TABLE_PARTS = (TableRow, RowScores, DeviceMean, SourceMatrix, DeviceScores, Comparison, PairedDifference, McNemar)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -134,6 +156,79 @@ def test_every_setting_of_convert_is_in_its_table(setting: str) -> None:
     assert f"\n| `--{setting.replace('_', '-')}` |" in page
 
 
+@pytest.mark.parametrize("setting", TrainSettings.model_fields)
+def test_every_setting_of_train_is_on_its_page_as_option_or_setting(setting: str) -> None:
+    page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
+    options = {option for parameter in COMMANDS["train",].params for option in parameter.opts}
+    option = f"--{setting.replace('_', '-')}"
+    assert f"`{option}`" in page if option in options or setting == "publish" else f"`{setting}`" in page
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.split(" | ")]
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_PRESETS)
+def test_table_of_train_has_the_values_of_the_presets(name: str) -> None:
+    page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
+    header, *rows = re.findall(r"^\| (.+) \|$", page.split("## A refiner")[0], re.MULTILINE)
+    column = [cell.strip("`") for cell in _cells(header)].index(name)
+    shown = {cells[0].strip("`-"): cells[column].strip("`") for cells in map(_cells, rows) if len(cells) == 4}
+    preset = ADVERSARIAL_PRESETS[name].model_dump(mode="json")
+    compared = [field for field in preset if field.replace("_", "-") in shown and "batch" not in field]
+    assert len(compared) > 15
+    for field in compared:
+        value = "none" if preset[field] is None else preset[field]
+        assert shown[field.replace("_", "-")] == (f"{value:g}" if isinstance(value, float) else str(value)), field
+
+
+@pytest.mark.parametrize("setting", TrainSecSettings.model_fields)
+def test_every_setting_of_train_sec_is_in_its_tables_as_option_or_setting(setting: str) -> None:
+    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8")
+    rows = "\n".join(re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)(?: \*)? \|", page, re.MULTILINE))
+    options = {option for parameter in COMMANDS["train-sec",].params for option in parameter.opts}
+    option = f"--{setting.replace('_', '-')}"
+    assert f"`{option if option in options else setting}`" in rows
+
+
+def test_tables_of_train_sec_name_no_setting_that_is_gone() -> None:
+    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8").partition("\n## Settings\n")[2]
+    cells = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)(?: \*)? \|", page.partition("\n## ")[0], re.MULTILINE)
+    named = {name.strip("-").replace("-", "_") for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
+    assert named == set(TrainSecSettings.model_fields)
+
+
+@pytest.mark.parametrize("name", SEC_PRESETS)
+def test_table_of_train_sec_has_the_values_of_the_presets(name: str) -> None:
+    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8").partition("\n## Settings\n")[2]
+    header, *rows = map(_cells, re.findall(r"^\| (.+) \|$", page, re.MULTILINE))
+    column = [cell.strip("`") for cell in header].index(name)
+    shown = {cells[0].strip("`-* ").replace("-", "_"): cells[column].strip("`") for cells in rows if len(cells) == 4}
+    for field, value in SEC_PRESETS[name].model_dump(mode="json").items():
+        written = {"None": "none", "True": "yes"}.get(
+            str(value), f"{value:g}" if isinstance(value, float) else str(value)
+        )
+        assert shown[field] == written, field
+
+
+def test_train_sec_page_names_every_method_and_every_key_of_the_json_report() -> None:
+    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Methods\n")[2].partition("\n\n## ")[0]
+    first_cells = "\n".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))
+    assert not {name for name in SEC_METHODS if f"`{name}`" not in first_cells}
+    assert not {name for name in TrainReport.__dataclass_fields__ if f"`{name}`" not in page}
+
+
+@pytest.mark.parametrize("setting", PretrainSettings.model_fields)
+def test_every_setting_of_pretraining_is_on_its_page(setting: str) -> None:
+    assert f"`{setting}`" in (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
+
+
+def test_train_page_names_every_key_of_the_json_report() -> None:
+    page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
+    assert not {name for name in TrainReport.__dataclass_fields__ if f"`{name}`" not in page}
+
+
 def test_table_of_settings_names_existing_options_only() -> None:
     page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `--([a-z-]+)` \|", page, re.MULTILINE)
@@ -143,20 +238,83 @@ def test_table_of_settings_names_existing_options_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("chapter", "settings", "reports"),
+    [
+        ("Classifiers", EvaluateSecSettings, [EvaluateSecReport, ModelReport, EvaluatedDevice, *TABLE_PARTS]),
+        ("Conversions", EvaluateConversionSettings, [EvaluateConversionReport, MeasuredTarget]),
+        ("Layers", EvaluateLayersSettings, [EvaluateLayersReport, ProbedStatistic, Estimate]),
+    ],
+    ids=str,
+)
+def test_eval_page_names_every_setting_and_every_key_of_the_json_reports(
+    chapter: str, settings: Any, reports: list[Any]
+) -> None:
+    page = (DOCS / "commands" / "eval.md").read_text(encoding="utf-8")
+    text = re.findall(rf"^## {chapter}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)[0]
+    rows = re.findall(r"^\| `--([a-z-]+)` \|", text, re.MULTILINE)
+    assert {option.replace("-", "_") for option in rows} == set(settings.model_fields)
+    keys = {name for report in reports for name in report.__dataclass_fields__}
+    assert not {name for name in keys if f"`{name}`" not in text}
+
+
+def test_synth_fr_page_names_every_setting_and_every_key_of_the_json_report() -> None:
+    page = (DOCS / "commands" / "synth-fr.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--([a-z-]+)` \|", page, re.MULTILINE)
+    options = {name.replace("-", "_") for name in rows} - {"setting"} | {"method_settings", "levels"}
+    assert options == set(SynthFrSettings.model_fields)
+    of_methods = {name for method in METHODS.values() for name in method.settings.model_fields}
+    for_figures_only = {"nearest_db", "rank"}
+    keys = {
+        name
+        for report in (SynthFrReport, DrawnDifferences, CoverageReport, MethodCoverage)
+        for name in report.__dataclass_fields__
+    }
+    assert not {name for name in (keys - for_figures_only) | of_methods if f"`{name}`" not in page}
+    assert not {name for name in LevelSettings.model_fields if f"\n{name} = " not in page}
+
+
+def test_every_measure_of_a_conversion_is_defined() -> None:
+    page = (DOCS / "conversion-metrics.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(MEASURES)
+
+
+@pytest.mark.parametrize(
     ("chapter", "key"),
-    [*(("Converters", key) for key in CONVERTERS), *(("Engines", key) for key in ENGINES)],
+    [
+        *(("Converters", key) for key in CONVERTERS),
+        *(("Engines", key) for key in ENGINES),
+        *(("Methods of synth-fr", key) for key in METHODS),
+        *(("SEC methods", key) for key in AUGMENTATIONS),
+    ],
 )
 def test_every_plugin_has_a_section_that_says_what_it_does_not_do(chapter: str, key: str) -> None:
     page = (DOCS / "extending.md").read_text(encoding="utf-8")
     chapters = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
-    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^### |\Z)", chapters[chapter], re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^### `([\w-]+)`\n(.*?)(?=^### |\Z)", chapters[chapter], re.MULTILINE | re.DOTALL))
     assert key in sections, f"docs/extending.md has no section `{key}` in the chapter {chapter}"
     assert "does not" in sections[key]
 
 
 def test_no_section_is_left_of_a_plugin_that_is_gone() -> None:
     page = (DOCS / "extending.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^### `(\w+)`", page, re.MULTILINE)) == {*CONVERTERS, *ENGINES}
+    assert set(re.findall(r"^### `([\w-]+)`", page, re.MULTILINE)) == {
+        *CONVERTERS, *ENGINES, *METHODS, *AUGMENTATIONS,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", AUGMENTATIONS)
+def test_section_of_a_sec_method_has_its_settings_and_their_defaults(key: str) -> None:
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    chapter = page.partition("\n## SEC methods\n")[2].partition("\n## ")[0]
+    section = chapter.partition(f"\n### `{key}`\n")[2].partition("\n### ")[0]
+    for name, default in AUGMENTATIONS[key].settings().model_dump(mode="json").items():
+        if isinstance(default, bool):
+            shown = str(default).lower()
+        elif isinstance(default, str):
+            shown = f"`{default}`"
+        else:
+            shown = " to ".join(f"{value:g}" for value in (default if isinstance(default, list) else [default]))
+        assert f"`{name}` {shown}" in section, f"{key}: {name} {shown}"
 
 
 def test_file_formats_name_every_field() -> None:
@@ -230,9 +388,12 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def example_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a workspace as the examples expect it: recordings of xperia1v, converted to two devices."""
+    """Return a workspace as the examples expect it: recordings of xperia1v, converted to two devices.
+
+    Two recordings of a label in split train-sec: one to train on, one that may be held out.
+    """
     folder = tmp_path_factory.mktemp("workspace")
-    write_sound_events(folder / "data" / "xperia1v", clips_per_class=2, noise_level_dbfs=-75.0, seed=0)
+    write_sound_events(folder / "data" / "xperia1v", clips_per_class=5, noise_level_dbfs=-75.0, seed=0)
     settings = ConvertSettings(source="xperia1v", targets=("pixel3", "xperia1"))
     convert(find_workspace(folder), settings, None, QuietProgress())
     return folder
@@ -271,7 +432,9 @@ def test_shell_examples_use_commands_and_options_that_exist(page: str, call: str
         word, *words = words
         if word.startswith("-") and word != "-":
             option = word.partition("=")[0]
-            parameter = next((each for each in COMMANDS[name].params if option in each.opts), None)
+            parameter = next(
+                (each for each in COMMANDS[name].params if option in (*each.opts, *each.secondary_opts)), None
+            )
             assert parameter or option in ("-h", "--help"), f"{page}: `{_command_line(name)}` has no option {option}"
             if parameter and not parameter.is_flag and "=" not in word:
                 words = words[1:]

@@ -16,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from umc_cli.errors import SettingsError
 
 WORKSPACE_FILE = "umc.toml"
-SECTIONS = ("workspace", "convert")
+SECTIONS = (
+    "workspace", "convert", "train", "pretrain", "train-sec", "measure-ir", "synth-fr",
+    "eval", "eval-conversion", "eval-layers",
+)  # fmt: skip
 """What `umc.toml` may hold: the folders, and a section for each command that has settings."""
 
 
@@ -42,6 +45,8 @@ class Workspace:
     """Trained weights: `<checkpoints>/generator.safetensors`."""
     converted: Path
     """Results: `<converted>/<target>/shard-00000.h5` and `<converted>/run.json`."""
+    runs: Path
+    """Training runs: `<runs>/<name>/`."""
     sections: Mapping[str, Mapping[str, Any]]
     """The sections of `umc.toml`, by command."""
 
@@ -60,7 +65,7 @@ def find_workspace(start: Path) -> Workspace:
             raise SettingsError(
                 f"{root / WORKSPACE_FILE}: unknown section {section!r}", f"known sections: {', '.join(SECTIONS)}"
             )
-    folders = {name: root / name for name in ("data", "devices", "checkpoints", "converted")}
+    folders = {name: root / name for name in ("data", "devices", "checkpoints", "converted", "runs")}
     for origin, given in (
         (f"{root / WORKSPACE_FILE} [workspace]", content.pop("workspace", {})),
         (
@@ -78,23 +83,27 @@ def find_workspace(start: Path) -> Workspace:
 
 
 def load_settings(
-    schema: type[SettingsT], workspace: Workspace, section: str, overrides: Mapping[str, Any]
+    schema: type[SettingsT],
+    workspace: Workspace,
+    section: str,
+    overrides: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
 ) -> SettingsT:
     """Merge defaults, `umc.toml`, environment and `overrides` (None means: not given) into a `schema`.
+
+    `defaults` go before those of the schema: a preset, for example.
 
     Raises:
         SettingsError: a name is unknown or a value is not allowed; the message says where it came from.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    prefix = f"UMC_{section.upper().replace('-', '_')}_"
-    from_environment = {
-        name.removeprefix(prefix).lower(): value for name, value in os.environ.items() if name.startswith(prefix)
-    }
+    from_environment = _of_environment(section)
     section_values = workspace.sections.get(section, {})
     if not isinstance(section_values, Mapping):
         raise SettingsError(f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings")
     for origin, layer in (
+        ("the defaults", defaults or {}),
         (f"{WORKSPACE_FILE} [{section}]", _paths_from_root(schema, section_values, workspace.root)),
         ("the environment", from_environment),
         ("the command line", {name: value for name, value in overrides.items() if value is not None}),
@@ -104,7 +113,21 @@ def load_settings(
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_explain(error, origins), f"see `umc {section} --help`") from error
+        raise SettingsError(
+            _explain(error, origins), f"see `umc {section.replace('eval-', 'eval ')} --help`"
+        ) from error
+
+
+def _of_environment(section: str) -> dict[str, str]:
+    """Return the values of `UMC_<SECTION>_<FIELD>`; `UMC_EVAL_LAYERS_HOP` belongs to `eval-layers`, not to `eval`."""
+    prefixes = {name: f"UMC_{name.upper().replace('-', '_')}_" for name in (*SECTIONS, section)}
+    own = prefixes[section]
+    longer = tuple(prefix for prefix in prefixes.values() if prefix.startswith(own) and prefix != own)
+    return {
+        name.removeprefix(own).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(own) and not name.startswith(longer)
+    }
 
 
 def dump_settings(settings: BaseModel) -> dict[str, Any]:

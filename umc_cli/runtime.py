@@ -45,6 +45,29 @@ def compute_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def has_bf16_units(device: torch.device) -> bool:
+    """Tell whether bf16 is faster than fp32 on a device.
+
+    On CPUs that takes AMX: AVX-512's bf16 products alone are slower than fp32 (docs/decisions.md).
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def training_precision(wanted: Precision, device: torch.device) -> Precision:
+    """Return the precision that `auto` means: bf16 where that is faster, else fp32."""
+    if wanted is not Precision.AUTO:
+        return wanted
+    return Precision.BF16 if has_bf16_units(device) else Precision.FP32
+
+
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """Return the number format that training computes in where it may; None is fp32."""
+    chosen = training_precision(precision, device)
+    return None if chosen is Precision.FP32 else TORCH_DTYPES[chosen]
+
+
 def cpu_count() -> int:
     """Return the number of processors this process may use (affinity and OMP_NUM_THREADS respected)."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

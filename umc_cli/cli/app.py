@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from umc_cli import __version__
-from umc_cli.cli import convert, demo, devices, shards
+from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, shards, synth_fr, train, train_sec
 from umc_cli.cli.render import print_error
 from umc_cli.errors import EnvironmentFault, UmcError
 
@@ -26,8 +26,13 @@ app = typer.Typer(
     "3 the machine failed (disk full, folder read-only, output locked); 130 interrupted.",
 )
 app.command("convert")(convert.command)
+app.command("train")(train.command)
+app.command("train-sec")(train_sec.command)
+app.command("measure-ir")(measure_ir.command)
+app.command("synth-fr")(synth_fr.command)
 app.command("demo")(demo.command)
 app.add_typer(devices.app, name="devices")
+app.add_typer(evaluate.app, name="eval")
 app.add_typer(shards.app, name="shards")
 
 

@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import Json, Quiet, Verbose, complete_device_ids, complete_words
+from umc_cli.cli.options import (
+    MACHINE,
+    RECORDINGS,
+    ComputeDevice,
+    Engine,
+    Hop,
+    Json,
+    Precision,
+    Quiet,
+    Remainder,
+    ShortClips,
+    SilenceGate,
+    Verbose,
+    Workers,
+    complete_device_ids,
+    complete_words,
+)
 from umc_cli.cli.progress import conversion_progress
 
 if TYPE_CHECKING:
     from umc_cli.workflows.convert import ConvertReport
 
-_INPUT, _CONVERTER, _OUTPUT, _MACHINE = "Recordings", "Conversion", "Result", "Machine"
+_CONVERTER, _OUTPUT = "Conversion", "Result"
 
 
 def command(
@@ -34,7 +50,8 @@ def command(
     targets: Annotated[
         str | None,
         typer.Option(
-            help="Devices to convert to, with commas between them, or `all`. (default: all)",
+            help="Devices to convert to, with commas between them, or `all`; `synth:N` means N invented devices, "
+            "`synth:FILE` those of a file that umc synth-fr wrote. (default: all)",
             autocompletion=complete_device_ids,
             show_default=False,
         ),
@@ -42,8 +59,11 @@ def command(
     converter: Annotated[
         str | None,
         typer.Option(
-            help="quantile, eq_noise, eq, film_gan, or auto: the best for which everything is there. (default: auto)",
-            autocompletion=complete_words("auto", "quantile", "eq_noise", "eq", "film_gan"),
+            help="refiner_quantile, quantile, refiner, eq_noise, eq, film_gan, or auto: the best for which "
+            "everything is there. (default: auto)",
+            autocompletion=complete_words(
+                "auto", "refiner_quantile", "quantile", "refiner", "eq_noise", "eq", "film_gan"
+            ),
             show_default=False,
             rich_help_panel=_CONVERTER,
         ),
@@ -51,14 +71,17 @@ def command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="Generator weights for film_gan (safetensors). (default: checkpoints/generator.safetensors)",
+            help="Weights (safetensors) for film_gan (default: checkpoints/generator.safetensors) or for the refiners "
+            "(default: checkpoints/refiner.safetensors, else those of the package).",
             show_default=False,
             rich_help_panel=_CONVERTER,
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(help="Only recordings with this label (repeatable).", show_default=False, rich_help_panel=_INPUT),
+        typer.Option(
+            help="Only recordings with this label (repeatable).", show_default=False, rich_help_panel=RECORDINGS
+        ),
     ] = None,
     split: Annotated[
         list[str] | None,
@@ -66,44 +89,13 @@ def command(
             help="Only this split: train-mc, train-sec or val-sec (repeatable).",
             autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
             show_default=False,
-            rich_help_panel=_INPUT,
+            rich_help_panel=RECORDINGS,
         ),
     ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(
-            help="Samples (at 22,050 Hz) from one segment to the next. (default: 20480, no overlap)",
-            show_default=False,
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    short_clips: Annotated[
-        str | None,
-        typer.Option(
-            help="A clip shorter than one segment: pad or drop. (default: pad)",
-            autocompletion=complete_words("pad", "drop"),
-            show_default=False,
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    remainder: Annotated[
-        str | None,
-        typer.Option(
-            help="What is left behind the last whole segment: half (pad it if at least half of it is new), "
-            "pad or drop. (default: half)",
-            autocompletion=complete_words("half", "pad", "drop"),
-            show_default=False,
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
-    silence_gate: Annotated[
-        float | None,
-        typer.Option(
-            help="Leave out segments below this RMS level in dB re full scale. (default: keep all)",
-            show_default=False,
-            rich_help_panel=_INPUT,
-        ),
-    ] = None,
+    hop: Hop = None,
+    short_clips: ShortClips = None,
+    remainder: Remainder = None,
+    silence_gate: SilenceGate = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -131,39 +123,12 @@ def command(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Segments computed at once. (default: 32)", show_default=False, rich_help_panel=_MACHINE),
+        typer.Option(help="Segments computed at once. (default: 32)", show_default=False, rich_help_panel=MACHINE),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Reader threads. (default: one per processor)", show_default=False, rich_help_panel=_MACHINE),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="Engine of the generator: torch, openvino or auto. (default: auto)",
-            autocompletion=complete_words("auto", "torch", "openvino"),
-            show_default=False,
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="fp32, bf16, fp16 or auto. (default: auto)",
-            autocompletion=complete_words("auto", "fp32", "bf16", "fp16"),
-            show_default=False,
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    compute_device: Annotated[
-        str | None,
-        typer.Option(
-            help="cpu, cuda, cuda:N or auto. (default: auto)",
-            autocompletion=complete_words("auto", "cpu", "cuda"),
-            show_default=False,
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
+    workers: Workers = None,
+    engine: Engine = None,
+    precision: Precision = None,
+    compute_device: ComputeDevice = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

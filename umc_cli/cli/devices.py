@@ -1,6 +1,7 @@
 """`umc devices`."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     from umc_cli.response.device import Device
 
 app = typer.Typer(
-    help="List the devices that the workspace and the package know, or show one.", invoke_without_command=True
+    help="List the devices that the workspace and the package know, show or compare some.", invoke_without_command=True
 )
 
 
 @app.callback()
 def list_command(context: typer.Context, as_json: Json = False) -> None:
-    """List the devices that the workspace and the package know, or show one."""
+    """List the devices that the workspace and the package know, show or compare some."""
     if context.invoked_subcommand:
         return
     from umc_cli.config import find_workspace
@@ -38,6 +39,10 @@ def list_command(context: typer.Context, as_json: Json = False) -> None:
     )
     for device in report.devices:
         table.add_row(device.id, device.name, device.method, _trusted(device), _level(device), _floor(device))
+    if not render.fits(table):  # then only names are broken, never ids and numbers
+        for column in table.columns:
+            if column.header != "name":
+                column.width = max(len(word) for text in (column.header, *column.cells) for word in str(text).split())
     render.print_table(table)
 
 
@@ -74,10 +79,57 @@ def show_command(
     width = max(32, min(96, shutil.get_terminal_size().columns - 14))
     for line in text_plot(device.frequency_response_db, width, height=10, unit="dB"):
         render.print_text(line)
-    render.print_text(_frequency_axis(device.band_centres_hz, width))
+    render.print_text(frequency_axis(device.band_centres_hz, width))
 
 
-def _frequency_axis(centres_hz: tuple[float, ...], width: int) -> str:
+@app.command("compare")
+def compare_command(
+    device_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID ID...",
+            help="Device ids; the others are compared with the first.",
+            autocompletion=complete_device_ids,
+        ),
+    ],
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw them: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print how the frequency responses of devices differ from that of the first."""
+    from umc_cli.config import find_workspace
+    from umc_cli.workflows.devices import compare_devices
+
+    report = compare_devices(find_workspace(Path.cwd()), device_ids, figure)
+    if as_json:
+        content = {"reference": report.devices[0].id, "compared": [asdict(each) for each in report.compared]}
+        render.print_json(content | {"devices": [device.model_dump(mode="json") for device in report.devices]})
+        return
+    first = report.devices[0]
+    width = max(32, min(96, shutil.get_terminal_size().columns - 14))
+    for compared in report.compared:
+        render.print_text(f"{compared.device} minus {first.id}, dB, over 128 mel bands")
+        for line in text_plot(compared.fr_difference_db, width, height=8, unit="dB"):
+            render.print_text(line)
+        render.print_text(frequency_axis(first.band_centres_hz, width) + "\n")
+    numbers = ["RMS dB", "largest dB", "level dB", "in Hz"]
+    table = render.table("device", *numbers, right=numbers)
+    for compared in report.compared:
+        level = compared.level_difference_db
+        table.add_row(
+            compared.device,
+            f"{compared.rms_db:.1f}",
+            f"{compared.largest_db:.1f}",
+            "unknown" if level is None else f"{level:+.1f}",
+            "{:.0f}-{:.0f}".format(*compared.trusted_range_hz),
+        )
+    render.print_table(table)
+
+
+def frequency_axis(centres_hz: tuple[float, ...], width: int) -> str:
+    """Return the line below a `text_plot` over mel bands, with frequencies at their places."""
     axis = [" "] * (width + 6)
     for hertz, text in ((100, "100"), (1000, "1k"), (2000, "2k"), (4000, "4k"), (8000, "8k")):
         band = min(range(len(centres_hz)), key=lambda index: abs(centres_hz[index] - hertz))

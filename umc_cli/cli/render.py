@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 200
 """Columns where nobody looks: tables are not squeezed."""
 
+_UNBOUNDED = 1_000_000
+"""Columns to measure a table in, which else is measured as squeezed."""
+
 _FAILURES_SHOWN = 10
 
 
@@ -97,6 +100,14 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 def cell(text: str) -> str:
     """Return text that stands in a table as it is."""
     return escape(printable(text))
+
+
+def fits(content: Table) -> bool:
+    """Tell whether a table can be printed on standard output without folding a cell."""
+    console = Console()
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    width = console.width if sys.stdout.isatty() else _PIPE_WIDTH
+    return console.measure(content, options=unbounded).maximum <= width
 
 
 def print_table(content: Table) -> None:

@@ -39,6 +39,8 @@ HDF5_VERSIONS = ("v110", "v110")
 USER_BLOCK_BYTES = 512
 _FIRST_LINE = f"{FORMAT_NAME} {FORMAT_VERSION}"
 
+_REMEDY = "remove the file and run `umc convert` again"
+
 SHARD_GLOB = "shard-*.h5"
 
 SEGMENT_SHAPE = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
@@ -138,20 +140,18 @@ def read_header(file: h5py.File) -> ShardHeader:
         ) from error
 
 
-def check_shard(path: Path) -> ShardHeader:
-    """Re-check a shard whole: checksum of the file, schema, row counts, checksum of every dataset.
+def check_bytes(path: Path) -> None:
+    """Compare the bytes of a shard with the checksum in its first 512.
 
     Raises:
-        InputError: anything is not as the format says; the message names file and dataset.
+        InputError: they differ, the file cannot be read, or it is no shard of this version.
     """
-    hint = "remove the file and run `umc convert` again"
-    # HDF5 may crash or hang on damaged bytes, so it gets to see none.
     try:
         with path.open("rb") as content:
             block = content.read(USER_BLOCK_BYTES)
             expected = user_block(hashlib.file_digest(content, "sha256").hexdigest())
     except OSError as error:
-        raise InputError(f"{path} cannot be opened: {error.strerror}", hint) from error
+        raise InputError(f"{path} cannot be opened: {error.strerror}", _REMEDY) from error
     first_line = block.split(b"\n")[0][:40].decode("utf-8", "backslashreplace")
     if first_line != _FIRST_LINE:
         raise InputError(
@@ -159,20 +159,30 @@ def check_shard(path: Path) -> ShardHeader:
             "update umc, or remove the file and run `umc convert` again",
         )
     if block != expected:
-        raise InputError(f"{path} is damaged: its checksum differs", hint)
+        raise InputError(f"{path} is damaged: its checksum differs", _REMEDY)
+
+
+def check_shard(path: Path) -> ShardHeader:
+    """Re-check a shard whole: checksum of the file, schema, row counts, checksum of every dataset.
+
+    Raises:
+        InputError: anything is not as the format says; the message names file and dataset.
+    """
+    # HDF5 may crash or hang on damaged bytes, so it gets to see none.
+    check_bytes(path)
     with open_shard(path) as file:
         header = read_header(file)
         name = ""
         try:
             for name in column_names(file):
                 if name not in file:
-                    raise InputError(f"{path} has no dataset {name!r}", hint)
+                    raise InputError(f"{path} has no dataset {name!r}", _REMEDY)
                 dataset = file[name]
                 rows = (header.n_segments, *SEGMENT_SHAPE) if name == LOG_MEL else (header.n_segments,)
                 if dataset.shape != rows:
-                    raise InputError(f"{path}: dataset {name!r} has shape {dataset.shape} instead of {rows}", hint)
+                    raise InputError(f"{path}: dataset {name!r} has shape {dataset.shape} instead of {rows}", _REMEDY)
                 if checksum(dataset[()]) != dataset.attrs["sha256"]:
-                    raise InputError(f"{path}: dataset {name!r} is damaged: its checksum differs", hint)
+                    raise InputError(f"{path}: dataset {name!r} is damaged: its checksum differs", _REMEDY)
         except _DAMAGED as error:
-            raise InputError(f"{path}: dataset {name!r} cannot be read: {error}", hint) from error
+            raise InputError(f"{path}: dataset {name!r} cannot be read: {error}", _REMEDY) from error
     return header

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.atomic_write import atomic_path
-from umc_cli.errors import EnvironmentFault, InputError
+from umc_cli.errors import EnvironmentFault
 from umc_cli.shards import schema
 
 _IN_MEMORY = {"block_size": 1 << 20, "libver": schema.HDF5_VERSIONS, "userblock_size": schema.USER_BLOCK_BYTES}
@@ -98,10 +98,7 @@ def write_shard(path: Path, attributes: Mapping[str, Any], dtype: schema.Dtype) 
             yield ShardWriter(file, dtype)
             file.flush()
             content = file.id.get_file_image()
-        with partial.open("wb") as output:
-            output.write(schema.user_block(hashlib.sha256(content).hexdigest()))
-            output.write(content)
-        try:
-            schema.check_shard(partial)
-        except InputError as error:
-            raise EnvironmentFault(f"{path} did not read back as written: {error.message}", "check the disk") from error
+        whole = schema.user_block(hashlib.sha256(content).hexdigest()) + content
+        partial.write_bytes(whole)
+        if partial.read_bytes() != whole:
+            raise EnvironmentFault(f"{path} did not read back as written", "check the disk")

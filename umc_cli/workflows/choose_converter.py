@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umc_cli.audio.manifest import CONVERSION_SPLIT
+from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Need
+from umc_cli.conversion.refiner_checkpoint import KIND as REFINER_KIND
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device
 
-DEFAULT_ORDER = ("quantile", "eq_noise", "eq")
+DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
 """What `auto` prefers, best first (measured: docs/decisions.md)."""
 
 
@@ -22,12 +25,17 @@ class Known:
     recorded: frozenset[str]
     """Devices with recordings in the split `train-mc`."""
     checkpoint: Path
+    """Of a generator."""
+    refiner: Path = SHIPPED_REFINER
+    """Checkpoint of a refiner."""
 
     def lacks(self, need: Need, device: str) -> str | None:
         """Name what is missing for `need`, if anything."""
         record = self.devices.get(device)
         if need is Need.CHECKPOINT:
             return None if self.checkpoint.is_file() else f"a checkpoint at {self.checkpoint}"
+        if need is Need.REFINER:
+            return None if self.refiner.is_file() else f"a refiner at {self.refiner}"
         if need is Need.RECORDINGS:
             return None if device in self.recorded else f"recordings of {device} in split {CONVERSION_SPLIT}"
         if record is None:
@@ -35,6 +43,24 @@ class Known:
         if need is Need.NOISE_FLOOR and record.noise_floor_db is None:
             return f"a noise floor in the record of {device}"
         return None
+
+
+def find_checkpoints(folder: Path, given: Path | None) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Return the checkpoints as `Known` names them, and the converters that `given` is for, best first.
+
+    `folder`: the workspace's, which is asked for what `given` is not.
+
+    Raises:
+        SettingsError: `given` cannot be read.
+    """
+    checkpoints = {"checkpoint": folder / "generator.safetensors"}
+    if (folder / "refiner.safetensors").is_file():
+        checkpoints["refiner"] = folder / "refiner.safetensors"
+    if given is None:
+        return checkpoints, ()
+    is_refiner = read_checkpoint(given).metadata.get("kind") == REFINER_KIND
+    checkpoints["refiner" if is_refiner else "checkpoint"] = given
+    return checkpoints, ("refiner_quantile", "refiner") if is_refiner else ("film_gan",)
 
 
 @dataclass(frozen=True)
@@ -49,11 +75,11 @@ class Choice:
 
 
 def choose(
-    converter: str, source: str, targets: tuple[str, ...] | None, candidates: Iterable[str], known: Known
+    names: tuple[str, ...], source: str, targets: tuple[str, ...] | None, candidates: Iterable[str], known: Known
 ) -> Choice:
     """Choose the converter and the targets.
 
-    `converter`: a key of CONVERTERS, or `auto`: the one that serves most targets, the better one of equals.
+    `names`: keys of CONVERTERS, best first; the one that serves most targets is taken, the better one of equals.
     `targets`: None means all candidates that the converter can serve.
 
     Raises:
@@ -64,14 +90,13 @@ def choose(
         raise SettingsError(f"there is no device beside {source} to convert to", "add devices, see `umc devices`")
     missing = {name: _missing(name, source, wanted, known) for name in CONVERTERS}
     served = {name: [target for target in wanted if target not in missing[name]] for name in CONVERTERS}
-    names = DEFAULT_ORDER if converter == "auto" else (converter,)
     best = max(names, key=lambda name: (len(served[name]), -names.index(name)))
     if not served[best] or (targets is not None and missing[best]):
         raise SettingsError(_what_is_missing(names, missing), _what_would_work(wanted, missing))
     return Choice(
         converter=best,
         targets=tuple(served[best]),
-        reason=_reason(best, converter, len(wanted), served),
+        reason=_reason(best, names, len(wanted), served),
         left_out=missing[best],
     )
 
@@ -88,10 +113,10 @@ def _missing(name: str, source: str, wanted: Iterable[str], known: Known) -> dic
     return {target: gap for target, gap in gaps.items() if gap}
 
 
-def _reason(best: str, asked: str, n_wanted: int, served: Mapping[str, list[str]]) -> str:
-    if asked != "auto":
+def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[str, list[str]]) -> str:
+    if len(names) == 1:
         return "asked for"
-    better = DEFAULT_ORDER[: DEFAULT_ORDER.index(best)]
+    better = names[: names.index(best)]
 
     def count(name: str) -> str:
         return f"{len(served[name])} of {n_wanted} targets"

@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -27,7 +28,8 @@ from umc_cli.shards import schema
 from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import locked, settle
-from umc_cli.workflows.choose_converter import Choice, Known, choose
+from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
+from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, segments_done, target_id
 
@@ -47,10 +49,12 @@ class ConvertSettings(SegmentSettings):
     source: str
     """Device that made the recordings."""
     targets: Names = ("all",)
-    """Devices to convert to; `all` means every other device that the converter can serve."""
+    """Devices to convert to; `all` means every other device that the converter can serve, `synth:N` and `synth:FILE`
+    mean invented ones."""
     converter: str = "auto"
     checkpoint: Path | None = None
-    """Weights for `film_gan`; default: `<checkpoints>/generator.safetensors`."""
+    """Weights for `film_gan` (default: `<checkpoints>/generator.safetensors`) or for `refiner` and `refiner_quantile`
+    (default: `<checkpoints>/refiner.safetensors`, else those that come with the package)."""
     label: Names = ()
     """Only these labels; none means all."""
     split: Names = ()
@@ -68,11 +72,6 @@ class ConvertSettings(SegmentSettings):
     engine: str = "auto"
     precision: Precision = Precision.AUTO
     compute_device: str = "auto"
-
-    @property
-    def segments(self) -> SegmentSettings:
-        """Return the settings that cut recordings into segments."""
-        return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))
 
 
 class ConvertProgress(Progress, Protocol):
@@ -130,7 +129,7 @@ def convert(
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
     clips = _select(chosen, settings, workspace, are_listed=files is not None)
-    choice, known = _choose(workspace, settings, registry, everything)
+    choice, known = choose_conversion(workspace, settings, registry, everything)
     root = settings.output or workspace.converted
     report = ConvertReport(
         settings.source,
@@ -147,7 +146,7 @@ def convert(
             tables = load_level_tables(
                 root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
             )
-        ingredients = _ingredients(settings, choice, known, tables)
+        ingredients = gather_ingredients(settings, choice, known, tables)
         # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
         with compute_threads(1):
             converter = CONVERTERS[choice.converter].build(ingredients)
@@ -225,9 +224,16 @@ def _select(recordings: Recordings, settings: ConvertSettings, workspace: Worksp
     return sorted(found, key=lambda clip: str(clip.path))
 
 
-def _choose(
+def choose_conversion(
     workspace: Workspace, settings: ConvertSettings, registry: DeviceRegistry, everything: Recordings
 ) -> tuple[Choice, Known]:
+    """Return the converter and targets that `settings` mean, and what is known of the devices.
+
+    `everything`: all recordings of the workspace.
+
+    Raises:
+        SettingsError: something is unknown or missing.
+    """
     if settings.converter != "auto" and settings.converter not in CONVERTERS:
         raise SettingsError(f"unknown converter {settings.converter!r}", f"use auto, {', '.join(CONVERTERS)}")
     if not settings.targets:
@@ -236,8 +242,16 @@ def _choose(
     recorded = frozenset(
         clip.device for clip in everything.clips if clip.split == CONVERSION_SPLIT and is_device_id(clip.device)
     )
-    candidates = {*registry.ids(), *recorded}
-    targets = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
+    invented = invent_targets(settings.targets, settings.source, registry, workspace)
+    invented_records = {device.id: device for devices in invented.values() for device in devices}
+    candidates = {*registry.ids(), *recorded, *invented_records}
+    names, checkpoints = _names_and_checkpoints(workspace, settings)
+    targets = None
+    if settings.targets != ("all",):
+        expanded = [
+            [device.id for device in invented[name]] if name in invented else [name] for name in settings.targets
+        ]
+        targets = tuple(dict.fromkeys(chain.from_iterable(expanded)))
     for target in targets or ():
         if check_device_id(target) not in candidates:
             raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(candidates))}")
@@ -245,27 +259,38 @@ def _choose(
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
     named = candidates if targets is None else set(targets)
     known = Known(
-        devices={name: registry.get(name) for name in sorted({settings.source, *named}) if name in registry},
+        devices={name: registry.get(name) for name in sorted({settings.source, *named}) if name in registry}
+        | invented_records,
         recorded=recorded,
-        checkpoint=settings.checkpoint or workspace.checkpoints / "generator.safetensors",
+        **checkpoints,
     )
-    converter = settings.converter
-    if settings.checkpoint:
-        if converter not in ("auto", "film_gan"):
-            raise SettingsError(f"converter {converter} takes no checkpoint", "leave out --checkpoint or --converter")
-        converter = "film_gan"
-    return choose(converter, settings.source, targets, candidates, known), known
+    return choose(names, settings.source, targets, candidates, known), known
 
 
-def _ingredients(
+def _names_and_checkpoints(workspace: Workspace, settings: ConvertSettings) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """Return the converters to choose from, best first, and the checkpoints they would use."""
+    checkpoints, takers = find_checkpoints(workspace.checkpoints, settings.checkpoint)
+    if settings.converter == "auto":
+        return takers or DEFAULT_ORDER, checkpoints
+    if takers and settings.converter not in takers:
+        raise SettingsError(
+            f"converter {settings.converter} does not take the checkpoint {settings.checkpoint}",
+            f"leave out --checkpoint, or use --converter {takers[0]}",
+        )
+    return (settings.converter,), checkpoints
+
+
+def gather_ingredients(
     settings: ConvertSettings, choice: Choice, known: Known, tables: Mapping[str, LevelQuantiles]
 ) -> Ingredients:
+    """Return what the chosen converter is built from. `tables`: of the levels of recordings, by device."""
     return Ingredients(
         source=settings.source,
         targets=choice.targets,
         devices=known.devices,
         level_quantiles={device: table.levels_db for device, table in tables.items()},
         checkpoint=known.checkpoint,
+        refiner=known.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )

@@ -1,0 +1,1 @@
+"""Tests of umc; the folders mirror the package."""

@@ -1,0 +1,65 @@
+"""Examples that need no third-party recordings run as they are described; the others load."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+from tests.samples import noise, write_audio
+from umc_cli.audio.manifest import find_recordings
+from umc_cli.response.device import DeviceRegistry
+
+EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+def test_everything_that_an_example_imports_is_there(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(script.parent)
+    runpy.run_path(str(script), run_name="example")  # its main() does not run
+
+
+def test_any_folder_of_clips_becomes_a_multi_device_workspace(workspace: Path, tmp_path: Path) -> None:
+    clips = workspace / "data" / "xperia1v"
+    script = PROJECT / "examples" / "simulate_devices.py"
+    command = [sys.executable, str(script), str(clips), str(tmp_path / "set"), "--devices", "2", "--seed", "5"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "8 recordings of 2 devices" in run.stdout
+    found = find_recordings(tmp_path / "set" / "data").clips
+    assert {(clip.device, clip.label) for clip in found} == {(d, label) for d in ("sim0", "sim1") for label in "ab"}
+    assert {clip.recording for clip in found if clip.device == "sim0"} == {f"{'ab'[i % 2]}/good{i}" for i in range(4)}
+    assert DeviceRegistry(tmp_path / "set" / "devices").ids() == ["sim0", "sim1"]
+
+
+@pytest.mark.timeout(600)
+def test_the_experiment_of_device_robustness_gives_a_table_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    script = PROJECT / "examples" / "device_robustness.py"
+    command = [sys.executable, str(script), "--preset", "smoke", "--output", str(tmp_path), "--jobs", "1"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.strip().splitlines()
+    rows = {line.split("|")[1].strip(): line for line in lines[2:]}
+    assert list(rows) == ["none", "freq-mixstyle", "unified-synth", "eq-noise", "quantile", "ideal"]
+    assert all(0.1 < float(line.split("|")[3].split("±")[0]) <= 1 for line in rows.values())
+    assert (tmp_path / "smoke/draw0/report/report.html").is_file()
+    # A draw that is complete is not recorded again, and what is trained is not trained again.
+    finished = (tmp_path / "smoke/draw0/runs/none/last.safetensors").stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert again.stdout == run.stdout
+    assert (tmp_path / "smoke/draw0/runs/none/last.safetensors").stat().st_mtime_ns == finished
+
+
+def test_the_last_devices_can_be_left_for_the_test(workspace: Path, tmp_path: Path) -> None:
+    for index in range(8):
+        write_audio(workspace / f"data/xperia1v/a/more{index}.wav", noise(0.5, seed=index))
+    script = PROJECT / "examples" / "simulate_devices.py"
+    clips = workspace / "data" / "xperia1v"
+    command = [sys.executable, str(script), str(clips), str(tmp_path / "set"), "--devices", "3", "--unseen", "1"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    splits = {(clip.device, clip.split) for clip in find_recordings(tmp_path / "set" / "data").clips}
+    assert {split for device, split in splits if device == "sim1"} == {"train-mc", "train-sec", "val-sec"}
+    assert {split for device, split in splits if device == "sim2"} == {"val-sec"}
