@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
-from umc_cli.conversion.engines import ENGINES, build_engine, choose_engine, openvino_engine
+from umc_cli.conversion.engines import ENGINES, build_engine, choose_engine, openvino_engine, torch_engine
 from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
 from umc_cli.conversion.engines.torch_engine import TorchEngine
 from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
-from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import Precision
 
@@ -90,6 +90,24 @@ def test_bf16_stays_near_fp32(generator: Generator, torch_fp32: Engine) -> None:
     result = compute(bf16, segments(2))
     assert result.dtype == torch.float32
     assert 1e-4 < (result - compute(torch_fp32, segments(2))).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(("precision", "bound_db"), [(Precision.FP16, 0.1), (Precision.BF16, 0.4)])
+def test_the_full_generator_stays_near_fp32(precision: Precision, bound_db: float) -> None:
+    """In bf16, rounding what the convolutions multiply costs more than 0.1 dB by itself."""
+    torch.manual_seed(0)
+    generator = Generator(GENERATOR_PRESETS["paper"]).eval()
+    with torch.no_grad():
+        film = generator.film_encoder(tilt_db(6))
+    exact, rounded = (
+        engine.trunk(engine.stem(segments(1)), *film) * NORMALISATION.std_db
+        for engine in (TorchEngine(generator, number_format, CPU, 1) for number_format in (Precision.FP32, precision))
+    )
+    assert 1e-3 < (rounded - exact).abs().mean() < bound_db
+
+
+def test_cuda_computes_in_fp16() -> None:
+    assert torch_engine._best_precision(torch.device("cuda")) is Precision.FP16
 
 
 def test_an_engine_leaves_the_generator_alone(generator: Generator) -> None:

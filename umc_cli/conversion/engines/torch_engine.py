@@ -67,4 +67,5 @@ def _best_precision(device: torch.device) -> Precision:
     if device.type == "cpu":
         # Without bf16 units torch emulates it, slower than fp32; where there are some, OpenVINO is the engine.
         return Precision.FP32
-    return Precision.BF16 if torch.cuda.is_bf16_supported(including_emulation=False) else Precision.FP16
+    # As fast as bf16, with three more bits: the paper's generator stays within 0.1 dB of fp32 only in fp16.
+    return Precision.FP16
