@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import warnings
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.conftest import PROJECT
 from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
 from umc_cli.conversion.engines import ENGINES, build_engine, choose_engine, openvino_engine, torch_engine
 from umc_cli.conversion.engines.contract import Engine
@@ -145,6 +147,25 @@ def test_openvino_prints_nothing_whatever_the_command_line(
     OpenVinoEngine(generator, Precision.FP32, CPU, 1)
     assert capfd.readouterr() == ("", "")
     assert sys.argv is arguments
+
+
+def test_openvino_leaves_the_process_able_to_handle_signals() -> None:
+    """Engines that came and went, also in another thread, must not take the stack that Ctrl-C is handled on."""
+    program = """
+import gc, os, signal, threading
+import torch
+from tests.conversion.generators import small_generator
+from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
+from umc_cli.runtime import Precision
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+engines = [OpenVinoEngine(small_generator(), Precision.FP32, torch.device("cpu"), 1)]
+drop = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
+drop.start()
+drop.join()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=200)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n")
 
 
 def test_auto_takes_openvino_on_the_cpu_and_torch_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ bf16 computes them directly.
 import copy
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,7 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
         raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
     if not is_installed():
         raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
-    import openvino
-
-    core = openvino.Core()
+    core = _core()
     precision = _choose_precision(wanted, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), has_bf16_units(device))
     settings = {
         "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
@@ -95,6 +94,19 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
         "NUM_STREAMS": 1,
     }
     return precision, lambda model: core.compile_model(model, "CPU", settings).create_infer_request()
+
+
+@cache
+def _core() -> Any:
+    """Return OpenVINO's only core in this process, which is never dropped.
+
+    The CPU plugin lets the thread that loads it handle signals on a stack of the plugin's own. Unloaded from another
+    thread, or while a second core has one, it frees that stack and leaves it in use: the next Ctrl-C is a segmentation
+    fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class _DirectStem(nn.Module):
