@@ -19,6 +19,7 @@ refiner never saw. Without either, sounds are synthesised.
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -41,14 +42,15 @@ from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.evaluate_sec import EvaluateSecSettings, evaluate_sec
+from umc_cli.workflows.synth_fr import SynthFrSettings, synth_fr
 from umc_cli.workflows.train import load_train_settings, train
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
 SOURCE = "source"
 SPLITS = (("train-mc", 0.4), ("train-sec", 0.8), ("val-sec", 1.0))
 NOTHING, RESPONSES, RECORDINGS, LABELS = "nothing", "responses", "recordings", "labelled recordings"
-ALL_RESPONSES = "statistics of all responses"
-"""Invented devices are learned from every record of the workspace, those of the unseen devices among them."""
+INVENTED = "known-devices/invented.safetensors"
+"""In a draw's folder: the devices of `unified-synth`, learned from the responses of the source and the seen devices."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,22 @@ ROWS = {
     "freq-mixstyle": _row(NOTHING, "freq-mixstyle"),
     "residual-norm": _row(NOTHING, "residual-norm"),
     "rfn": _row(NOTHING, "rfn"),
-    "unified-synth": _row(ALL_RESPONSES, "unified-synth"),
-    "unified-synth+freq-mixstyle": _row(ALL_RESPONSES, "unified-synth+freq-mixstyle"),
+    "unified-synth": _row(RESPONSES, "unified-synth"),
+    "unified-synth+freq-mixstyle": _row(RESPONSES, "unified-synth+freq-mixstyle"),
     "dir": _row(RESPONSES, "dir"),
     "eq": _row(RESPONSES, "eq"),
     "eq-noise": _row(RESPONSES, "eq-noise"),
     "unified-real (refiner)": _row(RESPONSES, "unified-real", converter="refiner"),
+    "unified-real (refiner, 0.8 converted)": _row(
+        RESPONSES, "unified-real", converter="refiner", converted_share=0.8
+    ),
     "quantile": _row(RECORDINGS, "quantile"),
     "mc": _row(RECORDINGS, "mc"),
     "unified-real (refiner_quantile)": _row(RECORDINGS, "unified-real", converter="refiner_quantile"),
-    "unified-real+freq-mixstyle": _row(RECORDINGS, "unified-real+freq-mixstyle", converter="refiner_quantile"),
+    **{
+        f"unified-real+{name}": _row(RECORDINGS, f"unified-real+{name}", converter="refiner_quantile")
+        for name in ("freq-mixstyle", "gaussian-noise", "filter-augment", "residual-norm", "rfn")
+    },
     "ideal": _row(LABELS, "ideal"),
 }
 
@@ -126,9 +134,22 @@ def make_workspace(
 ) -> None:
     """Draw devices and splits, and let every device record every clip of its splits."""
     random = np.random.default_rng([2024, draw])
-    names = [SOURCE, *(f"seen{n}" for n in range(preset.seen)), *(f"unseen{n}" for n in range(preset.unseen))]
+    names = [SOURCE, *_seen(preset), *(f"unseen{number}" for number in range(preset.unseen))]
     devices = [draw_device(name, responses_db, random) for name in names]
     write_simulated_data_set(root, _drawn_splits(clips, random), devices, draw, names[1 + preset.seen :])
+
+
+def invent_devices(root: Path, preset: Preset, draw: int) -> None:
+    """Write `INVENTED`: what `umc synth-fr` makes where nothing but the records of the known devices is there."""
+    invented = root / INVENTED
+    (invented.parent / "devices").mkdir(parents=True, exist_ok=True)
+    for name in (SOURCE, *_seen(preset)):
+        shutil.copy(root / "devices" / f"{name}.json", invented.parent / "devices")
+    synth_fr(find_workspace(invented.parent), SynthFrSettings(n=200, seed=draw, output=invented), lambda _: None)
+
+
+def _seen(preset: Preset) -> tuple[str, ...]:
+    return tuple(f"seen{number}" for number in range(preset.seen))
 
 
 def _drawn_splits(clips: Sequence[Clip], random: np.random.Generator) -> list[Clip]:
@@ -144,9 +165,10 @@ def _drawn_splits(clips: Sequence[Clip], random: np.random.Generator) -> list[Cl
 def train_row(root: Path, preset_name: str, name: str, draw: int) -> str:
     """Train one row of one draw; in a process of its own."""
     preset, workspace = PRESETS[preset_name], find_workspace(root)
-    seen = tuple(f"seen{number}" for number in range(preset.seen))
     given = dict(preset.settings) | dict(ROWS[name].settings)
-    given |= {"source": SOURCE, "targets": seen, "seed": draw, "name": _run_name(name)}
+    is_synth = str(given["method"]).startswith("unified-synth")
+    targets = (f"synth:{root / INVENTED}",) if is_synth else _seen(preset)
+    given |= {"source": SOURCE, "targets": targets, "seed": draw, "name": _run_name(name)}
     given |= preset.ideal_settings if name == "ideal" else {}
     given["resume"] = (workspace.runs / given["name"] / "settings.json").is_file() or None
     train_sec(workspace, load_train_sec_settings(workspace, given), QuietTraining())
@@ -155,8 +177,8 @@ def train_row(root: Path, preset_name: str, name: str, draw: int) -> str:
 
 def train_pairs(workspace: Workspace, preset: Preset) -> None:
     """Train the converters of `mc`, one for every seen device."""
-    for number in range(preset.seen):
-        pair = f"{SOURCE}:seen{number}"
+    for name in _seen(preset):
+        pair = f"{SOURCE}:{name}"
         if (workspace.checkpoints / f"{pair.replace(':', '-to-')}.safetensors").is_file():
             continue
         resume = (workspace.runs / pair.replace(":", "-") / "settings.json").is_file() or None
@@ -238,6 +260,8 @@ def main() -> None:
         if not (root / "data" / "manifest.csv").is_file():
             print(f"{root}: recording {len(clips)} clips", file=sys.stderr)
             make_workspace(root, clips, responses_db, preset, draw)
+        if not (root / INVENTED).is_file():
+            invent_devices(root, preset, draw)
         if "mc" in preset.rows:
             train_pairs(find_workspace(root), preset)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that train
