@@ -82,9 +82,7 @@ ROWS = {
     "eq": _row(RESPONSES, "eq"),
     "eq-noise": _row(RESPONSES, "eq-noise"),
     "unified-real (refiner)": _row(RESPONSES, "unified-real", converter="refiner"),
-    "unified-real (refiner, 0.8 converted)": _row(
-        RESPONSES, "unified-real", converter="refiner", converted_share=0.8
-    ),
+    "unified-real (refiner, 0.8 converted)": _row(RESPONSES, "unified-real", converter="refiner", converted_share=0.8),
     "quantile": _row(RECORDINGS, "quantile"),
     "mc": _row(RECORDINGS, "mc"),
     "unified-real (refiner_quantile)": _row(RECORDINGS, "unified-real", converter="refiner_quantile"),
