@@ -86,6 +86,24 @@ def test_recordings_of_the_target_make_a_fourth_row() -> None:
     assert len(panels(picture(), 2)) == 3
 
 
+def test_how_far_from_the_recording_stands_above_the_conversion() -> None:
+    converted = {"ipad7": INPUT + 6, "pixel3": None, "xperia1": INPUT}
+    recorded = {"ipad7": INPUT + 8, "pixel3": INPUT - 3}
+    rows = panels(conversion_figure(INPUT, DIFFERENCES, converted, "iphone14", CENTRES_HZ, recorded), 3)
+    titles = [axes.get_title() for axes in rows[2]]
+    assert titles == ["distance 2.0 dB (input 8.0 dB)", "distance of input 3.0 dB", ""]
+    assert rows[2][1].texts[0].get_text() == "not converted"
+
+
+def test_rows_of_which_nothing_is_known_are_left_out() -> None:
+    nothing = dict.fromkeys(CONVERTED)
+    figure = conversion_figure(INPUT, {}, nothing, "iphone14", CENTRES_HZ, {"pixel3": INPUT + 5})
+    rows = panels(figure, 2)
+    assert [row[0].get_ylabel().partition("\n")[0] for row in rows] == ["input", "recorded"]
+    assert [axes.get_title() for axes in rows[1]] == ["", "distance of input 5.0 dB"]
+    assert rows[1][1].get_xlabel() == "time (ms)"
+
+
 @pytest.mark.parametrize(("columns", "with_truth"), [(1, False), (2, True), (4, True)])
 def test_writes_a_png_of_the_size_of_a_page(tmp_path: Path, columns: int, with_truth: bool) -> None:
     converted = {f"device{number}": INPUT + number for number in range(columns)}

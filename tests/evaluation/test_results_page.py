@@ -16,7 +16,7 @@ from tests.evaluation.scored_models import scored_model
 from umc_cli.evaluation.device_table import source_matrices, table_row, with_gap_closed
 from umc_cli.evaluation.macro_f1 import Interval
 from umc_cli.evaluation.paired_comparison import Comparison, DeviceComparison, McNemar, PairedDifference
-from umc_cli.evaluation.report.results_page import Picture, ResultsPage, render_results_page
+from umc_cli.evaluation.report.results_page import Picture, ResultsPage, SpectrogramRows, render_results_page
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 
 NASTY = "<script>throw 1</script>"
@@ -50,7 +50,8 @@ def page(label: str = "dog", **changes: object) -> ResultsPage:
         "comparisons": [Comparison("ideal", "none", {"tablet": found}, found)],
         "settings": {"split": "val-sec", "devices": {device: {"labels": list(classes)} for device in DEVICES}},
         "training": {model.name: {"sha256": "abc", "training": {}} for model in models},
-        "pictures": [Picture("Figure 4", PNG)],
+        "spectrograms": [SpectrogramRows("phone", "Recording 3.", [Picture("Converted", PNG, 900)], ["No watch."])],
+        "pictures": [Picture("My room", PNG)],
         "warnings": ["mind the gap"],
     }
     return ResultsPage(**content | changes)  # type: ignore[arg-type]
@@ -88,8 +89,16 @@ def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
 def test_page_is_well_formed_and_holds_every_score() -> None:
     html = render_results_page(page())
     assert len([tag for tag, _ in tags(html) if tag == "svg"]) == (1 + 3) * len(DEVICES)
-    for shown in ("0.300 ± ", "0.875", "0.405 to 0.595", "ideal minus none", "mind the gap", "+0.400", "Figure 4"):
+    for shown in ("0.300 ± ", "0.875", "0.405 to 0.595", "ideal minus none", "mind the gap", "+0.400", "My room"):
         assert shown in html
+
+
+def test_spectrograms_stand_with_their_event_and_what_they_lack() -> None:
+    html = render_results_page(page())
+    section = html[html.index('id="spectrograms"') : html.index("My room")]
+    assert [text for text in ("From phone", "Recording 3.", "Converted", "No watch.") if text not in section] == []
+    assert 'width="900"' in section
+    assert "Spectrograms</h2>" not in render_results_page(page(spectrograms=[]))
 
 
 def test_page_loads_nothing_and_runs_its_own_script_only() -> None:
@@ -105,7 +114,7 @@ def test_page_loads_nothing_and_runs_its_own_script_only() -> None:
     assert f"script-src 'sha256-{digest}'" in html
 
 
-@pytest.mark.parametrize("where", ["label", "device", "method", "warning", "caption", "setting", "comparison"])
+@pytest.mark.parametrize("where", ["label", "device", "method", "warning", "caption", "event", "setting", "comparison"])
 def test_no_name_becomes_markup(where: str) -> None:
     plain = [tag for tag, _ in tags(render_results_page(page()))]
     model = scored_model({NASTY: 0.5}, NASTY, NASTY, NASTY)
@@ -114,6 +123,7 @@ def test_no_name_becomes_markup(where: str) -> None:
         "method": {"rows": [table_row([model], NASTY)], "models": [model], "matrices": []},
         "warning": {"warnings": [NASTY]},
         "caption": {"pictures": [Picture(NASTY, PNG)]},
+        "event": {"spectrograms": [SpectrogramRows(NASTY, NASTY, [Picture(NASTY, PNG, 9)], [NASTY])]},
         "setting": {"settings": {NASTY: NASTY}, "training": {NASTY: {NASTY: NASTY}}},
         "comparison": {"comparisons": [Comparison(NASTY, NASTY, {}, None)]},
     }
@@ -131,8 +141,10 @@ def test_settings_are_json_that_can_be_read_again() -> None:
 
 
 def test_a_picture_must_be_a_png() -> None:
-    with pytest.raises(ValueError, match="'scan' is no PNG"):
-        render_results_page(page(pictures=[Picture("scan", b"GIF89a")]))
+    scan = [Picture("scan", b"GIF89a", 9)]
+    for changes in ({"pictures": scan}, {"spectrograms": [SpectrogramRows("phone", "", scan, [])]}):
+        with pytest.raises(ValueError, match="'scan' is no PNG"):
+            render_results_page(page(**changes))
 
 
 def test_a_name_with_bytes_that_are_not_utf_8_can_be_shown() -> None:

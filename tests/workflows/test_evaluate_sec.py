@@ -1,7 +1,10 @@
 """`umc eval`, on small classifiers of which is known what they say."""
 
 import csv
+import html
 import json
+import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,13 @@ from torch import nn
 from torch.nn import functional
 
 from tests.conftest import run_here
+from tests.conversion.devices import device as record_of
 from tests.samples import Run, write_audio
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.response.device import write_device
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, load_sec, save_sec
 
 LABELS = ("hiss", "hum", "tick")
@@ -80,6 +85,7 @@ def write_model(
     classes: tuple[str, ...] = LABELS,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a classifier as `umc train-sec` does: `runs/<run>/best.safetensors`."""
     network = SecNetworkSettings(
@@ -87,8 +93,9 @@ def write_model(
     )
     path = root / f"runs/{run}/best.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"name": run, "settings": {"seed": seed, "name": run, **(settings or {})}, "recordings_sha256": "0" * 64}
-    save_sec(path, trained_network(root, network, learned_from or [source], seed), network, about)
+    said = {"name": run, "settings": {"seed": seed, "name": run, **(settings or {})}, "recordings_sha256": "0" * 64}
+    said |= about or {}
+    save_sec(path, trained_network(root, network, learned_from or [source], seed), network, said)
     return path
 
 
@@ -254,6 +261,55 @@ def test_files_of_the_report(recorded: Path, evaluate: Callable[..., Run], tmp_p
     page = (tmp_path / "out/report.html").read_text()
     assert "phone-none-0" in page
     assert stored["models"][0]["sha256"] in page
+
+
+def spectrograms_of(page: Path) -> str:
+    """Return the page's part with spectrogram rows, without the bytes of the pictures."""
+    text = html.unescape(page.read_text())
+    part = text[text.index('id="spectrograms"') : text.index('id="classes"')]
+    return re.sub('base64,[^"]+', "", part)
+
+
+def test_the_report_draws_an_event_that_all_devices_recorded(
+    recorded: Path, evaluate: Callable[..., Run], tmp_path: Path
+) -> None:
+    spreads = {}
+    for path in (recorded / "data/phone").glob("*/val*.wav"):
+        levels = log_mel(torch.from_numpy(segments_of(path)))[0].numpy()
+        spreads[f"{path.parent.name} {path.stem.removeprefix('val')}"] = np.maximum(levels, levels.max() - 80).std()
+    for name in ("phone", "tablet"):
+        write_device(record_of(name, 6.0 * (name == "tablet")), recorded / "devices")
+    converting = {"converter": "eq", "targets": ["tablet"], "made_with": {}}
+    path = write_model(recorded, "phone-eq-0", method="eq", about=converting)
+    try:
+        run = evaluate("--output", tmp_path, "--bootstrap", 0, "--source", "phone")
+    finally:
+        shutil.rmtree(path.parent)
+        shutil.rmtree(recorded / "devices")
+    assert run.exit_code == 0, run.stderr
+    part = spectrograms_of(tmp_path / "report.html")
+    assert f"Recording '{max(spreads, key=lambda name: spreads[name])}'" in part
+    assert part.count("<img") == 1
+    assert "eq: converter eq. The training converted to 1 device, not to watch." in part
+    assert "eq: not converted to watch: converter eq lacks a device record of watch." in part
+
+
+def test_without_a_common_recording_the_report_says_that_there_is_no_picture(
+    recorded: Path, evaluate: Callable[..., Run], tmp_path: Path
+) -> None:
+    manifest = recorded / "data/manifest.csv"
+    shared = manifest.read_text()
+    head, *lines = shared.splitlines()
+    rows = [line.split(",") for line in lines]
+    manifest.write_text("\n".join([head, *(",".join([*row[:4], f"{row[1]} {row[4]}"]) for row in rows)]) + "\n")
+    try:
+        run = evaluate("--output", tmp_path, "--bootstrap", 0, "--model", "phone-none-0")
+    finally:
+        manifest.write_text(shared)
+    assert run.exit_code == 0, run.stderr
+    part = spectrograms_of(tmp_path / "report.html")
+    assert "No picture: no other device has a recording of the same sound" in part
+    assert "<img" not in part
 
 
 def test_output_that_exists_is_replaced_only_when_told(evaluate: Callable[..., Run], tmp_path: Path) -> None:

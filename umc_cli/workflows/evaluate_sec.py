@@ -29,7 +29,13 @@ from umc_cli.evaluation.macro_f1 import (
     score_device,
 )
 from umc_cli.evaluation.paired_comparison import Comparison, compare
-from umc_cli.evaluation.report.results_page import Picture, ResultsPage, is_png, render_results_page
+from umc_cli.evaluation.report.results_page import (
+    Picture,
+    ResultsPage,
+    SpectrogramRows,
+    is_png,
+    render_results_page,
+)
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, versions
 from umc_cli.workflows.convert import Names
@@ -37,6 +43,7 @@ from umc_cli.workflows.recorded_segments import SegmentReader
 from umc_cli.workflows.sec_models import SecModel, find_models
 from umc_cli.workflows.sec_predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
 from umc_cli.workflows.sec_rows import grouped_by_seed, parse_pair, with_gaps
+from umc_cli.workflows.sec_spectrograms import draw_spectrograms
 
 SECTION = "eval"
 FILES = ("report.html", "scores.csv", "scores.md", "scores.json")
@@ -162,9 +169,15 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     report.settings = dump_settings(settings)
     report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
     report.warnings = warnings
+    spectrograms = []
+    if settings.output is not None:
+        say("drawing spectrograms")
+        in_split = [clip for clip in recordings.clips if clip.split == settings.split]
+        with compute_threads(cpu_count()):
+            spectrograms = draw_spectrograms(workspace, models, report.rows, in_split, settings.segments)
     report.seconds = time.monotonic() - started
     if settings.output is not None:
-        _write(settings.output, report, list(scored.values()), pictures)
+        _write(settings.output, report, list(scored.values()), spectrograms, pictures)
     return report
 
 
@@ -247,7 +260,13 @@ def _model_report(model: SecModel, scored: ScoredModel, said: Said) -> ModelRepo
     )
 
 
-def _write(folder: Path, report: EvaluateSecReport, scored: Sequence[ScoredModel], pictures: Sequence[Picture]) -> None:
+def _write(
+    folder: Path,
+    report: EvaluateSecReport,
+    scored: Sequence[ScoredModel],
+    spectrograms: Sequence[SpectrogramRows],
+    pictures: Sequence[Picture],
+) -> None:
     devices = list(report.devices)
     page = ResultsPage(
         devices=devices,
@@ -265,6 +284,7 @@ def _write(folder: Path, report: EvaluateSecReport, scored: Sequence[ScoredModel
             model.name: {"path": model.path, "sha256": model.sha256, "training": model.training}
             for model in report.models
         },
+        spectrograms=spectrograms,
         pictures=pictures,
         warnings=report.warnings,
     )

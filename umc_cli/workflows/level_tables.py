@@ -75,6 +75,18 @@ def load_level_tables(
     return {device: _table(entries[device]) for device in devices}
 
 
+def read_level_tables(root: Path) -> dict[str, LevelQuantiles]:
+    """Return the tables that `load_level_tables` left in `root`, by device; none where there is no such file.
+
+    Raises:
+        SettingsError: a table in the file is damaged.
+    """
+    try:
+        return {device: _table(entry) for device, entry in _read_entries(root / TABLES_NAME).items()}
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{root / TABLES_NAME} is damaged: {error}", "remove it, and run what wrote it") from error
+
+
 def _table(entry: dict[str, Any]) -> LevelQuantiles:
     levels = np.array(entry["levels_db"], dtype=np.float32)
     return LevelQuantiles(levels, entry["n_segments"], entry["labels"], entry["n_failed"])

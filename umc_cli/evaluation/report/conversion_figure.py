@@ -1,8 +1,9 @@
 """One conversion as a picture, after Figure 4 of the paper.
 
 A column per target device; from top to bottom the input spectrogram, the frequency-response difference that the
-converter was given, the converted spectrogram and, where there is one, the target's own recording of the sound.
-All spectrograms share one colour scale, so that levels can be compared between panels.
+converter was given, the converted spectrogram and, where there is one, the target's own recording of the sound. A row
+of which nothing is known is left out. All spectrograms share one colour scale, so that levels can be compared between
+panels. Where the target's recording is there, how far from it conversion and input are stands above its column's panel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 
 COLOUR_RANGE_DB = 80.0
@@ -39,7 +41,7 @@ def draw_conversion_figure(
     path: Path,
     input_log_mel: ArrayLike,
     differences: Mapping[str, ArrayLike | None],
-    converted: Mapping[str, ArrayLike],
+    converted: Mapping[str, ArrayLike | None],
     source: str,
     band_centres_hz: Sequence[float] | NDArray[np.float64],
     recorded: Mapping[str, ArrayLike] | None = None,
@@ -58,20 +60,22 @@ def draw_conversion_figure(
 def conversion_figure(
     input_log_mel: ArrayLike,
     differences: Mapping[str, ArrayLike | None],
-    converted: Mapping[str, ArrayLike],
+    converted: Mapping[str, ArrayLike | None],
     source: str,
     band_centres_hz: Sequence[float] | NDArray[np.float64],
     recorded: Mapping[str, ArrayLike] | None = None,
 ) -> Figure:
     """Return the picture of one segment converted to the targets of `converted`, in their order.
 
-    Up to four targets fit the width of a page.
+    Up to four targets fit the width of a page. The distances in it are `conversion_metrics.log_spectral_distance`, over
+    all frames.
 
     Args:
         input_log_mel: [80, 80] (mel bands, frames), dB re full scale; recorded with the device called `source`.
         differences: per target, frequency-response difference (target minus source), [n bands] in dB; a target
-            whose entry is None or missing gets an empty panel that says so.
-        converted: per target, [80, 80], dB re full scale.
+            whose entry is None or missing gets an empty panel that says so, and so it is with `converted` and
+            `recorded`.
+        converted: per target, [80, 80], dB re full scale; None where there is no conversion to it.
         source: id or name of the source device.
         band_centres_hz: [n bands], rising; the centres of the bands of `differences`.
         recorded: per target, the same sound as the target itself recorded it, [80, 80], dB re full scale. None
@@ -83,39 +87,54 @@ def conversion_figure(
     if not converted:
         raise ValueError("there is no target to draw")
     source_image = _spectrogram(input_log_mel, "input")
-    images = {target: _spectrogram(image, f"converted to {target}") for target, image in converted.items()}
+    images = {
+        target: _spectrogram(image, f"converted to {target}")
+        for target, image in converted.items()
+        if image is not None
+    }
     truths = {target: _spectrogram(image, f"recorded by {target}") for target, image in (recorded or {}).items()}
-    curves = {target: _difference(differences.get(target), band_centres_hz, target) for target in images}
-    shown = [source_image, *images.values(), *(truths[target] for target in images if target in truths)]
+    curves = {target: _difference(differences.get(target), band_centres_hz, target) for target in converted}
+    shown = [source_image, *images.values(), *(truths[target] for target in converted if target in truths)]
     colour_limits = _colour_limits(shown)
 
-    heights = [_SPECTROGRAM_INCHES, _DIFFERENCE_INCHES, _SPECTROGRAM_INCHES]
-    heights += [_SPECTROGRAM_INCHES] if recorded is not None else []
-    title_lines = max(_title(source, target).count("\n") + 1 for target in images)
+    rows = {"input": _SPECTROGRAM_INCHES}
+    if any(curve is not None for curve in curves.values()):
+        rows["difference"] = _DIFFERENCE_INCHES
+    if images:
+        rows["converted"] = _SPECTROGRAM_INCHES
+    if recorded is not None:
+        rows["recorded"] = _SPECTROGRAM_INCHES
+    title_lines = max(_title(source, target).count("\n") + 1 for target in converted) + (recorded is not None)
     figure = Figure(
-        figsize=(_MARGIN_INCHES + _COLUMN_INCHES * len(images), sum(heights) + 0.5 + 0.13 * title_lines),
+        figsize=(_MARGIN_INCHES + _COLUMN_INCHES * len(converted), sum(rows.values()) + 0.5 + 0.13 * title_lines),
         layout="constrained",
     )
     FigureCanvasAgg(figure)
     grid: NDArray[np.object_] = figure.subplots(
-        len(heights), len(images), squeeze=False, gridspec_kw={"height_ratios": heights}
+        len(rows), len(converted), squeeze=False, gridspec_kw={"height_ratios": list(rows.values())}
     )
     mappable = None
-    for column, (target, image) in enumerate(images.items()):
-        axes = grid[:, column]
-        axes[0].set_title(_title(source, target), fontsize=_FONT_POINTS, fontweight="bold", parse_math=False)
-        mappable = _draw_spectrogram(axes[0], source_image, colour_limits)
-        _draw_difference(axes[1], curves[target], band_centres_hz, _difference_limit_db(list(curves.values())))
-        _draw_spectrogram(axes[2], image, colour_limits)
-        if recorded is not None:
-            _draw_spectrogram(axes[3], truths.get(target), colour_limits)
-    _label_rows(grid, ("input", "difference", "converted", "recorded")[: len(heights)])
+    for column, target in enumerate(converted):
+        axes: dict[str, Axes] = dict(zip(rows, grid[:, column], strict=True))
+        axes["input"].set_title(_title(source, target), fontsize=_FONT_POINTS, fontweight="bold", parse_math=False)
+        mappable = _draw_spectrogram(axes["input"], source_image, colour_limits)
+        if "difference" in axes:
+            limit_db = _difference_limit_db(list(curves.values()))
+            _draw_difference(axes["difference"], curves[target], band_centres_hz, limit_db)
+        if "converted" in axes:
+            _draw_spectrogram(axes["converted"], images.get(target), colour_limits, "not converted")
+        if "recorded" in axes:
+            _draw_spectrogram(axes["recorded"], truths.get(target), colour_limits)
+        if target in truths:
+            where = axes["converted" if "converted" in axes else "recorded"]
+            where.set_title(_distances(source_image, images.get(target), truths[target]), fontsize=_FONT_POINTS)
+    _label_rows(grid, list(rows))
     if mappable is not None:
         below = min(float(image.min()) for image in shown) < colour_limits[0]
         bar = figure.colorbar(
             mappable, ax=grid.ravel().tolist(), label="level (dB re full scale)", fraction=0.15,
             extend="min" if below else "neither", extendfrac=0.02,
-            aspect=sum(heights) / _BAR_INCHES, pad=_BAR_INCHES / figure.get_figwidth(),
+            aspect=sum(rows.values()) / _BAR_INCHES, pad=_BAR_INCHES / figure.get_figwidth(),
         )  # fmt: skip
         bar.ax.tick_params(labelsize=_FONT_POINTS)
         bar.ax.yaxis.label.set_fontsize(_FONT_POINTS)
@@ -123,7 +142,10 @@ def conversion_figure(
 
 
 def _draw_spectrogram(
-    axes: Axes, image: NDArray[np.float64] | None, colour_limits: tuple[float, float]
+    axes: Axes,
+    image: NDArray[np.float64] | None,
+    colour_limits: tuple[float, float],
+    without: str = "no recording",
 ) -> AxesImage | None:
     settings = LOG_MEL_SETTINGS
     axes.tick_params(labelsize=_FONT_POINTS)
@@ -137,7 +159,7 @@ def _draw_spectrogram(
     axes.set_xticks([0, 300, 600, 900])
     axes.set_yticks(librosa.hz_to_mel(np.array(_TICKS_KHZ[1:]) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ[1:]])
     if image is None:
-        _say(axes, "no recording")
+        _say(axes, without)
         return None
     return axes.imshow(
         image, origin="lower", aspect="auto", interpolation="nearest", cmap="magma",
@@ -187,6 +209,16 @@ def _title(source: str, target: str) -> str:
     if len(one_line) <= _TITLE_CHARACTERS:
         return one_line
     return "\n".join(wrap(source, _TITLE_CHARACTERS) + wrap(f"→ {target}", _TITLE_CHARACTERS))
+
+
+def _distances(given: NDArray[np.float64], converted: NDArray[np.float64] | None, true: NDArray[np.float64]) -> str:
+    """Return how far what was given, and what was made of it, are from what the target recorded."""
+    of_input, *of_converted = (
+        f"{log_spectral_distance(image[None].astype(np.float32), true[None].astype(np.float32))[0]:.1f} dB"
+        for image in (given, converted)
+        if image is not None
+    )
+    return f"distance {of_converted[0]} (input {of_input})" if of_converted else f"distance of input {of_input}"
 
 
 def _say(axes: Axes, text: str) -> None:

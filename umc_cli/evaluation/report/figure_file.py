@@ -1,5 +1,6 @@
 """Figures as files: the formats, and how one appears complete or not at all."""
 
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,6 +21,13 @@ def check_figure_name(path: Path) -> str:
     if file_format not in FIGURE_FORMATS:
         raise SettingsError(f"cannot draw a figure as {path.name!r}", f"use {', '.join(FIGURE_FORMATS)}")
     return file_format
+
+
+def figure_png(figure: Figure, dots_per_inch: int) -> bytes:
+    """Return `figure` as a PNG."""
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=dots_per_inch)
+    return png.getvalue()
 
 
 def write_figure(path: Path, figure: Figure, dots_per_inch: int = 300) -> None:

@@ -28,10 +28,24 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that is shown in the page, such as spectrograms drawn after Figure 4 of the paper."""
+    """A PNG that is shown in the page."""
 
     caption: str
     png: bytes
+    width: int | None = None
+    """In CSS pixels, kept where the window is narrower: it is scrolled then. None: at most that of the page."""
+
+
+@dataclass(frozen=True)
+class SpectrogramRows:
+    """One sound event from one source device, drawn after Figure 4 of the paper."""
+
+    source: str
+    event: str
+    """Which event it is, or why there is none."""
+    pictures: Sequence[Picture]
+    notes: Sequence[str]
+    """What is missing in the pictures, and why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,9 @@ class ResultsPage:
     """How the scores were made: settings, versions, checksums; plain JSON values."""
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By name of model: file, sha256, how it was trained; plain JSON values."""
+    spectrograms: Sequence[SpectrogramRows] = ()
     pictures: Sequence[Picture] = ()
+    """Given by the user."""
     warnings: Sequence[str] = ()
     title: str = "Scores of sound event classifiers"
 
@@ -68,7 +84,7 @@ def render_results_page(page: ResultsPage) -> str:
     Raises:
         ValueError: a picture is no PNG.
     """
-    for picture in page.pictures:
+    for picture in (*page.pictures, *(picture for rows in page.spectrograms for picture in rows.pictures)):
         if not is_png(picture.png):
             raise ValueError(f"the picture {picture.caption!r} is no PNG")
     environment = Environment(
@@ -79,13 +95,13 @@ def render_results_page(page: ResultsPage) -> str:
         lstrip_blocks=True,
     )
     environment.filters["json"] = _json
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     script = (_FOLDER / "results_page.js").read_text(encoding="utf-8")
     html = environment.get_template("results_page.html.jinja").render(
         page=page,
         text=results_table,
         bars=device_bars(page.devices, page.rows),
         details=[_details(row, page.models) for row in page.rows],
-        pictures=[(picture.caption, base64.b64encode(picture.png).decode()) for picture in page.pictures],
         style=Markup((_FOLDER / "results_page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

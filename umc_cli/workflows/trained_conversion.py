@@ -1,0 +1,157 @@
+"""The conversion that a classifier was trained with, made once more from what its checkpoint says of it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from umc_cli.config import Workspace
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
+from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.errors import SettingsError, UmcError
+from umc_cli.response.device import DeviceRegistry
+from umc_cli.runtime import Precision, cpu_count
+from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.workflows.choose_converter import Known
+from umc_cli.workflows.level_tables import TABLES_NAME, read_level_tables
+from umc_cli.workflows.measured_converters import convert_segments, what_is_missing
+from umc_cli.workflows.sec_methods import CONVERSIONS
+from umc_cli.workflows.sec_models import SecModel
+
+_WEIGHTS_OF_ALL_TARGETS = "checkpoint_sha256"
+
+
+@dataclass
+class TrainedConversion:
+    """One segment of a model's source, converted as its training samples were."""
+
+    converter: str
+    trained_targets: frozenset[str]
+    """Devices that training samples were converted to."""
+    converted: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """By target: [80, 80], dB."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By target that there is no conversion to: why."""
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    converter: str
+    made_with: Mapping[str, str]
+    """sha256 of the weights: of all targets, or by target."""
+    checkpoint: Path | None
+    """Where the weights were."""
+    tables: Mapping[str, LevelQuantiles]
+    """By device."""
+
+
+def convert_as_trained(
+    workspace: Workspace, model: SecModel, log_mel: NDArray[np.float32], targets: Sequence[str]
+) -> TrainedConversion | None:
+    """Convert a segment of the model's source to `targets` with the converter that the model was trained with.
+
+    Weights are those of the training, found by their checksum; tables of levels are those that the training, or the
+    shards that it read, left. Device records are the workspace's. Computed in fp32 on the CPU, whatever the training
+    did. None of a model that was trained without conversion.
+
+    Shape: [80, 80], dB.
+
+    Raises:
+        SettingsError: the model does not say how it was trained, or the shards that it was trained with are gone.
+        InputError: these shards are damaged.
+    """
+    said = model.training
+    if said.get("converter") is None and not CONVERSIONS.keys() & set(model.method.split("+")):
+        return None
+    recipe = _recipe(workspace, model)
+    conversion = TrainedConversion(recipe.converter, frozenset(map(str, said.get("targets") or ())))
+    registry = DeviceRegistry(workspace.devices)
+    for target in targets:
+        try:
+            conversion.converted[target] = _convert(workspace, registry, recipe, model.source, target, log_mel)
+        except UmcError as error:
+            conversion.missing[target] = error.message
+    return conversion
+
+
+def _recipe(workspace: Workspace, model: SecModel) -> _Recipe:
+    converter, made_with, settings = (model.training.get(name) for name in ("converter", "made_with", "settings"))
+    known = isinstance(converter, str) and converter in CONVERTERS
+    if not known or not isinstance(made_with, dict) or not isinstance(settings, dict):
+        raise SettingsError(f"{model.path} does not say how its samples were converted", "train it again")
+    place, checkpoint = Path(model.path).parent, settings.get("checkpoint")
+    if settings.get("shards"):
+        first = find_shards(workspace.root / settings["shards"])[0]
+        header = read_shard_header(first)
+        if made_with.get(header.target) != header.run_id:
+            raise SettingsError(f"{first} is not of the shards that it was trained with", "convert again")
+        place, checkpoint = first.parent.parent, None
+        made_with = header.description.get("settings", {}).get("made_with", {})
+    return _Recipe(
+        converter=str(converter),
+        made_with=made_with,
+        checkpoint=workspace.root / checkpoint if checkpoint else None,
+        tables=read_level_tables(place) if Need.RECORDINGS in CONVERTERS[str(converter)].needs else {},
+    )
+
+
+def _convert(
+    workspace: Workspace,
+    registry: DeviceRegistry,
+    recipe: _Recipe,
+    source: str,
+    target: str,
+    log_mel: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    needs = CONVERTERS[recipe.converter].needs
+    if Need.RECORDINGS in needs and source not in recipe.tables:
+        raise SettingsError(f"the levels of {source} that it was trained with ({TABLES_NAME}) are gone", "train again")
+    weights = _weights(workspace, recipe, target) if needs & {Need.CHECKPOINT, Need.REFINER} else None
+    ingredients = Ingredients(
+        source=source,
+        targets=(target,),
+        devices={name: registry.get(name) for name in (source, target) if name in registry},
+        torch_device=torch.device("cpu"),
+        level_quantiles={name: table.levels_db for name, table in recipe.tables.items()},
+        checkpoint=weights,
+        refiner=weights,
+        engine=EngineSettings(engine="torch", precision=Precision.FP32, threads=cpu_count()),
+    )
+    path = weights or Path()
+    known = Known(ingredients.devices, frozenset(recipe.tables), checkpoint=path, refiner=path)
+    gaps = what_is_missing(recipe.converter, source, [target], known, ingredients)
+    if gaps:
+        raise SettingsError(f"converter {recipe.converter} lacks {gaps[target]}", "add it")
+    converted: NDArray[np.float32] = convert_segments(recipe.converter, log_mel[None], [target], ingredients)[target][0]
+    if not np.isfinite(converted).all():
+        raise SettingsError(f"converter {recipe.converter} gives levels that are not finite", "train its weights again")
+    return converted
+
+
+def _weights(workspace: Workspace, recipe: _Recipe, target: str) -> Path:
+    """Return the file that holds the weights of the training."""
+    wanted = recipe.made_with.get(_WEIGHTS_OF_ALL_TARGETS) or recipe.made_with.get(target)
+    if wanted is None:
+        raise SettingsError("no converter to it was there in the training", "name it with --targets")
+    given = [recipe.checkpoint] if recipe.checkpoint else []
+    for path in (*given, *sorted(workspace.checkpoints.glob("*.safetensors")), SHIPPED_REFINER):
+        if path.is_file() and _sha256(path) == wanted:
+            return path
+    raise SettingsError(
+        f"the weights that it was trained with (sha256 {wanted[:12]}...) are not in {workspace.checkpoints}",
+        "put them back",
+    )
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
