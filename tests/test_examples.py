@@ -1,5 +1,6 @@
 """Examples that need no third-party recordings run as they are described; the others load."""
 
+import json
 import runpy
 import subprocess
 import sys
@@ -63,3 +64,20 @@ def test_the_last_devices_can_be_left_for_the_test(workspace: Path, tmp_path: Pa
     splits = {(clip.device, clip.split) for clip in find_recordings(tmp_path / "set" / "data").clips}
     assert {split for device, split in splits if device == "sim1"} == {"train-mc", "train-sec", "val-sec"}
     assert {split for device, split in splits if device == "sim2"} == {"val-sec"}
+
+
+@pytest.mark.timeout(600)
+def test_the_benchmark_of_train_sec_measures_both_ways() -> None:
+    script = PROJECT / "examples" / "benchmarks" / "train_sec.py"
+    command = [sys.executable, str(script), "--quick", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)
+    assert figures["segments"] == 20
+    for converter in ("refiner", "eq_noise"):
+        only = {name: spread["median"] for name, spread in figures[converter].items()}
+        with_shards = only["making_seconds"] + only["from_shards_seconds"]
+        assert only["on_the_fly_over_shards"] == with_shards / only["on_the_fly_seconds"]
+        assert 0 < only["compute_share"] < 1
+        assert 0 < only["compute_share_on_the_fly"] < 1
+    assert "wanted >= 0.9" in run.stderr

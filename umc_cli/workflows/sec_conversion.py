@@ -16,6 +16,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
+from umc_cli.runtime import compute_device
 from umc_cli.workflows.convert import ConvertSettings, choose_conversion, gather_ingredients
 from umc_cli.workflows.level_tables import load_level_tables
 
@@ -42,6 +43,8 @@ class OnTheFlyConversions:
     """What the conversions rest on, for the report."""
     converters: Mapping[str, Converter]
     """By target."""
+    torch_device: torch.device
+    """Where they compute; batches are made on the CPU."""
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, 80, 80] dB -> the same."""
@@ -51,7 +54,8 @@ class OnTheFlyConversions:
         for number in sorted(set(of_sample.tolist())):
             chosen = of_sample == number
             converter = self.converters[self.targets[number]]
-            converted[chosen] = converter.convert(converter.begin(log_mel[chosen]), self.targets[number])
+            begun = converter.begin(log_mel[chosen].to(self.torch_device))
+            converted[chosen] = converter.convert(begun, self.targets[number]).to(log_mel.device)
         return converted
 
 
@@ -100,9 +104,14 @@ def choose_sec_conversion(
         if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
             devices = (asked.source, *choice.targets)
             tables = load_level_tables(tables_folder, devices, everything.clips, SegmentSettings(), warnings)
-        converter = CONVERTERS[choice.converter].build(_one_thread(gather_ingredients(asked, choice, known, tables)))
+        ingredients = _one_thread(gather_ingredients(asked, choice, known, tables))
+        converter = CONVERTERS[choice.converter].build(ingredients)
         return OnTheFlyConversions(
-            choice.converter, choice.targets, converter.describe(), dict.fromkeys(choice.targets, converter)
+            choice.converter,
+            choice.targets,
+            converter.describe(),
+            dict.fromkeys(choice.targets, converter),
+            ingredients.torch_device,
         )
     assert problem is not None
     raise problem
@@ -131,7 +140,9 @@ def _one_to_one(
         choice, known = choose_conversion(workspace, asked, registry, everything)
         converters[target] = CONVERTERS["film_gan"].build(_one_thread(gather_ingredients(asked, choice, known, {})))
         made_with[target] = converters[target].describe()["checkpoint_sha256"]
-    return OnTheFlyConversions("film_gan", tuple(targets), made_with, converters)
+    return OnTheFlyConversions(
+        "film_gan", tuple(targets), made_with, converters, compute_device(settings.compute_device)
+    )
 
 
 def _one_thread(ingredients: Ingredients) -> Ingredients:
