@@ -15,7 +15,7 @@ from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, Recordings, find_recordings, list_files
 from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import Workspace, dump_settings
+from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
@@ -36,11 +36,9 @@ from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, segments_done, 
 FAILED_NAME = "failed.csv"
 
 
-def _split_names(value: Any) -> Any:
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
+Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
 
 class ConvertSettings(SegmentSettings):
@@ -48,7 +46,7 @@ class ConvertSettings(SegmentSettings):
 
     source: str
     """Device that made the recordings."""
-    targets: Names = ("all",)
+    targets: Targets = ("all",)
     """Devices to convert to; `all` means every other device that the converter can serve, `synth:N` and `synth:FILE`
     mean invented ones."""
     converter: str = "auto"

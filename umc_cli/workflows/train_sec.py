@@ -26,7 +26,7 @@ from umc_cli.shards.run_folder import locked
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
-from umc_cli.workflows.convert import ConvertSettings, Names
+from umc_cli.workflows.convert import ConvertSettings, Targets
 from umc_cli.workflows.sec_conversion import CONVERTERS_OF_METHODS, OnTheFlyConversions, choose_sec_conversion
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
 from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
@@ -52,7 +52,7 @@ class TrainSecSettings(SecSettings, SegmentSettings):
     preset: str = "paper"
     name: str | None = None
     """Of the run; default: source, method and seed."""
-    targets: Names = ("all",)
+    targets: Targets = ("all",)
     """Devices that samples are converted to, or whose recordings `ideal` has; `all` means every one that can serve."""
     converter: str = "auto"
     """Of the unified methods: `refiner_quantile`, `refiner` or `film_gan`; `auto`: the first that has all it needs."""
