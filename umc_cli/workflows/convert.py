@@ -252,7 +252,7 @@ def choose_conversion(
         targets = tuple(dict.fromkeys(chain.from_iterable(expanded)))
     for target in targets or ():
         if check_device_id(target) not in candidates:
-            raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(candidates))}")
+            raise registry.unknown(target, candidates)
         if target == settings.source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
     named = candidates if targets is None else set(targets)
@@ -262,7 +262,13 @@ def choose_conversion(
         recorded=recorded,
         **checkpoints,
     )
-    return choose(names, settings.source, targets, candidates, known), known
+    try:
+        return choose(names, settings.source, targets, candidates, known), known
+    except SettingsError as error:
+        if not any(Need.RESPONSE in CONVERTERS[name].needs for name in names):
+            raise
+        without_record = {settings.source, *(targets or candidates)} - set(known.devices)
+        raise SettingsError(error.message, error.hint + registry.library_hint(without_record)) from error
 
 
 def _names_and_checkpoints(workspace: Workspace, settings: ConvertSettings) -> tuple[tuple[str, ...], dict[str, Path]]:
