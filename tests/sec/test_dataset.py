@@ -56,6 +56,13 @@ def test_a_last_batch_of_one_is_filled_up() -> None:
     assert [len(one.get(index).targets) for index in range(5)] == [8, 8, 8, 8, 2]
 
 
+def test_segments_seen_are_counted_though_batches_differ_in_size() -> None:
+    for n in (1, 8, 33, 34, 40):
+        one = batches(0.0, n=n)
+        sizes = [len(one.get(index).targets) for index in range(2 * one.per_epoch + 1)]
+        assert [one.n_seen(number) for number in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
+
+
 def test_the_network_draws_other_numbers_than_the_batch() -> None:
     drawn = [torch.rand(4, generator=step_random(0, 7, of_network)) for of_network in (False, True, False)]
     assert torch.equal(drawn[0], drawn[2])

@@ -164,6 +164,21 @@ def test_bad_settings_are_named(small: Umc, workspace: Path, options: tuple[str,
     assert not list(workspace.glob("runs/*/*.safetensors"))
 
 
+def test_small_runs_are_validated_every_epoch_and_report_what_was_measured(small: Umc, workspace: Path) -> None:
+    run = small("--preset", "cpu", "--max-steps", "8", "--log-every", "100", "--json")
+    report, rows = run.json, read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")
+    # Nine segments in batches of 4, 4 and 2 (two at the least): epochs of three steps.
+    assert [row["step"] for row in rows if "validation_macro_f1" in row] == [3, 6, 8]
+    best = next(row for row in rows if row["step"] == report["best_step"])
+    assert report["best_score"] == best["validation_macro_f1"]
+    assert report["segments_per_s"] == pytest.approx((10 + 10 + 4 + 4) / report["seconds"])
+    again = small("--preset", "cpu", "--max-steps", "9", "--log-every", "100", "--resume", "--json").json
+    assert [row["step"] for row in read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")] == [3, 6, 8, 9]
+    rows = read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")
+    best = next(row for row in rows if row["step"] == again["best_step"])
+    assert again["best_score"] == best["validation_macro_f1"]
+
+
 def test_labels_of_few_recordings_or_of_other_devices_only_are_told(small: Umc, workspace: Path) -> None:
     (workspace / "data/manifest.csv").write_text(
         "path,device,label,split,recording\n"
