@@ -238,7 +238,14 @@ def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
         (("--method", "ideal", "--targets", "pixel3,nokia"), "no recordings of nokia"),
         (("--method", "adapt"), "adapts to one device"),
         (("--method", "eq", "--converter", "refiner"), "does not convert with 'refiner'"),
-        (("--method", "eq", "--targets", "nokia"), "nokia"),
+        (("--method", "mc", "--converter", "eq"), "does not convert with 'eq'"),
+        (("--method", "eq", "--checkpoint", SHIPPED_REFINER), "method eq does not take weights"),
+        (("--method", "eq", "--targets", "nokia"), "unknown device 'nokia'"),
+        (("--method", "none", "--targets", "pixel3,nokia"), "unknown device 'nokia'"),
+        (("--method", "unified-synth", "--targets", "nokia"), "unknown device 'nokia'"),
+        (("--method", "dir", "--targets", "pixel3,nokia"), "unknown device 'nokia'"),
+        (("--method", "dir+freq-mixstyle", "--targets", "synth:3"), "dir lacks a device record of synth:3"),
+        (("--source", ""), "there are recordings in split train-sec of: pixel3, xperia1, xperia1v"),
         (("--source", "nokia"), "no recordings of 'nokia' in split train-sec"),
         (("--preset", "huge"), "unknown preset 'huge'"),
         (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
@@ -254,6 +261,18 @@ def test_bad_settings_are_named(small: Umc, workspace: Path, options: tuple[str,
     assert message in run.stderr
     assert "Hint:" in run.stderr
     assert not list(workspace.glob("runs/*/*.safetensors"))
+
+
+def test_a_run_without_source_is_told_which_there_are(umc: Umc, workspace: Path) -> None:
+    run = umc("train-sec", "--preset", "smoke")
+    assert run.exit_code == 2
+    assert "Error: no source is given" in run.stderr
+    assert "with --source; there are recordings in split train-sec of: pixel3, xperia1, xperia1v" in run.stderr
+
+
+def test_a_run_of_a_name_goes_on_without_its_source(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small("--name", "mine").exit_code == 0
+    assert umc("train-sec", "--name", "mine", "--resume", "--max-steps", "3", "--json").json["n_steps"] == 3
 
 
 def test_targets_that_a_method_does_not_look_at_must_be_devices_all_the_same(small: Umc, workspace: Path) -> None:

@@ -93,9 +93,11 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
 
     Raises:
-        SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
+        SettingsError: no source is named, the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    asked = load_settings(TrainSecSettings, workspace, SECTION, given)
+    asked = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
+    if not asked.source and not (asked.resume and asked.name):
+        raise _no_source(workspace)
     if asked.preset not in SEC_PRESETS:
         raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(SEC_PRESETS)}")
     below = (
@@ -104,6 +106,16 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
         else dump_settings(SEC_PRESETS[asked.preset])
     )
     return load_settings(TrainSecSettings, workspace, SECTION, given, below)
+
+
+def _no_source(workspace: Workspace) -> SettingsError:
+    clips = find_recordings(workspace.data).clips
+    devices = ", ".join(sorted({clip.device for clip in clips if clip.split == CLASSIFIER_SPLIT})) or "no device"
+    return SettingsError(
+        "no source is given",
+        f"name the device whose recordings to train on with --source; there are recordings in split {CLASSIFIER_SPLIT} "
+        f"of: {devices}",
+    )
 
 
 def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
