@@ -268,6 +268,8 @@ def test_a_run_without_source_is_told_which_there_are(umc: Umc, workspace: Path)
     assert run.exit_code == 2
     assert "Error: no source is given" in run.stderr
     assert "with --source; there are recordings in split train-sec of: pixel3, xperia1, xperia1v" in run.stderr
+    (workspace / "data").rename(workspace / "elsewhere")
+    assert "there are recordings in split train-sec of: no device" in umc("train-sec", "--preset", "smoke").stderr
 
 
 def test_a_run_of_a_name_goes_on_without_its_source(small: Umc, umc: Umc, workspace: Path) -> None:

@@ -109,7 +109,7 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
 
 
 def _no_source(workspace: Workspace) -> SettingsError:
-    clips = find_recordings(workspace.data).clips
+    clips = find_recordings(workspace.data).clips if workspace.data.is_dir() else ()
     devices = ", ".join(sorted({clip.device for clip in clips if clip.split == CLASSIFIER_SPLIT})) or "no device"
     return SettingsError(
         "no source is given",
