@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.errors import InputError
+from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.shards.schema import check_shard
 
 Umc = Callable[..., Run]
@@ -448,6 +450,26 @@ def test_a_wrong_option_is_refused_before_anything_is_written(
     assert message in run.stderr
     assert run.stdout == ""
     assert not list(workspace.glob("converted/**/*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("is_recorded", "message"),
+    [(False, "unknown device 'pixel3'"), (True, "converter eq lacks a device record of pixel3")],
+)
+def test_a_record_that_only_the_library_has_is_offered(
+    workspace: Path, convert: Umc, umc: Umc, is_recorded: bool, message: str
+) -> None:
+    library = DeviceRegistry(workspace / "devices")
+    write_device(library.get(SOURCE), workspace / "devices")
+    if is_recorded:
+        write_audio(workspace / f"data/{TARGET}/a/good0.wav")
+    run = convert()
+    assert_clean(run, 2)
+    assert message in run.stderr
+    command = run.stderr.partition("the package's library knows pixel3: ")[2].splitlines()[0]
+    subprocess.run(shlex.split(command), check=True)
+    assert_clean(convert(), 0)
+    assert "library" not in umc("convert", "--source", SOURCE, "--targets", "nobody").stderr
 
 
 def test_a_source_without_recordings_is_refused_though_others_failed(workspace: Path, convert: Umc) -> None:

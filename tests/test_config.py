@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
-from umc_cli.config import Settings, find_workspace, load_settings
+from umc_cli.config import Settings, WordOrPath, find_workspace, load_settings
 from umc_cli.errors import SettingsError
+from umc_cli.workflows.convert import Names, Paths
 
 
 class Example(Settings):
@@ -13,6 +15,13 @@ class Example(Settings):
 
 class WithFolder(Example):
     folder: Path | None = None
+
+
+class WithLists(Example):
+    pictures: Paths = ()
+    models: Annotated[Names, WordOrPath()] = ()
+    targets: Annotated[Names, WordOrPath(prefix="synth:")] = ()
+    learn_from: Annotated[str, WordOrPath(words=("devices",))] = "devices"
 
 
 def test_the_workspace_is_found_by_walking_up(tmp_path: Path) -> None:
@@ -85,3 +94,33 @@ def test_paths_in_the_workspace_file_start_at_its_folder(tmp_path: Path) -> None
     workspace = find_workspace(tmp_path / "deep")
     assert load_settings(WithFolder, workspace, "convert", {}).folder == tmp_path / "there"
     assert load_settings(WithFolder, workspace, "convert", {"folder": "here"}).folder == Path("here")
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        'pictures = ["a.png", "/b.png"]\nmodels = ["run", "old/best"]\n'
+        'targets = ["pixel3", "synth:5", "synth:old/set"]\n',
+        'pictures = "a.png, /b.png"\nmodels = "run,old/best"\ntargets = "pixel3,synth:5,synth:old/set"\n',
+    ],
+)
+def test_so_do_paths_in_lists_and_in_texts_that_may_be_words(tmp_path: Path, lists: str) -> None:
+    (tmp_path / "umc.toml").write_text(f'[convert]\nsource = "a"\n{lists}learn_from = "devices"\n')
+    for name in ("deep", "devices", "old"):
+        (tmp_path / name).mkdir()
+    for name in ("best", "set"):
+        (tmp_path / "old" / name).touch()
+    workspace = find_workspace(tmp_path / "deep")
+    found = load_settings(WithLists, workspace, "convert", {})
+    assert found.pictures == (tmp_path / "a.png", Path("/b.png"))
+    assert found.models == ("run", str(tmp_path / "old/best"))
+    assert found.targets == ("pixel3", "synth:5", f"synth:{tmp_path / 'old/set'}")
+    assert found.learn_from == "devices"
+    given = {"pictures": "a.png", "models": "old/best", "targets": "synth:old/set", "learn_from": "old"}
+    found = load_settings(WithLists, workspace, "convert", given)
+    assert found.model_dump(include=set(given)) == {
+        "pictures": (Path("a.png"),),
+        "models": ("old/best",),
+        "targets": ("synth:old/set",),
+        "learn_from": "old",
+    }

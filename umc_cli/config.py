@@ -9,9 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from umc_cli.errors import SettingsError
 
@@ -30,6 +31,24 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class WordOrPath:
+    """Marks (`Annotated[str, WordOrPath()]`) a text, or a list of them, that may name a file or folder.
+
+    In umc.toml such a name starts at the workspace's folder, if something of this name is there.
+    """
+
+    prefix: str = ""
+    """Stands before the path; texts without it are words."""
+    words: tuple[str, ...] = ()
+    """Never paths."""
+
+
+def split_names(value: Any) -> Any:
+    """Return the parts of a text with commas between them; anything else as it is."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -146,12 +165,30 @@ def _folder(root: Path, value: Any, origin: str) -> Path:
 
 def _paths_from_root(schema: type[BaseModel], values: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Let relative paths in a workspace file start at its folder, wherever the command runs."""
-    is_path = {
-        name: Path in (field.annotation, *get_args(field.annotation)) for name, field in schema.model_fields.items()
-    }
     return {
-        name: root / value if is_path.get(name) and isinstance(value, str) else value for name, value in values.items()
+        name: _from_root(schema.model_fields[name], value, root) if name in schema.model_fields else value
+        for name, value in values.items()
     }
+
+
+def _from_root(field: FieldInfo, value: Any, root: Path) -> Any:
+    mark = next((mark for mark in field.metadata if isinstance(mark, WordOrPath)), None)
+    if mark is None and Path not in (field.annotation, *get_args(field.annotation)):
+        return value
+
+    def place(text: Any) -> Any:
+        if not isinstance(text, str):
+            return text
+        if mark is None:
+            return root / text
+        path = root / text.removeprefix(mark.prefix)
+        is_path = text.startswith(mark.prefix) and text not in mark.words and path.exists()
+        return f"{mark.prefix}{path}" if is_path else text
+
+    if get_origin(field.annotation) is not tuple:
+        return place(value)
+    parts = split_names(value)
+    return [place(part) for part in parts] if isinstance(parts, list | tuple) else parts
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:

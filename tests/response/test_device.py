@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import runpy
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,20 @@ def test_an_empty_folder_is_a_registry_without_devices(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="unknown device") as caught:
         registry.get("pixel3")
     assert "known devices: none" in caught.value.hint
+
+
+def test_a_device_that_only_the_library_knows_is_brought_in_by_the_command_in_the_hint(tmp_path: Path) -> None:
+    folder = tmp_path / "my devices"
+    folder.mkdir()
+    registry = DeviceRegistry(folder)
+    with pytest.raises(SettingsError, match="unknown device 'pixel3'") as caught:
+        registry.get("pixel3")
+    command = caught.value.hint.partition("the package's library knows pixel3: ")[2]
+    subprocess.run(shlex.split(command), check=True)
+    assert registry.get("pixel3") == DeviceRegistry(tmp_path / "nowhere").get("pixel3")
+    assert registry.library_hint(["pixel3", "bee"]) == ""
+    assert "xperia1.json" in registry.library_hint(["pixel3", "xperia1"])
+    assert DeviceRegistry(tmp_path / "nowhere").library_hint(["bee"]) == ""
 
 
 def test_the_registry_falls_back_to_the_library(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umc_cli.audio.log_mel import log_mel
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights, step_random
 from umc_cli.sec.method_parts import SampleAlterations
 
@@ -54,6 +55,33 @@ def test_a_last_batch_of_one_is_filled_up() -> None:
     one = batches(0.0, n=33)
     assert one.per_epoch == 5
     assert [len(one.get(index).targets) for index in range(5)] == [8, 8, 8, 8, 2]
+
+
+def test_segments_seen_are_counted_though_batches_differ_in_size() -> None:
+    for n in (1, 8, 33, 34, 40):
+        one = batches(0.0, n=n)
+        sizes = [len(one.get(index).targets) for index in range(2 * one.per_epoch + 1)]
+        assert [one.n_seen(number) for number in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
+
+
+def test_what_is_converted_is_the_waveform_as_it_was_altered() -> None:
+    class Keep:
+        given: list[Tensor] = []  # noqa: RUF012
+
+        def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+            self.given.append(log_mel)
+            return log_mel
+
+    waveforms = np.random.default_rng(0).normal(0, 0.01, (BATCH, 20_480)).astype(np.float32)
+    levels = log_mel(torch.from_numpy(waveforms)).half().numpy()
+    segments = SecSegments(levels, np.zeros(BATCH, np.int64), waveforms)
+    tenfold = SampleAlterations(waveform=(lambda waveforms, random: 10 * waveforms,))
+    keep = Keep()
+    batch = TrainingBatches(segments, 1, BATCH, 0, tenfold, keep, converted_share=1.0).get(0)
+    order = [int(abs(levels + 20 - one[None].numpy()).sum(axis=(1, 2)).argmin()) for one in keep.given[0]]
+    assert sorted(order) == list(range(BATCH))
+    assert torch.allclose(keep.given[0], torch.from_numpy(levels[order]).float() + 20, atol=0.1)
+    assert torch.equal(batch.log_mel, keep.given[0])
 
 
 def test_the_network_draws_other_numbers_than_the_batch() -> None:

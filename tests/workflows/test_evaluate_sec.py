@@ -394,7 +394,7 @@ def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evalua
     ("options", "message", "hint"),
     [
         (["--model", "nobody"], "'nobody' is neither a run with best.safetensors nor a file", "phone-ideal-0"),
-        (["--model", SHIPPED_REFINER], "holds a 'refiner', not a sec", ""),
+        (["--model", SHIPPED_REFINER], "holds a 'refiner', not a sec", "such as the best.safetensors of its run"),
         (["--devices", "gramophone"], "no recordings of 'gramophone'", "phone, tablet, watch"),
         (["--devices", ""], "no device is named", "--devices all"),
         (["--split", "train-mc"], "no recordings in split train-mc", "--split"),
@@ -465,3 +465,23 @@ def test_settings_come_from_the_workspace_file_too(recorded: Path, evaluate: Cal
         (recorded / "umc.toml").unlink()
     assert [model["name"] for model in report["models"]] == ["phone-none-0", "phone-ideal-0"]
     assert report["rows"][0]["mean_without_source"]["bootstrap"] is None
+
+
+def test_paths_in_the_workspace_file_start_at_its_folder(
+    recorded: Path, evaluate: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = recorded / "none.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
+    (recorded / "umc.toml").write_text(
+        '[eval]\nmodel = ["runs/phone-none-0/best.safetensors"]\npicture = ["none.png"]\nbootstrap = 0\n'
+    )
+    monkeypatch.chdir(recorded / "data")
+    try:
+        report = evaluate("--json").json
+        given = evaluate("--model", "runs/phone-none-0/best.safetensors")
+    finally:
+        (recorded / "umc.toml").unlink()
+        picture.unlink()
+    assert [model["name"] for model in report["models"]] == ["phone-none-0"]
+    assert given.exit_code == 2
+    assert "neither a run with best.safetensors nor a file" in given.stderr

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.samples import RATE_HZ, Run, noise, write_audio
-from umc_cli.checkpoint import read_checkpoint
+from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.sec.sec_checkpoint import load_sec
 from umc_cli.training.metrics import read_metrics
 from umc_cli.workflows.sec_methods import METHODS
@@ -92,6 +94,16 @@ def test_mc_and_adapt_take_what_they_need(small: Umc, umc: Umc, workspace: Path)
     tiny = ("--preset", "smoke", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--max-steps", "1")
     assert umc("train", "--pair", f"{SOURCE}:pixel3", *tiny, "--quiet").exit_code == 0
     assert small("--method", "mc").exit_code == 0
+    trained = read_checkpoint(workspace / f"checkpoints/{SOURCE}-to-pixel3.safetensors")
+    of_pair = trained.metadata["training"] | {"pair": [SOURCE, "xperia1"]}
+    other = workspace / f"checkpoints/{SOURCE}-to-xperia1.safetensors"
+    write_checkpoint(other, trained.tensors, dict(trained.metadata) | {"training": of_pair})
+    for target in ("pixel3", "xperia1"):
+        options = ("--checkpoint", f"checkpoints/{SOURCE}-to-{target}.safetensors", "--output", f"out/{target}")
+        convert = ("convert", "--source", SOURCE, "--targets", target, "--split", "train-sec", "--engine", "torch")
+        assert umc(*convert, *options, "--quiet").exit_code == 0
+    assert small("--method", "mc", "--shards", "out", "--name", "of-shards").exit_code == 0
+    assert "(weights or engine)" in small("--method", "unified-real", "--shards", "out").stderr
     assert small("--method", "adapt", "--targets", "pixel3").exit_code == 0
 
 
@@ -118,6 +130,17 @@ def test_shards_give_the_conversions_that_are_made_on_the_fly(small: Umc, umc: U
         (("--method", "eq", "--shards", "converted", "--targets", "xperia1"), "no shards of xperia1"),
         (("--method", "eq", "--shards", "nowhere"), "no shards below nowhere"),
         (("--method", "eq", "--shards", "converted", "--hop", "512"), "lack 27 of 36 training segments"),
+        (("--method", "eq", "--shards", "converted", "--targets", ","), "no shards of any target named"),
+        (("--method", "eq", "--shards", "converted", "--converter", "refiner"), "does not convert with 'refiner'"),
+        (("--method", "mc", "--shards", "converted", "--converter", "film_gan"), "by converter 'eq', not by film_gan"),
+        (("--method", "adapt", "--shards", "converted"), "adapt adapts to one device"),
+        (("--method", "eq", "--shards", "converted", "--checkpoint", "x"), "--checkpoint have nothing to do"),
+        (("--method", "unified-synth", "--shards", "converted", "--invented", "3"), "no device is invented"),
+        (
+            ("--method", "room-reverb+eq", "--shards", "converted"),
+            "room-reverb cannot alter samples",
+        ),
+        (("--method", "eq+dir+pitch-shift", "--shards", "converted"), "dir and pitch-shift cannot alter"),
     ],
 )
 def test_shards_of_something_else_are_refused(
@@ -128,6 +151,75 @@ def test_shards_of_something_else_are_refused(
     assert run.exit_code == 2
     assert message in run.stderr
     assert "Hint:" in run.stderr
+
+
+def test_the_converter_of_shards_can_be_named(small: Umc, umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--split", "train-sec", "--quiet")
+    assert umc(*convert, "--converter", "refiner", "--output", "one").exit_code == 0
+    options = ("--method", "unified-real", "--shards", "one")
+    assert small(*options, "--converter", "refiner").exit_code == 0
+    refused = small(*options, "--converter", "refiner_quantile", "--name", "other")
+    assert refused.exit_code == 2
+    assert "was made by converter 'refiner', not by refiner_quantile" in refused.stderr
+
+
+def one_refiner_target_each(umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--split", "train-sec", "--quiet")
+    assert umc(*convert, "--targets", "pixel3", "--converter", "refiner", "--output", "out/1").exit_code == 0
+    assert umc(*convert, "--targets", "xperia1", "--converter", "refiner_quantile", "--output", "out/2").exit_code == 0
+
+
+def one_target_by_two_weights(umc: Umc, workspace: Path) -> None:
+    refiner = read_checkpoint(SHIPPED_REFINER)
+    other = {name: weight * 1.01 for name, weight in refiner.tensors.items()}
+    write_checkpoint(workspace / "other.safetensors", other, refiner.metadata)
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner", "--quiet")
+    assert umc(*convert, "--split", "train-sec", "--output", "out/1").exit_code == 0
+    weights = ("--checkpoint", "other.safetensors")
+    assert umc(*convert, "--split", "train-mc", "--output", "out/2", *weights).exit_code == 0
+
+
+def another_record(device: str) -> Callable[[Umc, Path], None]:
+    def convert_before_and_after(umc: Umc, workspace: Path) -> None:
+        registry = DeviceRegistry(workspace / "devices")
+        records = {name: registry.get(name) for name in DEVICES}
+        convert = ("convert", "--source", SOURCE, "--converter", "eq", "--split", "train-sec", "--quiet")
+        for number, label in enumerate(("low", "high")):
+            for name, record in records.items():
+                response = tuple(value + number * (name == device) for value in record.frequency_response_db)
+                write_device(record.model_copy(update={"frequency_response_db": response}), workspace / "devices")
+            options = ("--targets", "pixel3", "--label", label, "--output", f"out/{number}")
+            assert umc(*convert, *options).exit_code == 0
+
+    return convert_before_and_after
+
+
+@pytest.mark.parametrize(
+    ("mix", "method", "message"),
+    [
+        (one_refiner_target_each, "unified-real", "(converter 'refiner' and 'refiner_quantile')"),
+        (one_target_by_two_weights, "unified-real", "(weights or engine)"),
+        (another_record(SOURCE), "eq", "(record of the source)"),
+        (another_record("pixel3"), "eq", "(record or levels of the target)"),
+    ],
+)
+def test_a_mixture_of_conversions_is_refused(
+    small: Umc, umc: Umc, workspace: Path, mix: Callable[[Umc, Path], None], method: str, message: str
+) -> None:
+    mix(umc, workspace)
+    run = small("--method", method, "--shards", "out")
+    assert run.exit_code == 2
+    first, second = sorted(Path("out").glob("*/*/*.h5"))
+    assert f"{first} and {second} were made by different conversions {message}" in run.stderr
+    assert "Hint: name the folder of one conversion" in run.stderr
+
+
+def test_conversions_of_one_kind_may_come_in_parts(small: Umc, umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq", "--quiet")
+    for label, batch_size in (("low", "4"), ("high", "8")):
+        options = ("--label", label, "--batch-size", batch_size, "--output", f"out/{label}")
+        assert umc(*convert, *options).exit_code == 0
+    assert small("--method", "eq", "--shards", "out").exit_code == 0
 
 
 def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
@@ -146,7 +238,14 @@ def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
         (("--method", "ideal", "--targets", "pixel3,nokia"), "no recordings of nokia"),
         (("--method", "adapt"), "adapts to one device"),
         (("--method", "eq", "--converter", "refiner"), "does not convert with 'refiner'"),
-        (("--method", "eq", "--targets", "nokia"), "nokia"),
+        (("--method", "mc", "--converter", "eq"), "does not convert with 'eq'"),
+        (("--method", "eq", "--checkpoint", SHIPPED_REFINER), "method eq does not take weights"),
+        (("--method", "eq", "--targets", "nokia"), "unknown device 'nokia'"),
+        (("--method", "none", "--targets", "pixel3,nokia"), "unknown device 'nokia'"),
+        (("--method", "unified-synth", "--targets", "nokia"), "unknown device 'nokia'"),
+        (("--method", "dir", "--targets", "pixel3,nokia"), "unknown device 'nokia'"),
+        (("--method", "dir+freq-mixstyle", "--targets", "synth:3"), "dir lacks a device record of synth:3"),
+        (("--source", ""), "there are recordings in split train-sec of: pixel3, xperia1, xperia1v"),
         (("--source", "nokia"), "no recordings of 'nokia' in split train-sec"),
         (("--preset", "huge"), "unknown preset 'huge'"),
         (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
@@ -162,6 +261,63 @@ def test_bad_settings_are_named(small: Umc, workspace: Path, options: tuple[str,
     assert message in run.stderr
     assert "Hint:" in run.stderr
     assert not list(workspace.glob("runs/*/*.safetensors"))
+
+
+def test_a_run_without_source_is_told_which_there_are(umc: Umc, workspace: Path) -> None:
+    run = umc("train-sec", "--preset", "smoke")
+    assert run.exit_code == 2
+    assert "Error: no source is given" in run.stderr
+    assert "with --source; there are recordings in split train-sec of: pixel3, xperia1, xperia1v" in run.stderr
+    (workspace / "data").rename(workspace / "elsewhere")
+    assert "there are recordings in split train-sec of: no device" in umc("train-sec", "--preset", "smoke").stderr
+
+
+def test_a_run_of_a_name_goes_on_without_its_source(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small("--name", "mine").exit_code == 0
+    assert umc("train-sec", "--name", "mine", "--resume", "--max-steps", "3", "--json").json["n_steps"] == 3
+
+
+def test_targets_that_a_method_does_not_look_at_must_be_devices_all_the_same(small: Umc, workspace: Path) -> None:
+    assert small("--method", "none", "--targets", "pixel3").exit_code == 0
+    (workspace / "data/xperia1").rename(workspace / "data/nokia")
+    assert small("--method", "mixup", "--targets", "nokia").exit_code == 0
+    run = small("--method", "dir", "--targets", "nokia")
+    assert run.exit_code == 2
+    assert "dir lacks a device record of nokia" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("mixup]\nalpha = 0.4", ""),
+        ("mixupp]\nalpha = 0.4", "of 'mixupp', which is no method that has settings"),
+        ("eq]\nalpha = 0.4", "of 'eq', which is no method that has settings"),
+        ("mixup]\nalfa = 0.4", "method mixup: alfa"),
+    ],
+)
+def test_settings_of_methods_are_checked_whether_used_or_not(
+    small: Umc, workspace: Path, section: str, message: str
+) -> None:
+    (workspace / "umc.toml").write_text(f"[train-sec.method_settings.{section}\n")
+    run = small()
+    assert run.exit_code == (2 if message else 0)
+    assert message in run.stderr
+    assert not message or "freq-mixstyle, residual-norm, rfn" in run.stderr or "extending.md" in run.stderr
+
+
+def test_small_runs_are_validated_every_epoch_and_report_what_was_measured(small: Umc, workspace: Path) -> None:
+    run = small("--preset", "cpu", "--max-steps", "8", "--log-every", "100", "--json")
+    report, rows = run.json, read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")
+    # Nine segments in batches of 4, 4 and 2 (two at the least): epochs of three steps.
+    assert [row["step"] for row in rows if "validation_macro_f1" in row] == [3, 6, 8]
+    best = next(row for row in rows if row["step"] == report["best_step"])
+    assert report["best_score"] == best["validation_macro_f1"]
+    assert report["segments_per_s"] == pytest.approx((10 + 10 + 4 + 4) / report["seconds"])
+    again = small("--preset", "cpu", "--max-steps", "9", "--log-every", "100", "--resume", "--json").json
+    assert [row["step"] for row in read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")] == [3, 6, 8, 9]
+    rows = read_metrics(workspace / f"runs/sec-{SOURCE}-none-0")
+    best = next(row for row in rows if row["step"] == again["best_step"])
+    assert again["best_score"] == best["validation_macro_f1"]
 
 
 def test_labels_of_few_recordings_or_of_other_devices_only_are_told(small: Umc, workspace: Path) -> None:

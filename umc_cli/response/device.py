@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -18,6 +19,8 @@ N_BANDS = 128
 
 FORMAT_NAME: Final = "umc-device"
 FORMAT_VERSION: Final = 1
+
+_LIBRARY = Path(str(resources.files("umc_cli") / "assets" / "devices"))
 
 _ID_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 
@@ -154,7 +157,7 @@ class DeviceRegistry:
 
     def __init__(self, folder: Path) -> None:
         self.is_library = not folder.is_dir()
-        self.folder = Path(str(resources.files("umc_cli") / "assets" / "devices")) if self.is_library else folder
+        self.folder = _LIBRARY if self.is_library else folder
 
     def ids(self) -> list[str]:
         """Return the ids in alphabetical order."""
@@ -174,5 +177,18 @@ class DeviceRegistry:
         """
         check_device_id(device_id)
         if device_id not in self:
-            raise SettingsError(f"unknown device {device_id!r}", f"known devices: {', '.join(self.ids()) or 'none'}")
+            raise self.unknown(device_id, self.ids())
         return read_device(self.folder / f"{device_id}.json")
+
+    def unknown(self, device_id: str, known: Iterable[str]) -> SettingsError:
+        """Return the error for a device that is not among the `known` ones."""
+        hint = f"known devices: {', '.join(sorted(known)) or 'none'}"
+        return SettingsError(f"unknown device {device_id!r}", hint + self.library_hint([device_id]))
+
+    def library_hint(self, device_ids: Iterable[str]) -> str:
+        """Say, for the end of a hint, how records come from the library that the folder lacks; "" if none can."""
+        there = [name for name in sorted(set(device_ids)) if name not in self and name in DeviceRegistry(_LIBRARY)]
+        if not there:
+            return ""
+        files = " ".join(shlex.quote(str(_LIBRARY / f"{name}.json")) for name in there)
+        return f"; the package's library knows {', '.join(there)}: cp {files} {shlex.quote(str(self.folder))}"

@@ -76,6 +76,12 @@ class TrainingBatches:
         """Number of batches in which every segment is seen once."""
         return math.ceil(len(self.segments) / self.batch_size)
 
+    def n_seen(self, n_batches: int) -> int:
+        """Return the number of segments in the first `n_batches`; the last batch of an epoch may be smaller."""
+        epochs, rest = divmod(n_batches, self.per_epoch)
+        an_epoch = len(self.segments) + (len(self.segments) % self.batch_size == 1)
+        return epochs * an_epoch + rest * self.batch_size
+
     def get(self, index: int) -> TrainingBatch:
         """Return batch `index`, counted from 0 over all epochs."""
         rows = self._rows(index)

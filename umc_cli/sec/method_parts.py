@@ -50,6 +50,23 @@ class SampleAlterations:
     spectrogram: tuple[SpectrogramAugmentation, ...] = ()
 
 
+def check_method_settings(given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings of unknown methods, and unknown settings of known ones. `given`: settings by method.
+
+    Methods that a run does not use may be among them: several runs share umc.toml.
+
+    Raises:
+        SettingsError: naming the method, and those that have settings.
+    """
+    for name in given:
+        if name not in AUGMENTATIONS:
+            raise SettingsError(
+                f"method_settings are given of {name!r}, which is no method that has settings",
+                f"these have: {', '.join(AUGMENTATIONS)}",
+            )
+        _settings(name, given)
+
+
 def network_parts(names: Sequence[str], given: Mapping[str, Mapping[str, Any]]) -> NetworkParts:
     """Return the methods among `names` that are part of the network. `given`: settings by method.
 

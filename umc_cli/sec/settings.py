@@ -14,6 +14,8 @@ class SecSettings(ScheduleSettings):
     """Settings of the classifier's training. The defaults are the paper's where it states any (section 4.2)."""
 
     epochs: PositiveInt = 200
+    # A validation costs little beside an epoch, and small sets have few steps.
+    validate_every: PositiveInt | None = None
     backbone: str = "resnet50"
     """`resnet50`, `cnn`, or a classifier of torchvision."""
     batch_size: Annotated[int, Field(ge=2)] = 100

@@ -39,7 +39,7 @@ def read_network(path: Path, kind: str) -> Checkpoint:
     if checkpoint.metadata.get("kind") != kind:
         raise SettingsError(
             f"checkpoint {path} holds a {checkpoint.metadata.get('kind')!r}, not a {kind}",
-            f"give the {kind}.safetensors that the training wrote",
+            f"give weights that the training of a {kind} wrote, such as the best.safetensors of its run",
         )
     _check_log_mel(path, checkpoint.metadata.get("log_mel"))
     return checkpoint

@@ -33,6 +33,8 @@ STATE_KIND = "training-state"
 VALIDATION_SCORE = "validation_score"
 """Decides what is best; lower is better."""
 
+_MOST_STEPS_BETWEEN_VALIDATIONS = 500
+
 WeightsName = Literal["best", "last"]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -45,8 +47,8 @@ class ScheduleSettings(Settings):
     """Ends the run earlier than `epochs` does."""
     log_every: PositiveInt = 20
     """Steps between rows of metrics.csv, each the mean of the losses since the last one."""
-    validate_every: PositiveInt = 500
-    """Steps between validations; each draws a picture and may give new best weights."""
+    validate_every: PositiveInt | None = 500
+    """Steps between validations, which may give new best weights; None: an epoch, at the most 500."""
     save_every: PositiveInt = 500
     """Steps between saved states."""
 
@@ -121,6 +123,8 @@ class RunResult:
     best_step: int | None = None
     best_score: float | None = None
     """`validation_score` of the best weights."""
+    best_row: dict[str, float] = field(default_factory=dict)
+    """All that their validation measured."""
     last_row: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -163,6 +167,7 @@ def run_training(
     result = RunResult(total_steps=schedule.epochs * training.steps_per_epoch)
     if schedule.max_steps is not None:
         result.total_steps = min(result.total_steps, schedule.max_steps)
+    validate_every = schedule.validate_every or min(training.steps_per_epoch, _MOST_STEPS_BETWEEN_VALIDATIONS)
     sums, n_summed = _go_on(folder, training, result)
     progress.start(result.n_steps, result.total_steps)
     with MetricsWriter(folder, ("step", "epoch", "seconds", *training.columns), result.n_steps) as metrics:
@@ -173,7 +178,7 @@ def run_training(
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             n_summed += 1
             is_last = step == result.total_steps
-            validating = is_last or step % schedule.validate_every == 0
+            validating = is_last or step % validate_every == 0
             validated = _validate(folder, training, result, about) if validating else {}
             result.seconds = time.monotonic() - started
             if validating or step % schedule.log_every == 0:
@@ -197,6 +202,7 @@ def _validate(folder: Path, training: Training, result: RunResult, about: Mappin
     check_finite(measured, result.n_steps - 1)
     if result.best_score is None or measured[VALIDATION_SCORE] < result.best_score:
         result.best_step, result.best_score = result.n_steps, measured[VALIDATION_SCORE]
+        result.best_row = measured
         training.save_weights(folder, "best", _about(about, result))
     training.draw(folder / PICTURES_NAME / f"step-{result.n_steps:07d}.png")
     return measured
@@ -221,6 +227,7 @@ def _save(
         "seconds": result.seconds,
         "best_step": result.best_step,
         "best_score": result.best_score,
+        "best_row": result.best_row,
         "last_row": result.last_row,
         "sums": dict(sums),
         "n_summed": n_summed,
@@ -243,7 +250,7 @@ def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[st
         training.load_state(checkpoint.tensors, checkpoint.metadata["training"])
         result.n_steps, result.seconds = place["step"], place["seconds"]
         result.best_step, result.best_score = place["best_step"], place["best_score"]
-        result.last_row = place["last_row"]
+        result.best_row, result.last_row = place.get("best_row", {}), place["last_row"]
         return place["sums"], place["n_summed"]
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise SettingsError(

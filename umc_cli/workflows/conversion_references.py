@@ -45,7 +45,7 @@ def read_split(
     known = {*registry.ids(), *(clip.device for clip in clips)}
     for target in wanted:
         if check_device_id(target) not in known:
-            raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(known))}")
+            raise registry.unknown(target, known)
         if target == source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
         if target not in recorded:

@@ -15,7 +15,7 @@ from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, Recordings, find_recordings, list_files
 from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import Workspace, dump_settings
+from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
@@ -36,11 +36,9 @@ from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, segments_done, 
 FAILED_NAME = "failed.csv"
 
 
-def _split_names(value: Any) -> Any:
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
+Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
 
 class ConvertSettings(SegmentSettings):
@@ -48,7 +46,7 @@ class ConvertSettings(SegmentSettings):
 
     source: str
     """Device that made the recordings."""
-    targets: Names = ("all",)
+    targets: Targets = ("all",)
     """Devices to convert to; `all` means every other device that the converter can serve, `synth:N` and `synth:FILE`
     mean invented ones."""
     converter: str = "auto"
@@ -254,7 +252,7 @@ def choose_conversion(
         targets = tuple(dict.fromkeys(chain.from_iterable(expanded)))
     for target in targets or ():
         if check_device_id(target) not in candidates:
-            raise SettingsError(f"unknown device {target!r}", f"known devices: {', '.join(sorted(candidates))}")
+            raise registry.unknown(target, candidates)
         if target == settings.source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
     named = candidates if targets is None else set(targets)
@@ -264,7 +262,13 @@ def choose_conversion(
         recorded=recorded,
         **checkpoints,
     )
-    return choose(names, settings.source, targets, candidates, known), known
+    try:
+        return choose(names, settings.source, targets, candidates, known), known
+    except SettingsError as error:
+        if not any(Need.RESPONSE in CONVERTERS[name].needs for name in names):
+            raise
+        without_record = {settings.source, *(targets or candidates)} - set(known.devices)
+        raise SettingsError(error.message, error.hint + registry.library_hint(without_record)) from error
 
 
 def _names_and_checkpoints(workspace: Workspace, settings: ConvertSettings) -> tuple[tuple[str, ...], dict[str, Path]]:

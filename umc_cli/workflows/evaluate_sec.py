@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from umc_cli.atomic_write import explain_os_errors, write_text
 from umc_cli.audio.manifest import TEST_SPLIT, FailedInput, find_recordings
 from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import Workspace, dump_settings
+from umc_cli.config import WordOrPath, Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
     ScoredModel,
@@ -38,7 +38,7 @@ from umc_cli.evaluation.report.results_page import (
 )
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, versions
-from umc_cli.workflows.convert import Names
+from umc_cli.workflows.convert import Names, Paths
 from umc_cli.workflows.recorded_segments import SegmentReader
 from umc_cli.workflows.sec_models import SecModel, find_models
 from umc_cli.workflows.sec_predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
@@ -63,7 +63,7 @@ DEFINITIONS = {
 class EvaluateSecSettings(SegmentSettings):
     """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
 
-    model: Names = ()
+    model: Annotated[Names, WordOrPath()] = ()
     """Runs of the workspace, or files; none means all runs that hold a classifier."""
     split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
     devices: Names = ("all",)
@@ -84,7 +84,7 @@ class EvaluateSecSettings(SegmentSettings):
     """Folder for report.html, scores.csv, scores.md and scores.json."""
     overwrite: bool = False
     """Replace them."""
-    picture: Names = ()
+    picture: Paths = ()
     """PNG files that are shown in the page."""
     compute_device: str = "auto"
 
@@ -189,7 +189,7 @@ def _check(settings: EvaluateSecSettings) -> list[Picture]:
             if (settings.output / name).exists():
                 raise SettingsError(f"{settings.output / name} exists", "use --overwrite, or another --output")
     pictures = []
-    for path in map(Path, settings.picture):
+    for path in settings.picture:
         try:
             content = path.read_bytes()
         except OSError as error:

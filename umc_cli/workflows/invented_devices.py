@@ -39,7 +39,7 @@ def invent_targets(
     if source not in registry:
         raise SettingsError(
             f"targets {named[0]!r} are invented from the record of their source, and {source} has none",
-            f"measure {source}, or name other targets",
+            f"measure {source}, or name other targets" + registry.library_hint([source]),
         )
     drawn = _differences(named[0], workspace)
     record = registry.get(source)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from umc_cli.audio.channels import read_channel
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.config import Settings, Workspace
+from umc_cli.config import Settings, WordOrPath, Workspace
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 from umc_cli.evaluation.report.response_figure import DOTS_PER_INCH, Response, response_figure
@@ -35,7 +36,7 @@ class MeasureIrSettings(Settings):
     """Id of the device that is measured."""
     name: str = ""
     """For people; default: the id."""
-    stimulus: str = "impulse"
+    stimulus: Annotated[str, WordOrPath(words=(*STIMULI, READY_MADE))] = "impulse"
     """What was played: the sidecar of a stimulus, the played sweep as an audio file, `impulse` (a train of which
     nothing is known), `sweep` (what `--make-stimulus sweep` makes), or `response`: the files are impulse responses."""
     window_ms: float | None = Field(default=None, ge=2, le=2000)

@@ -29,6 +29,8 @@ CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     "quantile": ("quantile",),
 }
 """The converters that a method (of `sec_methods.CONVERSIONS`) may convert with, best first."""
+N_INVENTED = 200
+"""Devices that `unified-synth` invents where nothing else is asked for."""
 _DEVICES_A_BATCH = 8
 """Samples of a batch are shared among so many devices at the most: a converter is called once for each."""
 
@@ -59,6 +61,22 @@ class OnTheFlyConversions:
         return converted
 
 
+def converters_of(method: str, asked: str) -> tuple[str, ...]:
+    """Return the converters that `method` (of `sec_methods.CONVERSIONS`) may convert with, best first.
+
+    `asked`: the only one wanted, or `auto`.
+
+    Raises:
+        SettingsError: the method does not convert with `asked`.
+    """
+    names = CONVERTERS_OF_METHODS[method]
+    if asked == "auto":
+        return names
+    if asked not in names:
+        raise SettingsError(f"method {method} does not convert with {asked!r}", f"use {' or '.join(names)}")
+    return (asked,)
+
+
 def choose_sec_conversion(
     workspace: Workspace,
     method: str,
@@ -77,20 +95,17 @@ def choose_sec_conversion(
         SettingsError: something that the method needs is missing.
     """
     registry = DeviceRegistry(workspace.devices)
+    names = converters_of(method, convert_settings.converter)
+    if convert_settings.checkpoint and CONVERTERS_OF_METHODS[method] != _UNIFIED:
+        raise SettingsError(
+            f"method {method} does not take weights of --checkpoint",
+            "leave --checkpoint out; mc takes those that `umc train --pair` left in checkpoints/",
+        )
     if method == "unified-synth" and not any(name.startswith("synth:") for name in convert_settings.targets):
         convert_settings = convert_settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
-    if method == "adapt" and (len(convert_settings.targets) != 1 or convert_settings.targets == ("all",)):
-        raise SettingsError("adapt adapts to one device", "name it with --targets")
     if method == "mc":
         return _one_to_one(workspace, convert_settings, registry, everything)
-    names = CONVERTERS_OF_METHODS[method]
-    if convert_settings.converter != "auto":
-        if convert_settings.converter not in names:
-            raise SettingsError(
-                f"method {method} does not convert with {convert_settings.converter!r}", f"use {' or '.join(names)}"
-            )
-        names = (convert_settings.converter,)
-    elif convert_settings.checkpoint:
+    if convert_settings.checkpoint and convert_settings.converter == "auto":
         names = ("auto",)
     problem: SettingsError | None = None
     for name in names:

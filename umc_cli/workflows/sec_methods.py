@@ -35,9 +35,9 @@ class MethodPlan:
     """Keys of `AUGMENTATIONS`, in the order given."""
 
     @property
-    def wants_waveforms(self) -> bool:
-        """Tell whether one of them alters segments before their spectrogram is made."""
-        return any(AUGMENTATIONS[name].build_waveform for name in self.augmentations)
+    def of_waveforms(self) -> tuple[str, ...]:
+        """Those of `augmentations` that alter segments before their spectrogram is made."""
+        return tuple(name for name in self.augmentations if AUGMENTATIONS[name].build_waveform)
 
 
 def parse_method(method: str) -> MethodPlan:

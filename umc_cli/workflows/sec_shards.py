@@ -1,6 +1,6 @@
 """Conversions of training samples that `umc convert` made before: read from its shards instead of made on the fly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,14 @@ from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
 
 _FOLDER = "converted"
+_MAY_DIFFER = frozenset({"label", "split", "batch_size", "dtype"})
+"""Of a conversion's settings: they do not change what a segment is converted to, but for the rounding."""
+_IN_WORDS = {
+    "made_with": "weights or engine",
+    "source_record_sha256": "record of the source",
+    "source_levels_sha256": "levels of the source's recordings",
+    "target_id": "record or levels of the target",
+}
 
 
 @dataclass(frozen=True)
@@ -44,42 +52,49 @@ def open_shard_conversions(
     source: str,
     targets: tuple[str, ...],
     converters: Sequence[str],
+    weights_per_target: bool,
     segments: Sequence[tuple[str, int]],
 ) -> ShardConversions:
     """Copy the conversions of the training segments to files in `place`, in the order of the segments.
 
     Shards hold segments in another order, compressed; a batch wants a few of everywhere.
 
-    `targets`: of the shards, or `all`; `converters`: those whose conversions are wanted; `segments`: recording and
-    first sample of each training segment.
+    `targets`: of the shards, or `all`; `converters`: those whose conversions are wanted; `weights_per_target`: every
+    target was converted with weights of its own; `segments`: recording and first sample of each training segment.
 
     Raises:
-        SettingsError: the shards are of another source, converter or log-mel, or lack a target or a segment.
+        SettingsError: the shards are of another source, converter or log-mel, of several converters, weights or
+            records, or lack a target or a segment.
         InputError: a shard is damaged.
         EnvironmentFault: `place` cannot be written.
     """
-    by_target: dict[str, list[Path]] = {}
-    first: dict[str, schema.ShardHeader] = {}
-    for path in find_shards(shards):
-        header = read_shard_header(path)
-        _check(path, header, source, converters)
-        by_target.setdefault(header.target, []).append(path)
-        first.setdefault(header.target, header)
-    chosen = tuple(sorted(by_target)) if targets == ("all",) else targets
-    missing = [target for target in chosen if target not in by_target]
-    if missing:
+    headers = {path: read_shard_header(path) for path in find_shards(shards)}
+    there = sorted({header.target for header in headers.values()})
+    chosen = tuple(there) if targets == ("all",) else tuple(dict.fromkeys(targets))
+    missing = [target for target in chosen if target not in there]
+    if missing or not chosen:
         raise SettingsError(
-            f"no shards of {', '.join(missing)} below {shards}", f"there are shards of: {', '.join(sorted(by_target))}"
+            f"no shards of {', '.join(missing) or 'any target named'} below {shards}",
+            f"there are shards of: {', '.join(there)}",
         )
+    by_target = {
+        target: {path: header for path, header in headers.items() if header.target == target} for target in chosen
+    }
+    wanted = {path: header for of_target in by_target.values() for path, header in of_target.items()}
+    for path, header in wanted.items():
+        _check(path, header, source, converters)
+    _check_alike(wanted, lambda header: _decisive(header, {"made_with"} if weights_per_target else set()))
+    for of_target in by_target.values():
+        _check_alike(of_target, lambda header: _decisive(header) | {"target_id": header.target_id})
     row_of = {segment: row for row, segment in enumerate(segments)}
     with explain_os_errors(place):
         (place / _FOLDER).mkdir(parents=True, exist_ok=True)
         copies = [
-            _copied(by_target[target], place / _FOLDER / f"{number}.float16", target, row_of)
-            for number, target in enumerate(chosen)
+            _copied(tuple(of_target), place / _FOLDER / f"{number}.float16", target, row_of)
+            for number, (target, of_target) in enumerate(by_target.items())
         ]
-    made_with = {target: first[target].run_id for target in chosen}
-    return ShardConversions(first[chosen[0]].converter, chosen, made_with, copies)
+    made_with = {header.target: header.run_id for header in wanted.values()}
+    return ShardConversions(next(iter(wanted.values())).converter, chosen, made_with, copies)
 
 
 def _check(path: Path, header: schema.ShardHeader, source: str, converters: Sequence[str]) -> None:
@@ -87,12 +102,37 @@ def _check(path: Path, header: schema.ShardHeader, source: str, converters: Sequ
         raise SettingsError(f"{path} was converted from {header.source}, not from {source}", "name other --shards")
     if header.converter not in converters:
         raise SettingsError(
-            f"{path} was made by converter {header.converter!r}; the method takes {' or '.join(converters)}",
-            "name the --method that the shards are of, or other --shards",
+            f"{path} was made by converter {header.converter!r}, not by {' or '.join(converters)}",
+            "name the --method and --converter that the shards are of, or other --shards",
         )
     settings: Mapping[str, Any] = header.description.get("settings", {})
     if settings.get("log_mel") != dump_settings(LOG_MEL_SETTINGS):
         raise SettingsError(f"{path} holds other log-mel spectrograms than this umc makes", "convert again")
+
+
+def _decisive(header: schema.ShardHeader, but: Set[str] = frozenset()) -> dict[str, Any]:
+    settings: Mapping[str, Any] = header.description.get("settings", {})
+    return {name: value for name, value in settings.items() if name not in _MAY_DIFFER | but}
+
+
+def _check_alike(
+    headers: Mapping[Path, schema.ShardHeader], decisive: Callable[[schema.ShardHeader], Mapping[str, Any]]
+) -> None:
+    """Refuse a mixture of conversions: what a classifier learned from it could be told of no converter."""
+    (first_path, first_header), *others = headers.items()
+    first = decisive(first_header)
+    for path, header in others:
+        found = decisive(header)
+        differing = [name for name in sorted({*first, *found}) if first.get(name) != found.get(name)]
+        if "converter" in differing:
+            what = f"converter {first_header.converter!r} and {header.converter!r}"
+        else:
+            what = ", ".join(_IN_WORDS.get(name, name) for name in differing)
+        if differing:
+            raise SettingsError(
+                f"{first_path} and {path} were made by different conversions ({what})",
+                "name the folder of one conversion with --shards, or convert all targets again in one",
+            )
 
 
 def _copied(

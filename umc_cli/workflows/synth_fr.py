@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 import umc_cli
-from umc_cli.config import Settings, Workspace, dump_settings
+from umc_cli.config import Settings, WordOrPath, Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.difference_coverage import NEIGHBOURS
 from umc_cli.evaluation.report.difference_figure import draw_coverage_figure, draw_difference_figure
@@ -22,7 +22,7 @@ from umc_cli.response.synthesis.drawing import check_number, draw_set, find_meth
 from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.workflows.difference_coverage import CoverageReport, compare_methods
-from umc_cli.workflows.learned_responses import FROM_DEVICES, LearnedResponses, responses_to_learn_from
+from umc_cli.workflows.learned_responses import FROM_DEVICES, FROM_LIBRARY, LearnedResponses, responses_to_learn_from
 
 
 class SynthFrSettings(Settings):
@@ -32,7 +32,7 @@ class SynthFrSettings(Settings):
     n: int = 100
     """Differences to draw."""
     seed: int = Field(default=0, ge=0)
-    learn_from: str = FROM_DEVICES
+    learn_from: Annotated[str, WordOrPath(words=(FROM_DEVICES, FROM_LIBRARY))] = FROM_DEVICES
     """`devices`: the workspace's, or the package's library where it has none; `library`; or a folder of WAV files with
     impulse responses."""
     method_settings: dict[str, Any] = Field(default={})

@@ -17,7 +17,7 @@ from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
-from umc_cli.sec.method_parts import network_parts, sample_alterations
+from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 from umc_cli.sec.settings import SEC_PRESETS, SecSettings
 from umc_cli.sec.training import SecTraining
@@ -26,8 +26,9 @@ from umc_cli.shards.run_folder import locked
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
-from umc_cli.workflows.convert import ConvertSettings, Names
-from umc_cli.workflows.sec_conversion import CONVERTERS_OF_METHODS, OnTheFlyConversions, choose_sec_conversion
+from umc_cli.workflows.convert import ConvertSettings, Targets
+from umc_cli.workflows.invented_devices import PREFIX
+from umc_cli.workflows.sec_conversion import N_INVENTED, OnTheFlyConversions, choose_sec_conversion, converters_of
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
 from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
 from umc_cli.workflows.train import TrainProgress, TrainReport
@@ -52,16 +53,17 @@ class TrainSecSettings(SecSettings, SegmentSettings):
     preset: str = "paper"
     name: str | None = None
     """Of the run; default: source, method and seed."""
-    targets: Names = ("all",)
+    targets: Targets = ("all",)
     """Devices that samples are converted to, or whose recordings `ideal` has; `all` means every one that can serve."""
     converter: str = "auto"
-    """Of the unified methods: `refiner_quantile`, `refiner` or `film_gan`; `auto`: the first that has all it needs."""
+    """Of the unified methods: `refiner_quantile`, `refiner` or `film_gan`; `auto`: the first that has all it needs, or
+    that of the shards."""
     checkpoint: Path | None = None
     """Weights of the unified converter; default: the workspace's refiner, else the package's."""
     shards: Path | None = None
     """Output root of `umc convert`: samples get their conversions from there instead of on the fly."""
-    invented: int = Field(default=200, ge=1)
-    """Invented devices of `unified-synth`, if `targets` names none (`synth:N`, `synth:FILE`)."""
+    invented: int | None = Field(default=None, ge=1)
+    """Invented devices of `unified-synth`, if `targets` names none (`synth:N`, `synth:FILE`); default: 200."""
     method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
     resume: bool = False
@@ -91,9 +93,11 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
 
     Raises:
-        SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
+        SettingsError: no source is named, the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    asked = load_settings(TrainSecSettings, workspace, SECTION, given)
+    asked = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
+    if not asked.source and not (asked.resume and asked.name):
+        raise _no_source(workspace)
     if asked.preset not in SEC_PRESETS:
         raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(SEC_PRESETS)}")
     below = (
@@ -102,6 +106,16 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
         else dump_settings(SEC_PRESETS[asked.preset])
     )
     return load_settings(TrainSecSettings, workspace, SECTION, given, below)
+
+
+def _no_source(workspace: Workspace) -> SettingsError:
+    clips = find_recordings(workspace.data).clips if workspace.data.is_dir() else ()
+    devices = ", ".join(sorted({clip.device for clip in clips if clip.split == CLASSIFIER_SPLIT})) or "no device"
+    return SettingsError(
+        "no source is given",
+        f"name the device whose recordings to train on with --source; there are recordings in split {CLASSIFIER_SPLIT} "
+        f"of: {devices}",
+    )
 
 
 def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
@@ -115,12 +129,11 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     folder = run_folder(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite, publish=False)
     plan = parse_method(settings.method)
-    if settings.shards and not plan.conversion:
-        raise SettingsError(
-            f"method {settings.method} converts nothing", "leave --shards out, or name a method that does"
-        )
+    check_method_settings(settings.method_settings)
+    _check_shards(settings, plan)
     everything = find_recordings(workspace.data)
     chosen = _choose(everything, settings, plan)
+    _check_targets(DeviceRegistry(workspace.devices), settings, plan, everything)
     torch_device = compute_device(settings.compute_device)
     parts = network_parts(plan.augmentations, settings.method_settings)
     with locked(folder), compute_threads(cpu_count()):
@@ -181,9 +194,9 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
         n_steps=result.n_steps,
         total_steps=result.total_steps,
         seconds=result.seconds,
-        segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
+        segments_per_s=batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0,
         best_step=result.best_step,
-        best_score=None if result.best_score is None else 1 - result.best_score,
+        best_score=result.best_row.get("validation_macro_f1"),
         last_metrics=result.last_row,
         failed=list(stores[0].failed),
         warnings=chosen.warnings,
@@ -236,12 +249,56 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
     return _Chosen(train, validated, classes, warnings)
 
 
+def _check_shards(settings: TrainSecSettings, plan: MethodPlan) -> None:
+    """Refuse to read conversions from shards where something else is asked for that they cannot give."""
+    if settings.shards is None:
+        return
+    if not plan.conversion:
+        raise SettingsError(
+            f"method {settings.method} converts nothing", "leave --shards out, or name a method that does"
+        )
+    if plan.of_waveforms:
+        raise SettingsError(
+            f"{' and '.join(plan.of_waveforms)} cannot alter samples that are converted already, in {settings.shards}",
+            "leave --shards out, to convert what was altered, or take it out of --method",
+        )
+    if settings.checkpoint:
+        raise SettingsError(
+            f"the shards in {settings.shards} are converted already: weights of --checkpoint have nothing to do",
+            "leave --checkpoint or --shards out",
+        )
+    if settings.invented is not None and plan.conversion == "unified-synth":
+        raise SettingsError(
+            f"the shards in {settings.shards} are converted already: no device is invented",
+            "leave --invented or --shards out",
+        )
+
+
+def _check_targets(
+    registry: DeviceRegistry, settings: TrainSecSettings, plan: MethodPlan, everything: Recordings
+) -> None:
+    """Refuse targets that are no device, whatever the method makes of them, and those that the method cannot use."""
+    if plan.conversion == "adapt" and (len(settings.targets) != 1 or settings.targets == ("all",)):
+        raise SettingsError("adapt adapts to one device", "name it with --targets")
+    if settings.targets == ("all",) or settings.shards:
+        return
+    known = {*registry.ids(), *(clip.device for clip in everything.clips)}
+    for target in settings.targets:
+        if target not in known and not target.startswith(PREFIX):
+            raise registry.unknown(target, known)
+        if "dir" in plan.augmentations and target not in registry and target != settings.source:
+            raise SettingsError(
+                f"dir lacks a device record of {target}",
+                "measure it (umc measure-ir), or leave it out of --targets" + registry.library_hint([target]),
+            )
+
+
 def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
     """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
     place, workers = folder / _SEGMENTS_NAME, settings.workers or cpu_count()
     parts = {_TRAIN: chosen.train, _HELD_OUT: chosen.held_out}
     stores = [store_segments(place, parts, settings.segments, workers)]
-    if plan.wants_waveforms:
+    if plan.of_waveforms:
         stores.append(store_segments(place, {_TRAIN: chosen.train}, settings.segments, workers, "waveform"))
     return stores
 
@@ -292,7 +349,8 @@ def _conversion(
             folder,
             settings.source,
             settings.targets,
-            CONVERTERS_OF_METHODS[method],
+            converters_of(method, settings.converter),
+            method == "mc",
             list(zip(recordings, trained.start.tolist(), strict=True)),
         )
     convert_settings = ConvertSettings(
@@ -303,7 +361,7 @@ def _conversion(
         compute_device=settings.compute_device,
     )
     return choose_sec_conversion(
-        workspace, method, convert_settings, everything, folder, settings.invented, chosen.warnings
+        workspace, method, convert_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings
     )
 
 

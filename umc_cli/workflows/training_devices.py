@@ -52,7 +52,8 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
     if without:
         raise SettingsError(
             f"no frequency response is known of {', '.join(without)}",
-            f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices",
+            f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices"
+            + registry.library_hint(without),
         )
     return TrainingDevices(
         records=tuple(registry.get(device) for device in chosen),
