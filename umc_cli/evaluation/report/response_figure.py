@@ -1,6 +1,6 @@
 """Frequency responses as pictures: one measured device with all that is known, or several and their differences.
 
-Colour-blind-safe colours; what cannot be trusted is shaded or dashed.
+Colour-blind-safe colours; what cannot be trusted is shaded or dotted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,8 +47,12 @@ def response_figure(response: Response) -> Figure:
     grid: NDArray[np.object_] = figure.subplots(2 if has_lower else 1, 1, squeeze=False, sharex=True)
     upper = grid[0, 0]
     hertz, levels_db = _bands(response, response.response_db)
+    shown_db = levels_db
     if response.spread_db is not None:
         spread_db = _bands(response, response.spread_db)[1]
+        # What cannot be trusted may spread over any range.
+        trusted = (hertz >= response.trusted_range_hz[0]) & (hertz <= response.trusted_range_hz[1])
+        shown_db = np.concatenate([levels_db, (levels_db - spread_db)[trusted], (levels_db + spread_db)[trusted]])
         upper.fill_between(
             hertz, levels_db - spread_db, levels_db + spread_db, color=_COLOURS[0], alpha=0.25, linewidth=0,
             label="spread over repeats",
@@ -56,7 +60,7 @@ def response_figure(response: Response) -> Figure:
     upper.plot(hertz, levels_db, color=_COLOURS[0], linewidth=1.2, label="response")
     upper.set_ylabel("dB re 1 kHz", fontsize=_FONT_POINTS)
     upper.set_title(response.name, fontsize=_FONT_POINTS, fontweight="bold", parse_math=False)
-    _limit(upper, levels_db)
+    _limit(upper, shown_db)
     if has_lower:
         lower = grid[1, 0]
         for values, label, colour in (
@@ -68,7 +72,8 @@ def response_figure(response: Response) -> Figure:
         lower.set_ylabel("dB", fontsize=_FONT_POINTS)
     for axes in grid[:, 0]:
         _shade_untrusted(axes, response)
-        axes.legend(fontsize=_FONT_POINTS, loc="best", frameon=False)
+        # On white: the patch of what is not trusted would vanish in its own shading.
+        axes.legend(fontsize=_FONT_POINTS, loc="best", framealpha=1, edgecolor="white")
     _frequency_axis(grid[:, 0])
     return figure
 
@@ -76,7 +81,7 @@ def response_figure(response: Response) -> Figure:
 def comparison_figure(responses: Sequence[Response], differences_db: Mapping[str, ArrayLike]) -> Figure:
     """Return the picture of several responses, above, and of their differences, below.
 
-    `differences_db`: what to call each and its values, over the bands of the first response. Dashed: not trusted.
+    `differences_db`: what to call each and its values, over the bands of the first response. Dotted: not trusted.
 
     Raises:
         ValueError: there is no response, or an array has another length than the bands.
