@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 from umc_cli.response.device import N_BANDS, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 
@@ -92,8 +93,8 @@ def read_differences(path: Path) -> SyntheticDifferences:
 
 def _header(path: Path, text: str | None) -> dict[str, Any]:
     try:
-        header = json.loads(text or "null")
-    except json.JSONDecodeError:
+        header = parse_json(text or "null")
+    except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT_NAME:
         raise SettingsError(f"{path} is not a file of differences", _MAKE_AGAIN)
