@@ -193,6 +193,8 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
         plan = TypeAdapter(Plan).validate_python(
             {name: content[name] for name in ("source", "settings", "shard_size", "files", "failed")}
         )
+        if [vars(file) for file in plan.files] != content["files"] or plan.shard_size != content["shard_size"]:
+            raise ValueError("a value is of a wrong type")
         _check_counts(plan)
         targets = {str(name): str(known) for name, known in content["targets"].items()}
         if plan.run_id != content["run_id"]:
