@@ -71,9 +71,9 @@ def read_differences(path: Path) -> SyntheticDifferences:
     Raises:
         SettingsError: the file is missing, broken, of another format or version, or over other mel bands.
     """
-    if not path.is_file():
-        raise SettingsError(f"there is no file of differences {path}", "make one with `umc synth-fr --output FILE`")
     try:
+        if not path.is_file():
+            raise SettingsError(f"there is no file of differences {path}", "make one with `umc synth-fr --output FILE`")
         with safe_open(path, framework="numpy") as file:
             header = _header(path, (file.metadata() or {}).get(FORMAT_NAME))
             arrays = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
