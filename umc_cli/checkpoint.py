@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 
 FORMAT_NAME = "umc-checkpoint"
 FORMAT_VERSION = 1
@@ -56,6 +58,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         SettingsError: the file is missing, truncated or corrupt, is no umc checkpoint, or is of an unknown version.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SettingsError(f"checkpoint {path} is no regular file", "give an existing .safetensors file")
         content = path.read_bytes()
     except OSError as error:
         raise SettingsError(
@@ -65,7 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         tensors = safetensors.torch.load(content)
         text_fields = _read_text_fields(content)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         raise SettingsError(
             f"checkpoint {path} is truncated, corrupt or not a safetensors file: {error}",
             "copy or download it again; umc does not read pickled .pt or .pth files",
@@ -83,15 +87,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "update umc, or train the checkpoint again",
         )
     metadata = header.get("metadata")
-    if not isinstance(metadata, dict):
-        raise SettingsError(f"checkpoint {path} has a broken header: no metadata", "copy or download it again")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("training", {}), dict):
+        raise SettingsError(
+            f"checkpoint {path} has a broken header: no metadata, or none that umc writes", "copy or download it again"
+        )
     return Checkpoint(tensors, metadata, hashlib.sha256(content).hexdigest())
 
 
 def _parse(text: str) -> dict[str, Any] | None:
     try:
-        header = json.loads(text)
-    except json.JSONDecodeError:
+        header = parse_json(text)
+    except ValueError:
         return None
     return header if isinstance(header, dict) and header.get("format") == FORMAT_NAME else None
 
@@ -99,5 +105,5 @@ def _parse(text: str) -> dict[str, Any] | None:
 def _read_text_fields(content: bytes) -> dict[str, str]:
     """Return the text fields of a safetensors header: 8 bytes of length (little-endian), then JSON."""
     length = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little")
-    header = json.loads(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
+    header = parse_json(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
     return dict(header.get("__metadata__", {}))

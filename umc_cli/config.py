@@ -182,13 +182,20 @@ def _from_root(field: FieldInfo, value: Any, root: Path) -> Any:
         if mark is None:
             return root / text
         path = root / text.removeprefix(mark.prefix)
-        is_path = text.startswith(mark.prefix) and text not in mark.words and path.exists()
+        is_path = text.startswith(mark.prefix) and text not in mark.words and _is_there(path)
         return f"{mark.prefix}{path}" if is_path else text
 
     if get_origin(field.annotation) is not tuple:
         return place(value)
     parts = split_names(value)
     return [place(part) for part in parts] if isinstance(parts, list | tuple) else parts
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long, or the folder is closed
+        return False
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
@@ -205,5 +212,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}", "make it readable") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}", "mend the line it names") from error

@@ -12,6 +12,9 @@ from umc_cli.errors import InputError, SettingsError
 MOST_SECONDS = 1800.0
 """A measurement of half an hour fills 1.4 GB at 96 kHz; longer files are no measurements."""
 
+_MOST_VALUES = round(2 * MOST_SECONDS * 96_000)
+"""Of all channels: 2.8 GB."""
+
 _SAME = 1e-4
 """Of the peak: channels that differ by less are one microphone written twice."""
 
@@ -31,6 +34,8 @@ def read_channel(path: Path, channel: str | None, may_be_short: bool = False) ->
         header = read_header(path, may_be_short)
         if header.frames > MOST_SECONDS * header.sample_rate_hz:
             raise InputError("is longer than half an hour", "cut the measurement out of it")
+        if header.frames * header.channels > _MOST_VALUES:
+            raise InputError(f"holds {header.channels} channels of {header.frames} samples", "leave some of them out")
         samples = _decode(path)
         if not np.isfinite(samples).all():
             raise InputError("holds NaN or infinite samples", "export it again from the original recording")

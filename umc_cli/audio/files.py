@@ -22,6 +22,9 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
 LOWEST_SAMPLE_RATE_HZ = 4_000
 """Below telephone quality a header is broken rather than the recording slow."""
 
+HIGHEST_SAMPLE_RATE_HZ = 1_000_000
+"""Above it a header is broken; what is computed at the rate of a recording would take memory without end."""
+
 _BLOCK_FRAMES = 1 << 18
 """Frames decoded at once: 12 s at 22,050 Hz, 2 MB for stereo."""
 
@@ -81,6 +84,11 @@ def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
     if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
         raise InputError(
             f"says it has a sample rate of {header.sample_rate_hz} Hz, below {LOWEST_SAMPLE_RATE_HZ}",
+            "correct the header or record it again",
+        )
+    if header.sample_rate_hz > HIGHEST_SAMPLE_RATE_HZ:
+        raise InputError(
+            f"says it has a sample rate of {header.sample_rate_hz} Hz, above {HIGHEST_SAMPLE_RATE_HZ}",
             "correct the header or record it again",
         )
     if header.n_samples < LOG_MEL_SETTINGS.n_fft and not may_be_short:

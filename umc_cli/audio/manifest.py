@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from umc_cli.audio.files import AUDIO_SUFFIXES
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 
 SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
 """The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
@@ -234,8 +234,8 @@ def _manifest_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _json_row(text: str) -> Any:
     try:
-        row = json.loads(text)
-    except json.JSONDecodeError:
+        row = parse_json(text)
+    except ValueError:
         return None
     return {key: "" if value is None else str(value) for key, value in row.items()} if isinstance(row, dict) else None
 

@@ -28,19 +28,19 @@ Stem = tuple[Tensor, Tensor]
 class GeneratorSettings(Settings):
     """Size of the generator and the cures of the paper's blind spots; stored in its checkpoint."""
 
-    ngf: Annotated[int, Field(ge=1)] = 64
+    ngf: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels after the first convolution; the residual blocks have four times as many."""
-    n_blocks: Annotated[int, Field(ge=1)] = 9
+    n_blocks: Annotated[int, Field(ge=1, le=64)] = 9
     level: LevelKind = "carried"
     film_encoder: FilmEncoderKind = "sized"
-    film_widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3, max_length=3)] = (
+    film_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=3, max_length=3)] = (
         32,
         64,
         64,
     )
     film_kernel: Literal[1, 3, 5, 7, 9, 11] = 5
     """Bands that each convolution of the FiLM encoder sees."""
-    film_hidden: Annotated[int, Field(ge=1)] = 256
+    film_hidden: Annotated[int, Field(ge=1, le=65_536)] = 256
 
 
 GENERATOR_PRESETS: dict[str, GeneratorSettings] = {

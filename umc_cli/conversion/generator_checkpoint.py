@@ -8,7 +8,7 @@ from typing import Any
 from umc_cli.config import dump_settings
 from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator, GeneratorSettings
 from umc_cli.conversion.normalisation import Normalisation
-from umc_cli.training.network_checkpoint import load_weights, read_network, stored_settings, write_network
+from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
 
 KIND = "generator"
 
@@ -50,9 +50,9 @@ def load_generator(path: Path) -> TrainedGenerator:
             are missing, misshapen or not finite.
     """
     checkpoint = read_network(path, KIND)
-    generator = Generator(stored_settings(path, checkpoint, GeneratorSettings, "generator"))
+    settings = stored_settings(path, checkpoint, GeneratorSettings, "generator")
     normalisation = stored_settings(path, checkpoint, Normalisation, "normalisation")
-    load_weights(path, checkpoint, generator)
+    generator = build_network(path, checkpoint, lambda: Generator(settings))
     return TrainedGenerator(generator, normalisation, checkpoint.sha256, checkpoint.metadata.get("training", {}))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from umc_cli.config import dump_settings
 from umc_cli.conversion.refiner import Refiner, RefinerSettings
-from umc_cli.training.network_checkpoint import load_weights, read_network, stored_settings, write_network
+from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
 
 KIND = "refiner"
 
@@ -54,6 +54,6 @@ def load_refiner(path: Path) -> TrainedRefiner:
             are missing, misshapen or not finite.
     """
     checkpoint = read_network(path, KIND)
-    refiner = Refiner(stored_settings(path, checkpoint, RefinerSettings, "refiner"))
-    load_weights(path, checkpoint, refiner)
+    settings = stored_settings(path, checkpoint, RefinerSettings, "refiner")
+    refiner = build_network(path, checkpoint, lambda: Refiner(settings))
     return TrainedRefiner(refiner, checkpoint.sha256, checkpoint.metadata.get("training", {}))

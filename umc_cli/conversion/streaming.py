@@ -26,7 +26,7 @@ from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.segments import SegmentSettings, read_segments
 from umc_cli.conversion.converters.contract import Converter
-from umc_cli.errors import InputError
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -51,6 +51,8 @@ class ShardJob:
     attributes: Mapping[str, Mapping[str, Any]]
     """By target: see `shards.writer.write_shard`."""
     extra_columns: Sequence[str]
+    converter: str
+    """Its name, for messages."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def stream(
 
     Raises:
         EnvironmentFault: a shard cannot be written.
+        SettingsError: the converter gave levels that are not finite; their shard is not written.
     """
     on_gpu = torch_device.type == "cuda"
     with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writers(jobs) as writers:
@@ -189,7 +192,7 @@ class _Writers:
         """Open the job's shards."""
         for writer in self._writers:
             own = {target: path for target, path in job.paths.items() if self._of_target[target] is writer}
-            writer.put((own, job.attributes, dtype))
+            writer.put((own, job, dtype))
 
     def append(self, target: str, log_mel_db: Tensor) -> None:
         """Append a batch [B, 80, 80] to the shard of `target`."""
@@ -240,21 +243,33 @@ class _Writer:
         except BaseException as error:
             self._error = error
 
-    def _write_shards(
-        self, paths: Mapping[str, Path], attributes: Mapping[str, Mapping[str, Any]], dtype: Dtype
-    ) -> None:
+    def _write_shards(self, paths: Mapping[str, Path], job: ShardJob, dtype: Dtype) -> None:
         with ExitStack() as open_shards:
             shards = {
-                target: open_shards.enter_context(write_shard(path, attributes[target], dtype))
+                target: open_shards.enter_context(write_shard(path, job.attributes[target], dtype))
                 for target, path in paths.items()
             }
             while not isinstance(item := self._queue.get(), ShardRows):
                 if item is None:
                     raise _AbortedError
                 target, arrived = item
-                shards[target].append(arrived())
+                log_mel_db = arrived()
+                if not _all_finite(log_mel_db):
+                    raise SettingsError(
+                        f"converter {job.converter} gave levels for {target} that are not finite: NaN, or too large "
+                        f"for {log_mel_db.dtype}",
+                        "use another --converter, or other weights; with --precision fp16, try fp32",
+                    )
+                shards[target].append(log_mel_db)
             for shard in shards.values():
                 shard.finish(item)
+
+
+def _all_finite(values: NDArray[Any]) -> bool:
+    """Tell whether no value is NaN or infinite. As bits: numpy's own test of float16 takes twenty times as long."""
+    if values.dtype == np.float16:
+        return bool((values.view(np.uint16) & np.uint16(0x7FFF)).max(initial=0) < 0x7C00)
+    return bool((values.view(np.uint32) & np.uint32(0x7FFF_FFFF)).max(initial=0) < 0x7F80_0000)
 
 
 class _AbortedError(Exception):

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 
 N_BANDS = 128
 """Mel bands of a frequency response (paper, section 4.1)."""
@@ -108,10 +109,10 @@ def read_device(path: Path) -> Device:
         SettingsError: the file is missing, is not JSON, is of an unknown version, or breaks the schema.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read device record {path}: {error.strerror}", "see `umc devices`") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"device record {path} is not JSON: {error}", "restore it or remove it") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise SettingsError(f"{path} is not a device record", f'its "format" must be "{FORMAT_NAME}"')

@@ -7,10 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.channels import choose_channel, read_channel
+from umc_cli.audio.files import HIGHEST_SAMPLE_RATE_HZ, LOWEST_SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
+from umc_cli.hdf5_dataset import BROKEN, own_dataset
 from umc_cli.response.impulse_response import BEFORE_S, window
 
 SOFA_SUFFIX = ".sofa"
+
+_MOST_VALUES = 1 << 26
+"""An impulse response of ten seconds at 48 kHz, of a hundred receivers; 512 MiB."""
 
 
 def read_impulse_response(path: Path, channel: str | None, window_ms: float | None) -> tuple[NDArray[np.float64], int]:
@@ -38,13 +43,16 @@ def _read_sofa(path: Path, channel: str | None) -> tuple[NDArray[np.float64], in
         raise InputError(f"{path} does not exist", "check the path")
     try:
         with h5py.File(path, "r") as file:
-            responses = np.asarray(file["Data.IR"][...], np.float64)
-            rates = np.unique(np.asarray(file["Data.SamplingRate"][...], np.float64))
-    except (OSError, KeyError, ValueError) as error:
+            data, rate = own_dataset(file, "Data.IR"), own_dataset(file, "Data.SamplingRate")
+            if max(data.size, rate.size) > _MOST_VALUES:
+                raise InputError(f"{path} holds {data.size} samples, too many for an impulse response", "cut it")
+            responses = np.asarray(data[...], np.float64)
+            rates = np.unique(np.asarray(rate[...], np.float64))
+    except BROKEN as error:
         raise InputError(
-            f"{path} is no SOFA file with Data.IR and Data.SamplingRate", "export it with an FIR data type"
+            f"{path} is no SOFA file with Data.IR and Data.SamplingRate: {error}", "export it with an FIR data type"
         ) from error
-    if responses.ndim != 3 or len(rates) != 1 or not rates[0] >= 1:
+    if responses.ndim != 3 or len(rates) != 1 or not LOWEST_SAMPLE_RATE_HZ <= rates[0] <= HIGHEST_SAMPLE_RATE_HZ:
         raise InputError(
             f"{path}: Data.IR is {list(responses.shape)} at {rates} Hz", "export it as [M, R, N], one rate"
         )

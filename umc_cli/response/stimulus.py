@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 
 FORMAT_NAME: Final = "umc-stimulus"
 FORMAT_VERSION: Final = 1
@@ -141,12 +142,12 @@ def read_stimulus(path: Path) -> ImpulseTrain | SineSweep:
         SettingsError: it is missing, not JSON, of an unknown version, or breaks the schema.
     """
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
             f"cannot read the stimulus {path}: {error.strerror}", "name its JSON file, or give impulse or sweep"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"{path} is not JSON: {error}", "name the JSON file beside the stimulus") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
         raise SettingsError(f"{path} does not describe a stimulus", f'its "format" must be "{FORMAT_NAME}"')

@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 from umc_cli.response.device import N_BANDS, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 
@@ -70,9 +71,9 @@ def read_differences(path: Path) -> SyntheticDifferences:
     Raises:
         SettingsError: the file is missing, broken, of another format or version, or over other mel bands.
     """
-    if not path.is_file():
-        raise SettingsError(f"there is no file of differences {path}", "make one with `umc synth-fr --output FILE`")
     try:
+        if not path.is_file():
+            raise SettingsError(f"there is no file of differences {path}", "make one with `umc synth-fr --output FILE`")
         with safe_open(path, framework="numpy") as file:
             header = _header(path, (file.metadata() or {}).get(FORMAT_NAME))
             arrays = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -92,8 +93,8 @@ def read_differences(path: Path) -> SyntheticDifferences:
 
 def _header(path: Path, text: str | None) -> dict[str, Any]:
     try:
-        header = json.loads(text or "null")
-    except json.JSONDecodeError:
+        header = parse_json(text or "null")
+    except ValueError:
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT_NAME:
         raise SettingsError(f"{path} is not a file of differences", _MAKE_AGAIN)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from torch import nn
 
 from umc_cli.config import Settings, dump_settings
@@ -23,6 +23,15 @@ class NetworkParts(Settings):
     """The methods that are part of the network, each with its settings; stored in the classifier's checkpoint."""
 
     parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("parts")
+    @classmethod
+    def _check(cls, parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, given in parts.items():
+            if name not in AUGMENTATIONS or not AUGMENTATIONS[name].build_network_part:
+                raise ValueError(f"{name!r} is no method that is part of the network")
+            AUGMENTATIONS[name].settings.model_validate(given)
+        return parts
 
     def at_input(self, mean_db: float, std_db: float) -> list[nn.Module]:
         """Return the parts for the network's input."""

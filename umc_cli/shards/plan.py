@@ -9,15 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from umc_cli import atomic_write
 from umc_cli.audio.files import AudioHeader, read_header
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.segments import SegmentSettings, segment_starts
 from umc_cli.errors import InputError, SettingsError
+from umc_cli.json_text import parse_json
 
 FORMAT_NAME = "umc-run"
 FORMAT_VERSION = 1
 PLAN_NAME = "run.json"
+
+_MOST_SHARDS = 1_000_000
+"""Of a target; a plan that claims more would fill the memory with their places."""
 
 
 @dataclass(frozen=True)
@@ -174,27 +180,37 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
     path = root / PLAN_NAME
     if not path.exists():
         return None
+    if not path.is_file():
+        raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --output")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if (content["format"], content["format_version"]) != (FORMAT_NAME, FORMAT_VERSION):
             raise SettingsError(
                 f"{path} has format {content['format']!r}, version {content['format_version']!r}; "
                 f"this umc reads version {FORMAT_VERSION}",
                 "choose another --output, or --overwrite it",
             )
-        plan = Plan(
-            source=content["source"],
-            settings=content["settings"],
-            shard_size=content["shard_size"],
-            files=tuple(PlannedFile(**entry) for entry in content["files"]),
-            failed=tuple(FailedInput(**entry) for entry in content["failed"]),
+        plan = TypeAdapter(Plan).validate_python(
+            {name: content[name] for name in ("source", "settings", "shard_size", "files", "failed")}
         )
+        if [vars(file) for file in plan.files] != content["files"] or plan.shard_size != content["shard_size"]:
+            raise ValueError("a value is of a wrong type")
+        _check_counts(plan)
         targets = {str(name): str(known) for name, known in content["targets"].items()}
         if plan.run_id != content["run_id"]:
             raise ValueError("its content does not fit its run_id")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", "choose another --output, or --overwrite it") from error
     return plan, targets
+
+
+def _check_counts(plan: Plan) -> None:
+    counts = [file.n_segments for file in plan.files]
+    rates = [file.sample_rate_hz for file in plan.files]
+    if plan.shard_size < 1 or min(counts, default=0) < 0 or min(rates, default=1) < 1:
+        raise ValueError("a count or a rate is not positive")
+    if sum(-(-count // plan.shard_size) for count in counts) > _MOST_SHARDS:
+        raise ValueError(f"it claims more than {_MOST_SHARDS} shards")
 
 
 def differences(old: Plan, new: Plan) -> Iterator[str]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import InputError, SettingsError
+from umc_cli.hdf5_dataset import BROKEN
 from umc_cli.shards import schema
 
 
@@ -58,11 +59,13 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
         shard, row, texts = [], [], []
         for index, path in enumerate(self._paths):
             with schema.open_shard(path) as file:
-                splits = file["split"].asstr()[()]
+                n_rows = schema.read_header(file).n_segments
+                schema.column(file, schema.LOG_MEL, n_rows)
+                splits = schema.read_texts(file, "split", n_rows)
                 keep = np.flatnonzero(splits == split) if split else np.arange(len(splits))
                 shard.append(np.full(len(keep), index))
                 row.append(keep)
-                texts.append(file["label"].asstr()[()][keep])
+                texts.append(schema.read_texts(file, "label", n_rows)[keep])
         self._shard, self._row = np.concatenate(shard), np.concatenate(row)
         names = np.concatenate(texts).astype(str)
         self.labels = list(labels) if labels is not None else sorted(set(names.tolist()))
@@ -77,7 +80,10 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         shard = int(self._shard[index])
-        log_mel = self._open(shard)[schema.LOG_MEL][int(self._row[index])]
+        try:
+            log_mel = self._open(shard)[schema.LOG_MEL][int(self._row[index])]
+        except BROKEN as error:
+            raise InputError(f"{self._paths[shard]}: a spectrogram is damaged: {error}", "convert again") from error
         return torch.from_numpy(log_mel.astype(np.float32)).unsqueeze(0), int(self._label[index])
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The format of a shard: names, types and attributes. Specified in docs/file-formats.md."""
 
 import hashlib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +14,13 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.errors import InputError
+from umc_cli.hdf5_dataset import BROKEN, own_dataset, own_group
+from umc_cli.json_text import parse_json
 
 FORMAT_NAME = "umc-shard"
 FORMAT_VERSION = 1
 
 Dtype = Literal["float16", "float32"]
-
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
-"""What h5py raises where bytes of a file are damaged."""
 
 LOG_MEL = "log_mel"
 TEXT_COLUMNS = ("label", "recording", "split", "source_path")
@@ -38,6 +38,11 @@ HDF5_VERSIONS = ("v110", "v110")
 
 USER_BLOCK_BYTES = 512
 _FIRST_LINE = f"{FORMAT_NAME} {FORMAT_VERSION}"
+
+_ROWS_AT_ONCE = 64
+"""Spectrograms unpacked at once, eight chunks: a shard may hold more than the memory."""
+_TEXTS_AT_ONCE = 16
+"""Many rows may name the same text, each of which takes memory when read."""
 
 _REMEDY = "remove the file and run `umc convert` again"
 
@@ -88,8 +93,93 @@ def user_block(hdf5_sha256: str) -> bytes:
 
 
 def column_names(file: h5py.File) -> list[str]:
-    """Return the names of all datasets, further columns as `extra/<name>`."""
-    return [LOG_MEL, *TEXT_COLUMNS, *NUMBER_COLUMNS, *(f"{EXTRA}/{name}" for name in file.get(EXTRA, {}))]
+    """Return the names of all datasets, further columns as `extra/<name>`.
+
+    Raises:
+        InputError: the further columns lie in another file.
+    """
+    with _explain(file, EXTRA):
+        further = own_group(file, EXTRA) if EXTRA in file else ()
+        return [LOG_MEL, *TEXT_COLUMNS, *NUMBER_COLUMNS, *(f"{EXTRA}/{name}" for name in further)]
+
+
+def column(file: h5py.File, name: str, n_rows: int) -> h5py.Dataset:
+    """Return a dataset of a shard that has `n_rows` rows.
+
+    Raises:
+        InputError: it is missing, misshapen, of another type, in another file, or claims more than its file can hold.
+    """
+    with _explain(file, name):
+        if name not in file:
+            raise InputError(f"{file.filename} has no dataset {name!r}", _REMEDY)
+        dataset = own_dataset(file, name)
+        rows = (n_rows, *SEGMENT_SHAPE) if name == LOG_MEL else (n_rows,)
+        if dataset.shape != rows:
+            raise InputError(f"{file.filename}: dataset {name!r} has shape {dataset.shape} instead of {rows}", _REMEDY)
+        text = h5py.check_string_dtype(dataset.dtype)
+        if name == LOG_MEL:
+            is_right = dataset.dtype in (np.float16, np.float32)
+        elif name in NUMBER_COLUMNS:
+            is_right = dataset.dtype == np.int64
+        else:
+            is_right = text is not None and text.length is None
+        if not is_right:
+            raise ValueError(f"has the type {dataset.dtype}")
+        return dataset
+
+
+def read_column(file: h5py.File, name: str, n_rows: int) -> NDArray[Any]:
+    """Return a column of texts (as bytes) or numbers. Shape: [n_rows].
+
+    Raises:
+        InputError: see `column`; or it is damaged, or its texts are longer than its file.
+    """
+    dataset = column(file, name, n_rows)
+    with _explain(file, name):
+        if name in NUMBER_COLUMNS:
+            return np.asarray(dataset[()])
+        texts = np.empty(n_rows, dtype=object)
+        room = file.id.get_filesize()
+        for start in range(0, n_rows, _TEXTS_AT_ONCE):
+            part = dataset[start : start + _TEXTS_AT_ONCE]
+            room -= sum(map(len, part))
+            if room < 0:
+                raise ValueError("holds longer texts than its file")
+            texts[start : start + _TEXTS_AT_ONCE] = part
+        return texts
+
+
+def read_texts(file: h5py.File, name: str, n_rows: int) -> NDArray[Any]:
+    """Return a column of texts. Shape: [n_rows] str.
+
+    Raises:
+        InputError: see `read_column`; or it is not UTF-8.
+    """
+    texts = read_column(file, name, n_rows)
+    with _explain(file, name):
+        return np.array([text.decode() for text in texts], dtype=object)
+
+
+def log_mel_blocks(file: h5py.File, n_rows: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield the spectrograms, some rows at a time, with the rows that they are. Shape: [B, 80, 80], dB.
+
+    Raises:
+        InputError: see `column`; or they are damaged.
+    """
+    dataset = column(file, LOG_MEL, n_rows)
+    for start in range(0, n_rows, _ROWS_AT_ONCE):
+        rows = slice(start, min(start + _ROWS_AT_ONCE, n_rows))
+        with _explain(file, LOG_MEL):
+            block = dataset[rows]
+        yield rows, block
+
+
+@contextmanager
+def _explain(file: h5py.File, name: str) -> Iterator[None]:
+    try:
+        yield
+    except BROKEN as error:
+        raise InputError(f"{file.filename}: dataset {name!r} cannot be read: {error}", _REMEDY) from error
 
 
 def open_shard(path: Path) -> h5py.File:
@@ -98,16 +188,17 @@ def open_shard(path: Path) -> h5py.File:
     Raises:
         InputError: it is missing, truncated, no HDF5 file, no shard, or of an unknown version.
     """
+    _check_is_file(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error}", "remove it and run `umc convert` again") from error
     try:
         name, version = file.attrs.get("format"), file.attrs.get("format_version")
-    except _DAMAGED as error:
+    except BROKEN as error:
         file.close()
         raise InputError(f"{path}: its attributes are damaged: {error}", "remove it and convert again") from error
-    if name != FORMAT_NAME or version != FORMAT_VERSION:
+    if not (isinstance(name, str) and np.ndim(version) == 0 and (name, version) == (FORMAT_NAME, FORMAT_VERSION)):
         file.close()
         raise InputError(
             f"{path} is not a shard that this umc reads: format {name!r}, version {version!r}",
@@ -124,6 +215,8 @@ def read_header(file: h5py.File) -> ShardHeader:
     """
     attributes = file.attrs
     try:
+        description, failed = parse_json(attributes["description"]), parse_json(attributes["failed"])
+        _check_texts(description, failed)
         return ShardHeader(
             run_id=str(attributes["run_id"]),
             target_id=str(attributes["target_id"]),
@@ -131,13 +224,27 @@ def read_header(file: h5py.File) -> ShardHeader:
             source=str(attributes["source"]),
             target=str(attributes["target"]),
             n_segments=int(attributes["n_segments"]),
-            description=dict(json.loads(attributes["description"])),
-            failed=json.loads(attributes["failed"]),
+            description=description,
+            failed=failed,
         )
-    except _DAMAGED as error:
+    except BROKEN as error:
         raise InputError(
             f"{file.filename}: attributes missing or damaged: {error}", "remove the file and run `umc convert` again"
         ) from error
+
+
+def _check_texts(description: Any, failed: Any) -> None:
+    settings = description.get("settings", {})
+    if not isinstance(settings, dict) or not isinstance(settings.get("made_with", {}), dict):
+        raise ValueError("its description has broken settings")
+    for entry in failed:
+        if entry.keys() != {"path", "reason", "hint"} or not all(isinstance(text, str) for text in entry.values()):
+            raise ValueError("its list of failed inputs is broken")
+
+
+def _check_is_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} cannot be opened: it is no regular file", _REMEDY)
 
 
 def check_bytes(path: Path) -> None:
@@ -146,6 +253,7 @@ def check_bytes(path: Path) -> None:
     Raises:
         InputError: they differ, the file cannot be read, or it is no shard of this version.
     """
+    _check_is_file(path)
     try:
         with path.open("rb") as content:
             block = content.read(USER_BLOCK_BYTES)
@@ -172,17 +280,15 @@ def check_shard(path: Path) -> ShardHeader:
     check_bytes(path)
     with open_shard(path) as file:
         header = read_header(file)
-        name = ""
-        try:
-            for name in column_names(file):
-                if name not in file:
-                    raise InputError(f"{path} has no dataset {name!r}", _REMEDY)
-                dataset = file[name]
-                rows = (header.n_segments, *SEGMENT_SHAPE) if name == LOG_MEL else (header.n_segments,)
-                if dataset.shape != rows:
-                    raise InputError(f"{path}: dataset {name!r} has shape {dataset.shape} instead of {rows}", _REMEDY)
-                if checksum(dataset[()]) != dataset.attrs["sha256"]:
+        for name in column_names(file):
+            if name == LOG_MEL:
+                digest = hashlib.sha256()
+                for _, block in log_mel_blocks(file, header.n_segments):
+                    digest.update(np.ascontiguousarray(block).data)
+                found = digest.hexdigest()
+            else:
+                found = checksum(read_column(file, name, header.n_segments))
+            with _explain(file, name):
+                if found != file[name].attrs["sha256"]:
                     raise InputError(f"{path}: dataset {name!r} is damaged: its checksum differs", _REMEDY)
-        except _DAMAGED as error:
-            raise InputError(f"{path}: dataset {name!r} cannot be read: {error}", _REMEDY) from error
     return header

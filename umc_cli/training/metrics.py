@@ -64,9 +64,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
             rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         # A killed writer may leave part of a line.
         rows = [row for row in rows if "step" in row]
-    except (ValueError, TypeError, csv.Error) as error:
+        return [row | {name: int(row[name]) for name in ("step", "epoch") if name in row} for row in rows]
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise SettingsError(f"{path} is not what a training wrote: {error}", "restore it or remove it") from error
-    return [row | {name: int(row[name]) for name in ("step", "epoch") if name in row} for row in rows]
 
 
 def _summary_writer(folder: Path, last_step: int) -> Any:

@@ -1,6 +1,6 @@
 """What every trained network has as a checkpoint: its kind, the spectrograms it was made for, checked weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def write_network(
@@ -60,6 +61,21 @@ def stored_settings(path: Path, checkpoint: Checkpoint, schema: type[SettingsT],
             f"checkpoint {path} has settings that this umc does not know: {where}: {first['msg']}",
             f"it was written by umc {checkpoint.metadata.get('umc_version')}; update umc",
         ) from error
+
+
+def build_network(path: Path, checkpoint: Checkpoint, build: Callable[[], NetworkT]) -> NetworkT:
+    """Return the stored network, ready for inference, in fp32 on the CPU; `build` makes one of its stored size.
+
+    Raises:
+        SettingsError: weights are missing, unknown, misshapen or not finite.
+    """
+    # Without memory first: a header may claim any size.
+    with torch.device("meta"):
+        claimed = build()
+    _check_tensors(path, checkpoint, claimed)
+    network = build()
+    load_weights(path, checkpoint, network)
+    return network
 
 
 def load_weights(path: Path, checkpoint: Checkpoint, network: nn.Module) -> None:

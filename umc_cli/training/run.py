@@ -35,6 +35,9 @@ VALIDATION_SCORE = "validation_score"
 
 _MOST_STEPS_BETWEEN_VALIDATIONS = 500
 
+_BROKEN_STATE = (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError)
+"""What `load_state` and its networks, optimisers and random numbers raise at values of another run, or of no run."""
+
 WeightsName = Literal["best", "last"]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -235,6 +238,10 @@ def _save(
     write_checkpoint(folder / STATE_NAME, tensors, {"kind": STATE_KIND, "run": place, "training": values})
 
 
+def _numbers(row: Mapping[str, float]) -> dict[str, float]:
+    return {str(name): value if isinstance(value, int) else float(value) for name, value in row.items()}
+
+
 def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[str, float], int]:
     """Load the state in `folder`, if there is one; return the losses summed since the last row, and their number."""
     path = folder / STATE_NAME
@@ -245,14 +252,23 @@ def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[st
     checkpoint = read_checkpoint(path)
     if checkpoint.metadata.get("kind") != STATE_KIND:
         raise SettingsError(f"{path} is no training state", "start again with --overwrite")
-    place = checkpoint.metadata["run"]
     try:
+        place = checkpoint.metadata["run"]
         training.load_state(checkpoint.tensors, checkpoint.metadata["training"])
-        result.n_steps, result.seconds = place["step"], place["seconds"]
-        result.best_step, result.best_score = place["best_step"], place["best_score"]
-        result.best_row, result.last_row = place.get("best_row", {}), place["last_row"]
-        return place["sums"], place["n_summed"]
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
+        found = RunResult(
+            n_steps=int(place["step"]),
+            total_steps=result.total_steps,
+            seconds=float(place["seconds"]),
+            best_step=None if place["best_step"] is None else int(place["best_step"]),
+            best_score=None if place["best_score"] is None else float(place["best_score"]),
+            best_row=_numbers(place.get("best_row", {})),
+            last_row=_numbers(place["last_row"]),
+        )
+        if found.n_steps < 0:
+            raise ValueError(f"it is of step {found.n_steps}")
+        vars(result).update(vars(found))
+        return _numbers(place["sums"]), int(place["n_summed"])
+    except _BROKEN_STATE as error:
         raise SettingsError(
             f"training state {path} does not belong to these networks: {error}", "start again with --overwrite"
         ) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
+from umc_cli.json_text import parse_json
 from umc_cli.training.metrics import METRICS_NAME, TENSORBOARD_NAME
 
 SETTINGS_NAME = "settings.json"
@@ -36,8 +37,10 @@ def read_run_settings(folder: Path) -> dict[str, Any] | None:
     path = folder / SETTINGS_NAME
     if not path.exists():
         return None
+    if not path.is_file():
+        raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --name")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", "start again with --overwrite") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
@@ -47,6 +50,11 @@ def read_run_settings(folder: Path) -> dict[str, Any] | None:
             f"{path} has format version {content.get('format_version')!r}; this umc reads {FORMAT_VERSION}",
             "update umc, or start again with --overwrite",
         )
+    for name, kind in (("run_id", str), ("kind", str), ("settings", dict), ("recordings_sha256", str)):
+        if not isinstance(content.get(name), kind):
+            raise SettingsError(
+                f"{path} is damaged: {name!r} is missing or of a wrong type", "start again with --overwrite"
+            )
     return content
 
 

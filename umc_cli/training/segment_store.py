@@ -22,6 +22,7 @@ from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.config import dump_settings
 from umc_cli.errors import InputError
+from umc_cli.json_text import parse_json
 from umc_cli.shards.plan import hash_of
 
 Kind = Literal["log-mel", "waveform"]
@@ -165,7 +166,7 @@ def _read_index(folder: Path, kind: Kind) -> dict[str, Any]:
     """Return what an earlier run left; nothing if that is not complete."""
     bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_SHAPES[kind]))
     try:
-        index = json.loads(_index_path(folder, kind).read_text(encoding="utf-8"))
+        index = parse_json(_index_path(folder, kind).read_text(encoding="utf-8"))
         expected = {name: bytes_each * sum(map(len, starts)) for name, starts in index["starts"].items()}
         complete = all(_size(_path(folder, name, kind)) == size for name, size in expected.items())
     except (OSError, ValueError, KeyError, AttributeError, TypeError):

@@ -57,7 +57,11 @@ def _differences(target: str, workspace: Workspace) -> SyntheticDifferences:
         return draw_from(
             responses, DEFAULT_METHOD, method_settings(DEFAULT_METHOD, {}), LevelSettings(), int(wanted), SEED
         )
-    if not Path(wanted).is_file():
+    try:
+        is_file = Path(wanted).is_file()
+    except OSError:  # the name is too long, or the folder is closed
+        is_file = False
+    if not is_file:
         raise SettingsError(
             f"target {target!r} is neither a number of devices from 1 nor a file of differences",
             "for example --targets synth:20, or synth:FILE with a file that `umc synth-fr --output FILE` wrote",

@@ -7,14 +7,18 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from umc_cli.audio.files import read_header
 from umc_cli.config import Workspace
-from umc_cli.errors import SettingsError
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.frequency_response import band_centres_hz, band_response_db, impulse_response_curve
 from umc_cli.response.synthesis.contract import Responses
 
 FROM_DEVICES = "devices"
 FROM_LIBRARY = "library"
+
+_MOST_FRAMES = 1 << 22
+"""87 s at 48 kHz: what comes later is no impulse response."""
 
 _LOWEST_TRUSTED_HZ = 100.0
 """Of an impulse response that says nothing of itself: where the curves of the library begin."""
@@ -80,7 +84,10 @@ def _of_registry(registry: DeviceRegistry) -> LearnedResponses:
 
 def _impulse_response_db(path: Path) -> Responses:
     try:
-        samples, rate_hz = soundfile.read(path, always_2d=True)
+        read_header(path, may_be_short=True)
+        samples, rate_hz = soundfile.read(path, _MOST_FRAMES, always_2d=True)
+    except InputError as error:
+        raise SettingsError(f"impulse response {path} {error.message}", error.hint) from error
     except (soundfile.LibsndfileError, OSError) as error:
         raise SettingsError(f"cannot read impulse response {path}: {error}", "remove it or mend it") from error
     first_channel = samples[:, 0]

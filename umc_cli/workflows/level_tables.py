@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from umc_cli import atomic_write
+from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import dump_settings
-from umc_cli.conversion.level_quantiles import LevelQuantiles, label_distance, measure_level_quantiles
+from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
 from umc_cli.errors import InputError, SettingsError
+from umc_cli.json_text import parse_json
 from umc_cli.shards.plan import hash_of
 
 TABLES_NAME = "level_quantiles.json"
@@ -38,7 +40,7 @@ def load_level_tables(
         SettingsError: a device has too few readable recordings.
     """
     path = root / TABLES_NAME
-    kept = _read_entries(path)
+    kept = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)}
     entries: dict[str, dict[str, Any]] = {}
     tables: dict[str, LevelQuantiles] = {}
     for device in devices:
@@ -81,10 +83,13 @@ def read_level_tables(root: Path) -> dict[str, LevelQuantiles]:
     Raises:
         SettingsError: a table in the file is damaged.
     """
-    try:
-        return {device: _table(entry) for device, entry in _read_entries(root / TABLES_NAME).items()}
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{root / TABLES_NAME} is damaged: {error}", "remove it, and run what wrote it") from error
+    entries = _read_entries(root / TABLES_NAME)
+    for device, entry in entries.items():
+        if not _is_table(entry):
+            raise SettingsError(
+                f"{root / TABLES_NAME} is damaged: no table of {device!r}", "remove it, and run what wrote it"
+            )
+    return {device: _table(entry) for device, entry in entries.items()}
 
 
 def _table(entry: dict[str, Any]) -> LevelQuantiles:
@@ -112,7 +117,7 @@ def _size_bytes(path: Path) -> int:
 def _read_entries(path: Path) -> dict[str, Any]:
     """Return the tables in the file; none if it is missing, broken or of another version: they are measured again."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
@@ -120,6 +125,20 @@ def _read_entries(path: Path) -> dict[str, Any]:
     devices = content.get("devices")
     entries = devices.items() if isinstance(devices, dict) else ()
     return {device: entry for device, entry in entries if isinstance(entry, dict) and entry.keys() >= _FIELDS}
+
+
+def _is_table(entry: dict[str, Any]) -> bool:
+    try:
+        levels = np.array(entry["levels_db"], dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    counts, labels = (entry["n_segments"], entry["n_failed"]), entry["labels"]
+    return (
+        levels.shape == (N_QUANTILES, LOG_MEL_SETTINGS.n_mels)
+        and bool(np.isfinite(levels).all())
+        and isinstance(labels, dict)
+        and all(isinstance(count, int) and count >= 0 for count in (*counts, *labels.values()))
+    )
 
 
 def _format(entries: dict[str, Any]) -> str:

@@ -144,12 +144,16 @@ def _copied(
     for path in shards:
         schema.check_bytes(path)
         with schema.open_shard(path) as file:
-            keys = zip(file["recording"].asstr()[()].tolist(), file["segment_start"][()].tolist(), strict=True)
+            n_rows = schema.read_header(file).n_segments
+            recordings = schema.read_texts(file, "recording", n_rows).tolist()
+            keys = zip(recordings, schema.read_column(file, "segment_start", n_rows).tolist(), strict=True)
             rows = np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
-            wanted = rows >= 0
-            if wanted.any():
-                written[rows[wanted]] = file[schema.LOG_MEL][()][wanted]
-                rows_there[rows[wanted]] = True
+            if not (rows >= 0).any():
+                continue
+            for there, block in schema.log_mel_blocks(file, n_rows):
+                wanted = rows[there] >= 0
+                written[rows[there][wanted]] = block[wanted]
+                rows_there[rows[there][wanted]] = True
     if not rows_there.all():
         recording, start = next(key for key, row in row_of.items() if not rows_there[row])
         raise SettingsError(

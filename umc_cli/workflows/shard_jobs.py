@@ -68,7 +68,7 @@ def open_jobs(
             if header is None or any(entry["path"] in mended for entry in header.failed)
         }
         if missing:
-            jobs.append(ShardJob(pieces, missing, attributes, extra_columns))
+            jobs.append(ShardJob(pieces, missing, attributes, extra_columns, str(plan.settings["converter"])))
     return jobs
 
 
