@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.errors import SettingsError
-from umc_cli.shards.plan import Plan, PlannedFile, differences, read_plan, write_plan
+from umc_cli.shards.plan import Plan, PlannedFile, differences, is_written, read_plan, write_plan
 
 
 def planned(name: str, n_segments: int) -> PlannedFile:
@@ -51,6 +51,20 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     write_plan(plan, {"y": "abc"}, tmp_path)
     assert read_plan(tmp_path) == (plan, {"y": "abc"})
     assert read_plan(tmp_path / "elsewhere") is None
+
+
+def test_a_plan_knows_its_file(tmp_path: Path) -> None:
+    plan = plan_of([1, 2, 3])
+    assert not is_written(plan, {"y": "abc"}, tmp_path)
+    write_plan(plan, {"y": "abc"}, tmp_path)
+    assert is_written(plan, {"y": "abc"}, tmp_path)
+    assert not is_written(plan, {"y": "abd"}, tmp_path)
+    assert not is_written(replace(plan, files=plan.files[:-1]), {"y": "abc"}, tmp_path)
+    path = tmp_path / "run.json"
+    whole = path.read_bytes()
+    for other in (whole + b"\n", whole[:-1], b"\xff" + whole[1:]):
+        path.write_bytes(other)
+        assert not is_written(plan, {"y": "abc"}, tmp_path)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

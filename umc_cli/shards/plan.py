@@ -147,6 +147,20 @@ def hash_of(content: Any) -> str:
 
 def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
     """Write `<root>/run.json`, one file a line. `targets`: the hash of what is known of each target."""
+    with atomic_write.atomic_path(root / PLAN_NAME) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(_plan_text(plan, targets))
+
+
+def is_written(plan: Plan, targets: dict[str, str], root: Path) -> bool:
+    """Return whether `<root>/run.json` is what `write_plan` would write, letter by letter."""
+    try:
+        with (root / PLAN_NAME).open(encoding="utf-8") as file:
+            return all(file.read(len(text)) == text for text in _plan_text(plan, targets)) and not file.read(1)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
     head = {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
@@ -158,11 +172,13 @@ def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
         "n_segments": plan.n_segments,
         "n_shards": len(plan.shards()),
     }
-    text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    yield json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
     for name, entries in (("failed", plan.failed), ("files", plan.files)):
-        lines = _one_a_line(entries)
-        text += f',\n  "{name}": [' + (f"\n{lines}\n  ]" if lines else "]")
-    atomic_write.write_text(root / PLAN_NAME, text + "\n}\n")
+        yield f',\n  "{name}": ['
+        for index, entry in enumerate(entries):
+            yield ("," if index else "") + "\n    " + json.dumps(vars(entry), ensure_ascii=False)
+        yield "\n  ]" if entries else "]"
+    yield "\n}\n"
 
 
 def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
@@ -224,7 +240,3 @@ def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:
 
 def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
     return ((file.path, file.size_bytes, file.frames) for file in files)
-
-
-def _one_a_line(entries: Sequence[PlannedFile | FailedInput]) -> str:
-    return ",\n".join("    " + json.dumps(vars(entry), ensure_ascii=False) for entry in entries)
