@@ -114,8 +114,7 @@ def plan_files(
         inside = clip.path.is_relative_to(root)
         name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
         try:
-            header = read_header(clip.path)
-            size_bytes = clip.path.stat().st_size
+            header, size_bytes = read_header_and_size(clip.path)
         except InputError as error:
             return FailedInput(name, error.message, error.hint)
         return PlannedFile(
@@ -138,6 +137,15 @@ def plan_files(
         pool.shutdown(cancel_futures=True)  # or an interrupted run would read all headers before it ends
     planned = tuple(result for result in results if isinstance(result, PlannedFile))
     return planned, [result for result in results if isinstance(result, FailedInput)]
+
+
+def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:
+    """Return a recording's header and its size in bytes.
+
+    Raises:
+        InputError: see `read_header`.
+    """
+    return read_header(path), path.stat().st_size
 
 
 def hash_of(content: Any) -> str:
