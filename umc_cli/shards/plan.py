@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,14 @@ FORMAT_NAME = "umc-run"
 FORMAT_VERSION = 1
 PLAN_NAME = "run.json"
 
+_SORTED_JSON = json.JSONEncoder(sort_keys=True)
+_READABLE_JSON = json.JSONEncoder(ensure_ascii=False)
 
-@dataclass(frozen=True)
+_HEADERS_A_TASK = 32
+"""To hand a task to a thread takes as long as to read a header that is cached."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A recording as the plan knows it."""
 
@@ -42,7 +50,7 @@ class PlannedFile:
         return AudioHeader(self.sample_rate_hz, self.channels, self.frames)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive segments of one file, all in one shard."""
 
@@ -79,8 +87,13 @@ class Plan:
     @cached_property
     def run_id(self) -> str:
         """The hash of settings and files: equal runs may share an output folder."""
-        content = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
-        return hash_of({**content, "files": [vars(file) for file in self.files]})
+        # As `hash_of` all of it, but the text of a million files is never in memory as a whole.
+        digest = hashlib.sha256(b'{"files": [')
+        for index, file in enumerate(self.files):
+            digest.update(((", " if index else "") + _SORTED_JSON.encode(_content(file))).encode())
+        rest = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
+        digest.update(("], " + _SORTED_JSON.encode(rest).removeprefix("{")).encode())
+        return digest.hexdigest()
 
     def shards(self) -> list[list[Piece]]:
         """Cut the ordered segment list into shards of at most `shard_size` segments.
@@ -109,10 +122,10 @@ def plan_files(
 
     `root`: planned paths are relative to it where they lie in it.
     """
+    inside = str(root).rstrip(os.sep) + os.sep
 
     def plan_file(clip: Clip) -> PlannedFile | FailedInput:
-        inside = clip.path.is_relative_to(root)
-        name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
+        name = str(clip.path).removeprefix(inside).replace(os.sep, "/")
         try:
             header, size_bytes = read_header_and_size(clip.path)
         except InputError as error:
@@ -130,9 +143,12 @@ def plan_files(
             extra=dict(clip.extra),
         )
 
+    def plan_some(first: int) -> list[PlannedFile | FailedInput]:
+        return [plan_file(clip) for clip in clips[first : first + _HEADERS_A_TASK]]
+
     pool = ThreadPoolExecutor(4 * threads)
     try:
-        results = list(pool.map(plan_file, clips))
+        results = list(chain.from_iterable(pool.map(plan_some, range(0, len(clips), _HEADERS_A_TASK))))
     finally:
         pool.shutdown(cancel_futures=True)  # or an interrupted run would read all headers before it ends
     planned = tuple(result for result in results if isinstance(result, PlannedFile))
@@ -150,7 +166,7 @@ def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:
 
 def hash_of(content: Any) -> str:
     """Return the sha256 of JSON content, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED_JSON.encode(content).encode()).hexdigest()
 
 
 def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
@@ -184,7 +200,7 @@ def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
     for name, entries in (("failed", plan.failed), ("files", plan.files)):
         yield f',\n  "{name}": ['
         for index, entry in enumerate(entries):
-            yield ("," if index else "") + "\n    " + json.dumps(vars(entry), ensure_ascii=False)
+            yield ("," if index else "") + "\n    " + _READABLE_JSON.encode(_content(entry))
         yield "\n  ]" if entries else "]"
     yield "\n}\n"
 
@@ -248,3 +264,7 @@ def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:
 
 def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
     return ((file.path, file.size_bytes, file.frames) for file in files)
+
+
+def _content(entry: PlannedFile | FailedInput) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__dataclass_fields__}
