@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -86,8 +86,8 @@ def plan(folder: Path) -> dict[str, Any]:
 
         return run
 
-    def stop(*_: object) -> None:
-        raise PlannedError
+    def stop(jobs: Sequence[object], *_: object) -> None:
+        raise PlannedError(len(jobs))
 
     before = peak_rss_mib()
     settings = convert.ConvertSettings(source=SOURCE, targets=(TARGET,), converter="eq")
@@ -98,9 +98,11 @@ def plan(folder: Path) -> dict[str, Any]:
     ):
         try:
             convert.convert(find_workspace(folder), settings, None, Silent())
-        except PlannedError:
+        except PlannedError as planned:
+            n_jobs = planned.args[0]
             total, cpu = time.perf_counter() - started, time.process_time() - computing
     return {
+        "n_shards_to_make": n_jobs,
         "seconds": total,
         "cpu_seconds": cpu,
         "cpu_seconds_by_stage": seconds | {"others": cpu - sum(seconds.values())},

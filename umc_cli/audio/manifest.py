@@ -92,6 +92,7 @@ def read_manifest(path: Path) -> Recordings:
     failed: list[FailedInput] = []
     lines_by_path: dict[str, int] = {}
     words: dict[str, str] = {}
+    nothing: dict[str, str] = {}
     columns: tuple[str, ...] = ()
     folder = str(path.parent)
     for line, row in _manifest_rows(path):
@@ -122,7 +123,8 @@ def read_manifest(path: Path) -> Recordings:
                 label=words.setdefault(row["label"], row["label"]),
                 split=words.setdefault(row.get("split", ""), row.get("split", "")),
                 recording=row.get("recording") or _without_suffix(name),
-                extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS},
+                extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS}
+                or nothing,
             )
         )
     return Recordings(assign_splits(clips), tuple(failed))

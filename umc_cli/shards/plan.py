@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +42,7 @@ class PlannedFile:
     channels: int
     frames: int
     n_segments: int
-    extra: dict[str, str]
+    extra: Mapping[str, str]
 
     @property
     def header(self) -> AudioHeader:
@@ -95,6 +95,7 @@ class Plan:
         digest.update(("], " + _SORTED_JSON.encode(rest).removeprefix("{")).encode())
         return digest.hexdigest()
 
+    @cached_property
     def shards(self) -> list[list[Piece]]:
         """Cut the ordered segment list into shards of at most `shard_size` segments.
 
@@ -140,7 +141,7 @@ def plan_files(
             channels=header.channels,
             frames=header.frames,
             n_segments=len(segment_starts(header.n_samples, settings)),
-            extra=dict(clip.extra),
+            extra=clip.extra,
         )
 
     def plan_some(first: int) -> list[PlannedFile | FailedInput]:
@@ -194,10 +195,11 @@ def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
         "settings": plan.settings,
         "shard_size": plan.shard_size,
         "n_segments": plan.n_segments,
-        "n_shards": len(plan.shards()),
+        "n_shards": len(plan.shards),
     }
     yield json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    for name, entries in (("failed", plan.failed), ("files", plan.files)):
+    lists: dict[str, Sequence[PlannedFile | FailedInput]] = {"failed": plan.failed, "files": plan.files}
+    for name, entries in lists.items():
         yield f',\n  "{name}": ['
         for index, entry in enumerate(entries):
             yield ("," if index else "") + "\n    " + _READABLE_JSON.encode(_content(entry))

@@ -98,9 +98,9 @@ def locked(root: Path, part: Part | None = None) -> Iterator[WriteLock]:
             atomic_write.remove_partial_files(root)
             yield lock
         return
-    with lock.alone():
-        lock.enter(part)
     try:
+        with lock.alone():
+            lock.enter(part)
         yield lock
     finally:
         lock.release()

@@ -35,7 +35,7 @@ def target_id(target: str, ingredients: Ingredients) -> str:
 
 def shards_of(plan: Plan, part: Part | None) -> Shards:
     """Return the shards of the whole plan, or of one part, by their number."""
-    return {index: pieces for index, pieces in enumerate(plan.shards()) if part is None or part.holds(index)}
+    return {index: pieces for index, pieces in enumerate(plan.shards) if part is None or part.holds(index)}
 
 
 def open_jobs(
