@@ -81,3 +81,18 @@ def test_the_benchmark_of_train_sec_measures_both_ways() -> None:
         assert 0 < only["compute_share"] < 1
         assert 0 < only["compute_share_on_the_fly"] < 1
     assert "wanted >= 0.9" in run.stderr
+
+
+def test_the_benchmark_of_planning_plans_every_row() -> None:
+    script = PROJECT / "examples" / "benchmarks" / "plan.py"
+    command = [sys.executable, str(script), "--rows", "300", "--read", "20", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)
+    assert figures["segments"] == 3000
+    assert figures["headers"]["files"] == 20
+    for name in ("fresh", "again"):
+        assert figures[name]["n_shards_to_make"] == 3
+        assert set(figures[name]["cpu_seconds_by_stage"]) == {
+            "find_recordings", "plan_files", "settle", "open_jobs", "others"
+        }  # fmt: skip

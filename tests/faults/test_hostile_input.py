@@ -176,7 +176,7 @@ def _read_plan(path: Path) -> None:
     if found is None:
         return
     list(differences(found[0], found[0]))
-    assert len(found[0].shards()) < 1_000_000
+    assert len(found[0].shards) < 1_000_000
 
 
 def _run_settings(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.errors import SettingsError
-from umc_cli.shards.plan import Plan, PlannedFile, differences, read_plan, write_plan
+from umc_cli.shards.plan import Plan, PlannedFile, differences, hash_of, is_written, read_plan, write_plan
 
 
 def planned(name: str, n_segments: int) -> PlannedFile:
@@ -22,7 +22,7 @@ def plan_of(counts: list[int], shard_size: int = 10) -> Plan:
 
 @given(counts=st.lists(st.integers(0, 50), max_size=30), shard_size=st.integers(1, 20))
 def test_every_segment_has_one_place_in_order(counts: list[int], shard_size: int) -> None:
-    shards = plan_of(counts, shard_size).shards()
+    shards = plan_of(counts, shard_size).shards
     rows = [
         (piece.file.path, piece.first_segment + offset, piece.first_index + offset)
         for pieces in shards
@@ -36,12 +36,12 @@ def test_every_segment_has_one_place_in_order(counts: list[int], shard_size: int
 
 @given(counts=st.lists(st.integers(1, 10), max_size=30))
 def test_a_file_that_fits_is_never_split(counts: list[int]) -> None:
-    pieces = [piece for pieces in plan_of(counts, 10).shards() for piece in pieces]
+    pieces = [piece for pieces in plan_of(counts, 10).shards for piece in pieces]
     assert len(pieces) == len(counts)
 
 
 def test_pieces_know_their_start_samples() -> None:
-    pieces = [piece for pieces in plan_of([25], 10).shards() for piece in pieces]
+    pieces = [piece for pieces in plan_of([25], 10).shards for piece in pieces]
     starts = [start for piece in pieces for start in piece.starts(SegmentSettings())]
     assert starts == list(range(0, 25 * 20_480, 20_480))
 
@@ -51,6 +51,27 @@ def test_a_plan_survives_its_file(tmp_path: Path) -> None:
     write_plan(plan, {"y": "abc"}, tmp_path)
     assert read_plan(tmp_path) == (plan, {"y": "abc"})
     assert read_plan(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("counts", [[], [1], [1, 2, 3]])
+def test_the_run_id_is_the_hash_that_the_format_describes(counts: list[int]) -> None:
+    plan = plan_of(counts)
+    content = {"source": "x", "settings": plan.settings, "shard_size": 10, "files": [asdict(f) for f in plan.files]}
+    assert plan.run_id == hash_of(content)
+
+
+def test_a_plan_knows_its_file(tmp_path: Path) -> None:
+    plan = plan_of([1, 2, 3])
+    assert not is_written(plan, {"y": "abc"}, tmp_path)
+    write_plan(plan, {"y": "abc"}, tmp_path)
+    assert is_written(plan, {"y": "abc"}, tmp_path)
+    assert not is_written(plan, {"y": "abd"}, tmp_path)
+    assert not is_written(replace(plan, files=plan.files[:-1]), {"y": "abc"}, tmp_path)
+    path = tmp_path / "run.json"
+    whole = path.read_bytes()
+    for other in (whole + b"\n", whole[:-1], b"\xff" + whole[1:]):
+        path.write_bytes(other)
+        assert not is_written(plan, {"y": "abc"}, tmp_path)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,11 @@ MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
 REQUIRED_COLUMNS = ("path", "device", "label")
 _OWN_COLUMNS = (*REQUIRED_COLUMNS, "split", "recording")
 
+_NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")
+"""Zero bytes and halves of characters."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One recording, as the manifest or its place in the folders describes it."""
 
@@ -86,16 +90,21 @@ def read_manifest(path: Path) -> Recordings:
     """
     clips: list[Clip] = []
     failed: list[FailedInput] = []
-    lines_by_path: dict[Path, int] = {}
+    lines_by_path: dict[str, int] = {}
+    words: dict[str, str] = {}
+    nothing: dict[str, str] = {}
+    columns: tuple[str, ...] = ()
+    folder = str(path.parent)
     for line, row in _manifest_rows(path):
         where = f"{path.name} line {line}"
-        problem = _row_problem(row)
+        problem = _row_problem(row, columns)
         if problem:
             failed.append(FailedInput(_printable_path(row) or where, f"{where}: {problem[0]}", problem[1]))
             continue
         assert isinstance(row, dict)
+        columns = tuple(row)
         name = row["path"]
-        clip_path = Path(os.path.normpath(path.parent / name))
+        clip_path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - a path each would take twice as long
         if clip_path in lines_by_path:
             failed.append(
                 FailedInput(
@@ -108,12 +117,14 @@ def read_manifest(path: Path) -> Recordings:
         lines_by_path[clip_path] = line
         clips.append(
             Clip(
-                path=clip_path,
-                device=row["device"],
-                label=row["label"],
-                split=row.get("split", ""),
+                path=Path(clip_path),
+                # Rows share words, so that a million of them take little memory.
+                device=words.setdefault(row["device"], row["device"]),
+                label=words.setdefault(row["label"], row["label"]),
+                split=words.setdefault(row.get("split", ""), row.get("split", "")),
                 recording=row.get("recording") or _without_suffix(name),
-                extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS},
+                extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS}
+                or nothing,
             )
         )
     return Recordings(assign_splits(clips), tuple(failed))
@@ -254,15 +265,16 @@ def _columns_problem(columns: Sequence[str]) -> str | None:
     return None
 
 
-def _row_problem(row: Any) -> tuple[str, str] | None:
+def _row_problem(row: Any, good_columns: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return what is wrong with a row and what to do. `good_columns`: those of an earlier row that was well."""
     if not isinstance(row, dict):
         return "is not a JSON object", "write one JSON object a line"
     if "" in row or None in row.values():
         return "has another number of fields than the header", "quote fields that hold the separator"
-    if problem := _columns_problem(list(row)):
+    if tuple(row) != good_columns and (problem := _columns_problem(list(row))):
         return f"has {problem}", "give every column a name of its own"
     for value in row.values():
-        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _NO_TEXT.search(value):
             return "holds a zero byte or half a character", "save it as UTF-8 text"
     for column in REQUIRED_COLUMNS:
         if not row.get(column):

@@ -129,6 +129,15 @@ def command(
     engine: Engine = None,
     precision: Precision = None,
     compute_device: ComputeDevice = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="I/N: make only part I (from 1) of N, as one of N processes that write to the same output. "
+            "(default: the whole run)",
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -149,7 +158,7 @@ def command(
         "hop": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
         "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
         "batch_size": batch_size, "workers": workers,
-        "engine": engine, "precision": precision, "compute_device": compute_device,
+        "engine": engine, "precision": precision, "compute_device": compute_device, "part": part,
     }  # fmt: skip
     settings = load_settings(ConvertSettings, workspace, "convert", given)
     try:
@@ -202,7 +211,8 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         table.add_row(target, str(report.n_segments), render.cell(str(Path(report.output) / target)))
     render.print_table(table)
     if not quiet:
+        part = f"part {report.part}: " if report.part else ""
         console.print(
-            f"{report.n_segments} segments of {report.n_files} recordings x {len(report.targets)} targets in "
+            f"{part}{report.n_segments} segments of {report.n_files} recordings x {len(report.targets)} targets in "
             f"{report.seconds:.1f} s; {report.n_shards_written} shards written, {report.n_shards_kept} kept"
         )

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,14 @@ PLAN_NAME = "run.json"
 _MOST_SHARDS = 1_000_000
 """Of a target; a plan that claims more would fill the memory with their places."""
 
+_SORTED_JSON = json.JSONEncoder(sort_keys=True)
+_READABLE_JSON = json.JSONEncoder(ensure_ascii=False)
 
-@dataclass(frozen=True)
+_HEADERS_A_TASK = 32
+"""To hand a task to a thread takes as long as to read a header that is cached."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A recording as the plan knows it."""
 
@@ -40,7 +48,7 @@ class PlannedFile:
     channels: int
     frames: int
     n_segments: int
-    extra: dict[str, str]
+    extra: Mapping[str, str]
 
     @property
     def header(self) -> AudioHeader:
@@ -48,7 +56,7 @@ class PlannedFile:
         return AudioHeader(self.sample_rate_hz, self.channels, self.frames)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive segments of one file, all in one shard."""
 
@@ -85,9 +93,15 @@ class Plan:
     @cached_property
     def run_id(self) -> str:
         """The hash of settings and files: equal runs may share an output folder."""
-        content = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
-        return hash_of({**content, "files": [vars(file) for file in self.files]})
+        # As `hash_of` all of it, but the text of a million files is never in memory as a whole.
+        digest = hashlib.sha256(b'{"files": [')
+        for index, file in enumerate(self.files):
+            digest.update(((", " if index else "") + _SORTED_JSON.encode(_content(file))).encode())
+        rest = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
+        digest.update(("], " + _SORTED_JSON.encode(rest).removeprefix("{")).encode())
+        return digest.hexdigest()
 
+    @cached_property
     def shards(self) -> list[list[Piece]]:
         """Cut the ordered segment list into shards of at most `shard_size` segments.
 
@@ -115,13 +129,12 @@ def plan_files(
 
     `root`: planned paths are relative to it where they lie in it.
     """
+    inside = str(root).rstrip(os.sep) + os.sep
 
     def plan_file(clip: Clip) -> PlannedFile | FailedInput:
-        inside = clip.path.is_relative_to(root)
-        name = (clip.path.relative_to(root) if inside else clip.path).as_posix()
+        name = str(clip.path).removeprefix(inside).replace(os.sep, "/")
         try:
-            header = read_header(clip.path)
-            size_bytes = clip.path.stat().st_size
+            header, size_bytes = read_header_and_size(clip.path)
         except InputError as error:
             return FailedInput(name, error.message, error.hint)
         return PlannedFile(
@@ -134,25 +147,51 @@ def plan_files(
             channels=header.channels,
             frames=header.frames,
             n_segments=len(segment_starts(header.n_samples, settings)),
-            extra=dict(clip.extra),
+            extra=clip.extra,
         )
+
+    def plan_some(first: int) -> list[PlannedFile | FailedInput]:
+        return [plan_file(clip) for clip in clips[first : first + _HEADERS_A_TASK]]
 
     pool = ThreadPoolExecutor(4 * threads)
     try:
-        results = list(pool.map(plan_file, clips))
+        results = list(chain.from_iterable(pool.map(plan_some, range(0, len(clips), _HEADERS_A_TASK))))
     finally:
         pool.shutdown(cancel_futures=True)  # or an interrupted run would read all headers before it ends
     planned = tuple(result for result in results if isinstance(result, PlannedFile))
     return planned, [result for result in results if isinstance(result, FailedInput)]
 
 
+def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:
+    """Return a recording's header and its size in bytes.
+
+    Raises:
+        InputError: see `read_header`.
+    """
+    return read_header(path), path.stat().st_size
+
+
 def hash_of(content: Any) -> str:
     """Return the sha256 of JSON content, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED_JSON.encode(content).encode()).hexdigest()
 
 
 def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
     """Write `<root>/run.json`, one file a line. `targets`: the hash of what is known of each target."""
+    with atomic_write.atomic_path(root / PLAN_NAME) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(_plan_text(plan, targets))
+
+
+def is_written(plan: Plan, targets: dict[str, str], root: Path) -> bool:
+    """Return whether `<root>/run.json` is what `write_plan` would write, letter by letter."""
+    try:
+        with (root / PLAN_NAME).open(encoding="utf-8") as file:
+            return all(file.read(len(text)) == text for text in _plan_text(plan, targets)) and not file.read(1)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
     head = {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
@@ -162,13 +201,16 @@ def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
         "settings": plan.settings,
         "shard_size": plan.shard_size,
         "n_segments": plan.n_segments,
-        "n_shards": len(plan.shards()),
+        "n_shards": len(plan.shards),
     }
-    text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    for name, entries in (("failed", plan.failed), ("files", plan.files)):
-        lines = _one_a_line(entries)
-        text += f',\n  "{name}": [' + (f"\n{lines}\n  ]" if lines else "]")
-    atomic_write.write_text(root / PLAN_NAME, text + "\n}\n")
+    yield json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    lists: dict[str, Sequence[PlannedFile | FailedInput]] = {"failed": plan.failed, "files": plan.files}
+    for name, entries in lists.items():
+        yield f',\n  "{name}": ['
+        for index, entry in enumerate(entries):
+            yield ("," if index else "") + "\n    " + _READABLE_JSON.encode(_content(entry))
+        yield "\n  ]" if entries else "]"
+    yield "\n}\n"
 
 
 def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
@@ -193,7 +235,7 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
         plan = TypeAdapter(Plan).validate_python(
             {name: content[name] for name in ("source", "settings", "shard_size", "files", "failed")}
         )
-        if [vars(file) for file in plan.files] != content["files"] or plan.shard_size != content["shard_size"]:
+        if [_content(file) for file in plan.files] != content["files"] or plan.shard_size != content["shard_size"]:
             raise ValueError("a value is of a wrong type")
         _check_counts(plan)
         targets = {str(name): str(known) for name, known in content["targets"].items()}
@@ -242,5 +284,5 @@ def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
     return ((file.path, file.size_bytes, file.frames) for file in files)
 
 
-def _one_a_line(entries: Sequence[PlannedFile | FailedInput]) -> str:
-    return ",\n".join("    " + json.dumps(vars(entry), ensure_ascii=False) for entry in entries)
+def _content(entry: PlannedFile | FailedInput) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__dataclass_fields__}

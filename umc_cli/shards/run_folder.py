@@ -1,5 +1,6 @@
-"""The folder that a run writes to: its lock, its plan, and which of its shards are complete."""
+"""The folder that a run writes to: its locks, its plan, and which of its shards are complete."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,35 +11,142 @@ from filelock import FileLock, Timeout
 from umc_cli import atomic_write
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards import schema
-from umc_cli.shards.plan import Plan, differences, read_plan, write_plan
+from umc_cli.shards.part import Part
+from umc_cli.shards.plan import Plan, differences, is_written, read_plan, write_plan
 from umc_cli.shards.reader import read_shard_header
 
 LOCK_NAME = ".umc.lock"
+"""Held by a whole run from its start to its end, by a part while it is alone."""
+
+TURN_LOCK_NAME = ".umc.turn.lock"
+"""Parts wait for it, one behind the other, to be alone."""
+
+_LONGEST_TURN_S = 3600.0
+"""To be alone is a matter of seconds, but for the first part that measures level tables."""
+
+_LONGEST_LOOK_S = 5.0
+"""A whole run that finds parts at work lets go of the folder at once."""
+
+
+class WriteLock:
+    """The right to write to a folder: to all of it, or to the shards of one part."""
+
+    def __init__(self, root: Path, part: Part | None) -> None:
+        self._root = root
+        self._part = part
+        self._own: FileLock | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the other parts off, while files that belong to all of them are read and written.
+
+        Raises:
+            EnvironmentFault: a whole run holds the folder, or another part does not let go of it.
+        """
+        if self._part is None:
+            yield
+            return
+        with _hold(self._root, TURN_LOCK_NAME, _LONGEST_TURN_S), _hold(self._root, LOCK_NAME, _LONGEST_LOOK_S):
+            yield
+
+    def enter(self, part: Part) -> None:
+        """Take the right to write the shards of `part`; to be called when alone.
+
+        Raises:
+            EnvironmentFault: it is taken, or parts of another division are at work.
+        """
+        others = list(busy_parts(self._root))
+        for other in others:
+            if other == part:
+                raise _in_use(self._root, f"another umc run of part {part}")
+            if other.count != part.count:
+                raise _in_use(self._root, f"part {other} of a umc run, which is divided in another way,")
+        self._own = _acquire(self._root, _part_lock_name(part), 0)
+        if not others:
+            atomic_write.remove_partial_files(self._root)
+
+    def leave(self) -> bool:
+        """Give the right to the part up, and return whether no other part is at work; to be called when alone."""
+        if self._own is None:
+            return True
+        self.release()
+        return next(busy_parts(self._root), None) is None
+
+    def release(self) -> None:
+        """Give the right to the part up, if it is still held."""
+        if self._own:
+            self._own.release()
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the only right to write to `root`; remove what a killed run left unfinished.
+def locked(root: Path, part: Part | None = None) -> Iterator[WriteLock]:
+    """Hold the only right to write to `root`, or to one part's shards in it; remove what killed runs left unfinished.
 
-    The system releases the lock when the process ends, however it ends.
+    The system releases the locks when the process ends, however it ends. While parts are at work nothing is removed:
+    it may be theirs.
 
     Raises:
         EnvironmentFault: another run holds it, or the folder cannot be written.
     """
-    lock = FileLock(root / LOCK_NAME)
     with atomic_write.explain_os_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise EnvironmentFault(
-                f"another umc run is writing to {root}", "wait until it ends, or choose another --output"
-            ) from error
+    lock = WriteLock(root, part)
+    if part is None:
+        with _hold(root, LOCK_NAME, 0):
+            if other := next(busy_parts(root), None):
+                raise _in_use(root, f"part {other} of a umc run")
+            atomic_write.remove_partial_files(root)
+            yield lock
+        return
     try:
-        atomic_write.remove_partial_files(root)
+        with lock.alone():
+            lock.enter(part)
+        yield lock
+    finally:
+        lock.release()
+
+
+def busy_parts(root: Path) -> Iterator[Part]:
+    """Yield the parts that are at work in `root`; the caller holds the folder's lock."""
+    for path in sorted(root.glob(".umc.part-*.lock")):
+        match = re.fullmatch(r"\.umc\.part-([0-9]+)-of-([0-9]+)\.lock", path.name)
+        if not match:
+            continue
+        lock = FileLock(path)
+        with atomic_write.explain_os_errors(root):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                yield Part(int(match[1]), int(match[2]))
+            else:
+                lock.release()
+
+
+def _part_lock_name(part: Part) -> str:
+    return f".umc.part-{part.number}-of-{part.count}.lock"
+
+
+@contextmanager
+def _hold(root: Path, name: str, timeout_s: float) -> Iterator[None]:
+    lock = _acquire(root, name, timeout_s)
+    try:
         yield
     finally:
         lock.release()
+
+
+def _acquire(root: Path, name: str, timeout_s: float) -> FileLock:
+    lock = FileLock(root / name)
+    with atomic_write.explain_os_errors(root):
+        try:
+            lock.acquire(timeout=timeout_s)
+        except Timeout as error:
+            raise _in_use(root, "another umc run") from error
+    return lock
+
+
+def _in_use(root: Path, who: str) -> EnvironmentFault:
+    return EnvironmentFault(f"{who} is writing to {root}", "wait until it ends, or choose another --output")
 
 
 def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) -> None:
@@ -49,6 +157,8 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
     Raises:
         SettingsError: the folder holds another run's results, and `overwrite` is not given.
     """
+    if not overwrite and is_written(plan, target_ids, root):
+        return
     try:
         before = read_plan(root)
     except SettingsError:
@@ -56,8 +166,7 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
             raise
         before = None
     all_targets = dict(target_ids)
-    shards = list(root.glob(f"*/{schema.SHARD_GLOB}"))
-    if shards and not before and not overwrite:
+    if not before and not overwrite and next(root.glob(f"*/{schema.SHARD_GLOB}"), None):
         raise SettingsError(
             f"{root} holds shards but no run.json that says how they were made",
             "choose another --output, or give --overwrite to remove them",
@@ -80,7 +189,7 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
             all_targets = old_targets | target_ids
     if overwrite:
         with atomic_write.explain_os_errors(root):
-            for shard in shards:
+            for shard in list(root.glob(f"*/{schema.SHARD_GLOB}")):
                 shard.unlink()
     write_plan(plan, all_targets, root)
 

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
@@ -25,13 +25,14 @@ from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
 from umc_cli.shards import schema
+from umc_cli.shards.part import Part, parse_part
 from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
-from umc_cli.shards.run_folder import locked, settle
+from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
-from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, segments_done, target_id
+from umc_cli.workflows.shard_jobs import Shards, levels_hash, open_jobs, segments_done, shards_of, target_id
 
 FAILED_NAME = "failed.csv"
 
@@ -39,6 +40,12 @@ FAILED_NAME = "failed.csv"
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
+RunPart = Annotated[
+    Part,
+    BeforeValidator(lambda value: parse_part(value) if isinstance(value, str) else value),
+    PlainSerializer(str),
+]
+"""Given as `I/N`."""
 
 
 class ConvertSettings(SegmentSettings):
@@ -70,6 +77,8 @@ class ConvertSettings(SegmentSettings):
     engine: str = "auto"
     precision: Precision = Precision.AUTO
     compute_device: str = "auto"
+    part: RunPart | None = None
+    """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
 
 
 class ConvertProgress(Progress, Protocol):
@@ -93,6 +102,8 @@ class ConvertReport:
     converter: str
     reason: str
     output: str
+    part: str | None = None
+    """`I/N` if only this part's shards were to be made; all counts, and `failed`, are then of these alone."""
     n_files: int = 0
     n_segments: int = 0
     """Segments in the shards of each target."""
@@ -116,13 +127,19 @@ def convert(
 ) -> ConvertReport:
     """Convert all recordings of `settings.source`, or the listed `files`, to all targets.
 
-    An interrupted run with the same settings goes on where it stopped.
+    An interrupted run with the same settings goes on where it stopped. Parts of a run may be made by several processes
+    at the same time; a run that is not a part makes what they left.
 
     Raises:
         SettingsError: wrong settings, something missing, or an output folder of another run.
-        EnvironmentFault: the output cannot be written, or another run is writing it.
+        EnvironmentFault: the output cannot be written, or another run or this part is writing it.
     """
     started = time.monotonic()
+    if settings.part and settings.overwrite:
+        raise SettingsError(
+            "with --overwrite each part would remove the shards of the others",
+            "choose another --output, or remove the old results before the parts begin",
+        )
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
@@ -135,15 +152,17 @@ def convert(
         choice.converter,
         choice.reason,
         str(root),
+        part=str(settings.part) if settings.part else None,
         left_out=dict(choice.left_out),
         warnings=_odd_devices(everything.clips),
     )
-    with locked(root):
+    with locked(root, settings.part) as lock:
         tables = {}
         if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
-            tables = load_level_tables(
-                root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
-            )
+            with lock.alone():
+                tables = load_level_tables(
+                    root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
+                )
         ingredients = gather_ingredients(settings, choice, known, tables)
         # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
         with compute_threads(1):
@@ -164,11 +183,14 @@ def convert(
                     "convert short clips too: --short-clips pad",
                 )
             target_ids = {target: target_id(target, ingredients) for target in choice.targets}
-            settle(root, plan, target_ids, settings.overwrite)
-            jobs = open_jobs(root, workspace.root, plan, target_ids, ingredients, settings.segments)
+            with lock.alone():
+                settle(root, plan, target_ids, settings.overwrite)
+            shards = shards_of(plan, settings.part)
+            jobs = open_jobs(root, workspace.root, plan, shards, target_ids, ingredients, settings.segments)
             report.n_shards_written = sum(len(job.paths) for job in jobs)
-            report.n_shards_kept = len(plan.shards()) * len(target_ids) - report.n_shards_written
-            progress.start(segments_done(plan, jobs, choice.targets), plan.n_segments)
+            report.n_shards_kept = len(shards) * len(target_ids) - report.n_shards_written
+            n_segments = sum(piece.n_segments for pieces in shards.values() for piece in pieces)
+            progress.start(segments_done(n_segments, jobs, choice.targets), n_segments)
             stream(
                 jobs,
                 workspace.root,
@@ -178,7 +200,11 @@ def convert(
                 ingredients.torch_device,
                 progress,
             )
-        _complete(report, root, plan)
+        _complete(report, root, plan, shards, settings.part)
+        with lock.alone():
+            if lock.leave():
+                failed = report.failed if settings.part is None else _all_failed(root, plan, target_ids)
+                _write_failed(root / FAILED_NAME, failed)
     report.seconds = time.monotonic() - started
     return report
 
@@ -319,18 +345,34 @@ def _identity(
     }
 
 
-def _complete(report: ConvertReport, root: Path, plan: Plan) -> None:
+def _complete(report: ConvertReport, root: Path, plan: Plan, shards: Shards, part: Part | None) -> None:
     """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
     failed: dict[str, FailedInput] = {}
-    for index in range(len(plan.shards())):
+    for index in shards:
         header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
         report.n_segments += header.n_segments
-        failed |= {entry["path"]: FailedInput(**entry) for entry in header.failed}
-    report.failed = [*plan.failed, *failed.values()]
-    if not report.n_segments and not report.failed:
+        failed |= _failed_of(header)
+    # What belongs to no shard is told by one part.
+    report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
+    if shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
-    report.n_files = len(plan.files) - len(failed)
-    _write_failed(root / FAILED_NAME, report.failed)
+    files = plan.files if part is None else {piece.file.path for pieces in shards.values() for piece in pieces}
+    report.n_files = len(files) - len(failed)
+
+
+def _all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
+    """Gather failures from the shards that all parts have finished so far."""
+    target, known = next(iter(target_ids.items()))
+    failed: dict[str, FailedInput] = {}
+    for index in shards_of(plan, None):
+        identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
+        header = complete_shard(root / target / schema.shard_name(index), identity)
+        failed |= _failed_of(header) if header else {}
+    return [*plan.failed, *failed.values()]
+
+
+def _failed_of(header: schema.ShardHeader) -> dict[str, FailedInput]:
+    return {entry["path"]: FailedInput(**entry) for entry in header.failed}
 
 
 def _write_failed(path: Path, failed: Sequence[FailedInput]) -> None:

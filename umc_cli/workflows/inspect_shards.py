@@ -6,7 +6,7 @@ from pathlib import Path
 
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import InputError
-from umc_cli.shards.plan import read_plan
+from umc_cli.shards.plan import Plan, read_plan
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, shard_name
 
@@ -46,7 +46,7 @@ def list_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards.
     """
-    return _inspect(root, find_shards(root), read_shard_header)
+    return _inspect(root, find_shards(root), read_shard_header, read_plan(root))
 
 
 def verify_shards(root: Path) -> ShardsReport:
@@ -55,9 +55,10 @@ def verify_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards, or the plan is broken.
     """
-    report = _inspect(root, find_shards(root), check_shard)
-    report.n_verified = sum(target.n_shards for target in report.targets)
+    paths = find_shards(root)
     planned = read_plan(root)
+    report = _inspect(root, paths, check_shard, planned)
+    report.n_verified = sum(target.n_shards for target in report.targets)
     if planned:
         plan, targets = planned
         n_shards = report.n_planned_shards or 0
@@ -87,9 +88,10 @@ def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Se
     return strangers
 
 
-def _inspect(root: Path, paths: list[Path], read: Callable[[Path], ShardHeader]) -> ShardsReport:
-    planned = read_plan(root)
-    report = ShardsReport(str(root), n_planned_shards=len(planned[0].shards()) if planned else None)
+def _inspect(
+    root: Path, paths: list[Path], read: Callable[[Path], ShardHeader], planned: tuple[Plan, dict[str, str]] | None
+) -> ShardsReport:
+    report = ShardsReport(str(root), n_planned_shards=len(planned[0].shards) if planned else None)
     targets: dict[str, TargetShards] = {}
     for path in paths:
         try:

@@ -73,7 +73,8 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    atomic_write.write_text(path, _format(kept | entries))
+    if kept | entries != kept:
+        atomic_write.write_text(path, _format(kept | entries))
     return {device: _table(entries[device]) for device in devices}
 
 

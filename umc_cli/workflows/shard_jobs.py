@@ -14,8 +14,11 @@ from umc_cli.errors import InputError
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.runtime import versions
 from umc_cli.shards import schema
+from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Piece, Plan, hash_of
 from umc_cli.shards.run_folder import complete_shard
+
+Shards = Mapping[int, Sequence[Piece]]
 
 
 def levels_hash(levels_db: NDArray[np.float32] | None) -> str | None:
@@ -30,19 +33,28 @@ def target_id(target: str, ingredients: Ingredients) -> str:
     return hash_of([target, record.model_dump(mode="json") if record else None, levels])
 
 
+def shards_of(plan: Plan, part: Part | None) -> Shards:
+    """Return the shards of the whole plan, or of one part, by their number."""
+    return {index: pieces for index, pieces in enumerate(plan.shards) if part is None or part.holds(index)}
+
+
 def open_jobs(
     root: Path,
     inputs: Path,
     plan: Plan,
+    shards: Shards,
     target_ids: Mapping[str, str],
     ingredients: Ingredients,
     segment_settings: SegmentSettings,
 ) -> list[ShardJob]:
-    """Return what is still to be made; complete shards of this very run are kept, unless a bad input was mended."""
+    """Return what of `shards` is still to be made.
+
+    Complete shards of this very run are kept, unless a bad input was mended.
+    """
     descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
     extra_columns = sorted({name for file in plan.files for name in file.extra})
     jobs = []
-    for index, pieces in enumerate(plan.shards()):
+    for index, pieces in shards.items():
         attributes = {
             target: {
                 "run_id": plan.run_id,
@@ -97,10 +109,10 @@ def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
     )
 
 
-def segments_done(plan: Plan, jobs: Sequence[ShardJob], targets: Iterable[str]) -> dict[str, int]:
-    """Return how many planned segments each target has already."""
+def segments_done(n_segments: int, jobs: Sequence[ShardJob], targets: Iterable[str]) -> dict[str, int]:
+    """Return how many of `n_segments` planned segments each target has already."""
     open_segments = {
         target: sum(piece.n_segments for job in jobs if target in job.paths for piece in job.pieces)
         for target in targets
     }
-    return {target: plan.n_segments - count for target, count in open_segments.items()}
+    return {target: n_segments - count for target, count in open_segments.items()}
