@@ -301,7 +301,7 @@ def _with_json_value(draw: st.DrawFn, content: bytes) -> bytes:
         start, length = 8, int.from_bytes(content[:8], "little")
     try:
         tree = json.loads(content[start : start + length])
-    except ValueError:
+    except (ValueError, RecursionError):
         return content
     text = json.dumps(_replaced(draw, tree))
     for name, raw in RAW.items():
