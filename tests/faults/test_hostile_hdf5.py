@@ -193,7 +193,7 @@ def test_a_dataset_of_a_forged_shard_holds_nothing_from_elsewhere(shard: Path, n
     except InputError:
         return
     assert dataset.labels == ["label"]
-    assert all(np.isfinite(dataset[index][0]).all() for index in range(len(dataset)))
+    assert all(dataset[index][0].isfinite().all() for index in range(len(dataset)))
 
 
 def test_a_text_that_all_rows_share_is_not_unpacked_for_each(shard: Path) -> None:

@@ -87,7 +87,9 @@ def _impulse_response_db(path: Path) -> Responses:
         read_header(path, may_be_short=True)
         samples, rate_hz = soundfile.read(path, _MOST_FRAMES, always_2d=True)
     except InputError as error:
-        raise SettingsError(f"impulse response {path} {error.message}", error.hint) from error
+        raise SettingsError(
+            f"cannot read impulse response {path}: it {error.message}", f"remove it or mend it: {error.hint}"
+        ) from error
     except (soundfile.LibsndfileError, OSError) as error:
         raise SettingsError(f"cannot read impulse response {path}: {error}", "remove it or mend it") from error
     first_channel = samples[:, 0]
