@@ -8,6 +8,7 @@ import re
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,12 @@ DEEP = "[" * 100_000 + "]" * 100_000
 def soon_and_small() -> Iterator[None]:
     """Fail a test that takes long or allocates much."""
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     yield
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 200e6
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 # ---- weights
@@ -102,10 +103,10 @@ def test_a_network_that_its_file_cannot_hold_is_never_built(tmp_path: Path, clai
     checkpoint = read_checkpoint(path)
     checkpoint.metadata["generator"].update(claim)
     write_checkpoint(path, checkpoint.tensors, checkpoint.metadata)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SettingsError, match=r"must be|lacks the tensor"):
         load_generator(path)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("read", WEIGHT_READERS)
@@ -199,7 +200,7 @@ def test_a_plan_that_claims_too_much_is_refused(tmp_path: Path, claim: dict[str,
     if claim.get("n_segments", 0) > 0 or "sample_rate_hz" in claim:
         # Written by hand: the writer counts the shards of the plan.
         head = {"format": "umc-run", "format_version": 1, "run_id": plan.run_id, "targets": {}, "failed": []}
-        content = head | {"source": SOURCE, "settings": {}, "shard_size": 1, "files": [vars(planned)]}
+        content = head | {"source": SOURCE, "settings": {}, "shard_size": 1, "files": [asdict(planned)]}
         (tmp_path / "run.json").write_text(json.dumps(content))
     else:
         write_plan(plan, {}, tmp_path)

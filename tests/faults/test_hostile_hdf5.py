@@ -176,10 +176,10 @@ FORGED: dict[str, tuple[Change, str]] = {
 def test_a_forged_shard_is_refused_whole(shard: Path, name: str) -> None:
     change, message = FORGED[name]
     forge(shard, change)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InputError, match=message) as error:
         schema.check_shard(shard)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert error.value.hint
     assert "stolen" not in str(error.value)
 
