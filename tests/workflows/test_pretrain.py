@@ -69,7 +69,7 @@ def test_wrong_use_is_refused(umc: Umc, workspace: Path, arguments: tuple[str, .
 
 
 def test_a_run_of_another_kind_is_not_gone_on_with(umc: Umc, sounds: Path) -> None:
-    write_run_settings(sounds / "runs/mine", {"kind": "refiner", "settings": {}})
+    write_run_settings(sounds / "runs/mine", {"run_id": "", "kind": "refiner", "settings": {}, "recordings_sha256": ""})
     run = umc("train", "--name", "mine", "--resume")
     assert run.exit_code == 2
     assert "of another kind (refiner, not adversarial)" in run.stderr
