@@ -24,7 +24,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.audio.segments import SegmentSettings, read_segments_within
 from umc_cli.conversion.converters.contract import Converter
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.plan import Piece
@@ -62,6 +62,8 @@ class StreamSettings:
     batch_size: int
     workers: int
     dtype: Dtype
+    reader_timeout_s: float
+    """For the segments of one recording in one shard."""
 
 
 class Progress(Protocol):
@@ -128,6 +130,7 @@ class _Reader:
     ) -> None:
         self._root = root
         self._segment_settings = segment_settings
+        self._timeout_s = settings.reader_timeout_s
         self._ahead = settings.batch_size * _BATCHES_AHEAD
         self._with_log_mel = with_log_mel
         self._pool = ThreadPoolExecutor(settings.workers, "umc-reader", torch.set_num_threads, (1,))
@@ -157,7 +160,9 @@ class _Reader:
         path = self._root / piece.file.path
         try:
             starts = piece.starts(self._segment_settings)
-            segments, start_samples = read_segments(path, piece.file.header, starts, self._segment_settings)
+            segments, start_samples = read_segments_within(
+                self._timeout_s, path, piece.file.header, starts, self._segment_settings
+            )
         except InputError as error:
             failed = FailedInput(piece.file.path, error.message, error.hint)
             return _PieceRead(piece, np.empty((0, 0), np.float32), np.empty(0, np.int64), failed)

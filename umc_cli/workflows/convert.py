@@ -74,6 +74,8 @@ class ConvertSettings(SegmentSettings):
     batch_size: int = Field(default=32, ge=1)
     workers: int | None = Field(default=None, ge=1)
     """Reader threads; default: one per processor."""
+    reader_timeout_s: float = Field(default=300.0, gt=0, le=86_400)
+    """Reading the segments of one recording in one shard may take so long; after that it counts as failed."""
     engine: str = "auto"
     precision: Precision = Precision.AUTO
     compute_device: str = "auto"
@@ -186,7 +188,16 @@ def convert(
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
             shards = shards_of(plan, settings.part)
-            jobs = open_jobs(root, workspace.root, plan, shards, target_ids, ingredients, settings.segments)
+            jobs = open_jobs(
+                root,
+                workspace.root,
+                plan,
+                shards,
+                target_ids,
+                ingredients,
+                settings.segments,
+                settings.reader_timeout_s,
+            )
             report.n_shards_written = sum(len(job.paths) for job in jobs)
             report.n_shards_kept = len(shards) * len(target_ids) - report.n_shards_written
             n_segments = sum(piece.n_segments for pieces in shards.values() for piece in pieces)
@@ -195,7 +206,9 @@ def convert(
                 jobs,
                 workspace.root,
                 settings.segments,
-                StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype),
+                StreamSettings(
+                    settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
+                ),
                 converter,
                 ingredients.torch_device,
                 progress,
