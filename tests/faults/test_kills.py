@@ -133,8 +133,10 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
             check_result(folder, whole)
             result = next(results)
             continue
-        assert process.returncode == ENDS[how], said
-        assert "Traceback" not in said
+        # While Python itself starts or ends, Ctrl-C is its own affair.
+        if (how, process.returncode) != (signal.SIGINT, -signal.SIGINT):
+            assert process.returncode == ENDS[how], said
+            assert "Traceback" not in said
         met["during" if progress(folder) != before else "before"] += 1
         met["within a file"] += bool(leftovers(folder))
     assert run_to_its_end(result) == exit_code

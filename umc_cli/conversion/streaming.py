@@ -10,7 +10,7 @@ neither the number of readers nor an interruption changes a row.
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -26,7 +26,8 @@ from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.segments import SegmentSettings, read_segments_within
 from umc_cli.conversion.converters.contract import Converter
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.conversion.device_copies import DeviceCopies
+from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -96,26 +97,77 @@ def stream(
     A recording that cannot be read is listed in its shard and the others are converted.
 
     Raises:
-        EnvironmentFault: a shard cannot be written.
+        EnvironmentFault: a shard cannot be written, or the GPU's memory does not hold one segment.
         SettingsError: the converter gave levels that are not finite; their shard is not written.
     """
     on_gpu = torch_device.type == "cuda"
-    with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writers(jobs) as writers:
+    copies = DeviceCopies(torch_device)
+    with (
+        _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader,
+        _Writers(jobs, copies) as writers,
+    ):
+        fitting = _Fitting(converter, settings, copies, writers, progress, with_log_mel=on_gpu)
         pieces = reader.read(piece for job in jobs for piece in job.pieces)
         for job in jobs:
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
             writers.begin(job, settings.dtype)
             reads = (next(pieces) for _ in job.pieces)
             for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
-                segments = torch.from_numpy(batch)
-                if on_gpu:
-                    segments = log_mel(segments.pin_memory().to(torch_device, non_blocking=True))
-                begun = converter.begin(segments)
-                for target in job.paths:
-                    converted = converter.convert(begun, target).to(_TORCH_DTYPES[settings.dtype])
-                    writers.append(target, converted)
-                    progress.advance(target, len(batch))
+                fitting.convert(batch, tuple(job.paths))
             writers.finish(rows)
+
+
+class _Fitting:
+    """Converts batches, in halves from the first one on that does not fit into the GPU's memory."""
+
+    def __init__(
+        self,
+        converter: Converter,
+        settings: StreamSettings,
+        copies: DeviceCopies,
+        writers: "_Writers",
+        progress: Progress,
+        *,
+        with_log_mel: bool,
+    ) -> None:
+        self._converter = converter
+        self._dtype = _TORCH_DTYPES[settings.dtype]
+        self._copies = copies
+        self._writers = writers
+        self._progress = progress
+        self._with_log_mel = with_log_mel
+        self._most = settings.batch_size
+
+    def convert(self, batch: NDArray[np.float32], targets: Sequence[str]) -> None:
+        """Convert a batch [B, ...] to all targets and hand the results to the writers, each target's in order.
+
+        Raises:
+            EnvironmentFault: not even one segment fits.
+        """
+        while len(batch):
+            part, batch = batch[: self._most], batch[self._most :]
+            done = self._convert_what_fits(part, targets)
+            if done < len(targets):
+                if len(part) == 1:
+                    raise EnvironmentFault(
+                        f"the GPU's memory does not suffice to convert one segment to {targets[done]}",
+                        "end other programs that use it, or give --compute-device cpu",
+                    )
+                self._most = (len(part) + 1) // 2
+                self.convert(part, targets[done:])
+
+    def _convert_what_fits(self, batch: NDArray[np.float32], targets: Sequence[str]) -> int:
+        """Return how many of the targets are done; less than all where memory does not suffice."""
+        done = 0
+        with suppress(torch.cuda.OutOfMemoryError):
+            segments = self._copies.to_device(batch)
+            begun = self._converter.begin(log_mel(segments) if self._with_log_mel else segments)
+            for target in targets:
+                converted = self._converter.convert(begun, target).to(self._dtype)
+                self._writers.append(target, converted)
+                self._progress.advance(target, len(batch))
+                done += 1
+        return done
 
 
 class _Reader:
@@ -174,7 +226,8 @@ class _Reader:
 class _Writers:
     """Writer threads that share the targets; every shard is written by one of them, in order."""
 
-    def __init__(self, jobs: Sequence[ShardJob]) -> None:
+    def __init__(self, jobs: Sequence[ShardJob], copies: DeviceCopies) -> None:
+        self._copies = copies
         targets = sorted({target for job in jobs for target in job.paths})
         count = max(1, min(_MOST_WRITERS, len(targets)))
         self._writers = [_Writer(_RESULTS_AHEAD // count) for _ in range(count)]
@@ -201,7 +254,7 @@ class _Writers:
 
     def append(self, target: str, log_mel_db: Tensor) -> None:
         """Append a batch [B, 80, 80] to the shard of `target`."""
-        self._of_target[target].put((target, _copy_to_host(log_mel_db)))
+        self._of_target[target].put((target, self._copies.to_host(log_mel_db)))
 
     def finish(self, rows: ShardRows) -> None:
         """Complete the job's shards."""
@@ -257,15 +310,15 @@ class _Writer:
             while not isinstance(item := self._queue.get(), ShardRows):
                 if item is None:
                     raise _AbortedError
-                target, arrived = item
-                log_mel_db = arrived()
-                if not _all_finite(log_mel_db):
-                    raise SettingsError(
-                        f"converter {job.converter} gave levels for {target} that are not finite: NaN, or too large "
-                        f"for {log_mel_db.dtype}",
-                        "use another --converter, or other weights; with --precision fp16, try fp32",
-                    )
-                shards[target].append(log_mel_db)
+                target, arriving = item
+                with arriving as log_mel_db:
+                    if not _all_finite(log_mel_db):
+                        raise SettingsError(
+                            f"converter {job.converter} gave levels for {target} that are not finite: NaN, or too "
+                            f"large for {log_mel_db.dtype}",
+                            "use another --converter, or other weights; with --precision fp16, try fp32",
+                        )
+                    shards[target].append(log_mel_db)
             for shard in shards.values():
                 shard.finish(item)
 
@@ -279,22 +332,6 @@ def _all_finite(values: NDArray[Any]) -> bool:
 
 class _AbortedError(Exception):
     """The run ends before the shard is complete; its partial files must go."""
-
-
-def _copy_to_host(values: Tensor) -> Callable[[], NDArray[Any]]:
-    """Begin to copy a result to the host; the returned function waits until it has arrived."""
-    if values.device.type == "cpu":
-        return values.numpy
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    host.copy_(values, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-
-    def arrived() -> NDArray[Any]:
-        done.synchronize()
-        return host.numpy()
-
-    return arrived
 
 
 def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop: int) -> Iterator[NDArray[np.float32]]:
