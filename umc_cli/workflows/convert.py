@@ -3,7 +3,8 @@
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,7 +21,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.streaming import Progress, StreamSettings, stream
+from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
@@ -30,6 +31,7 @@ from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
+from umc_cli.workflows.convert_on_cluster import MakeShards, Order, open_cluster
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_jobs import Shards, levels_hash, open_jobs, segments_done, shards_of, target_id
@@ -79,6 +81,8 @@ class ConvertSettings(SegmentSettings):
     compute_device: str = "auto"
     part: RunPart | None = None
     """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
+    cluster: str | None = None
+    """Let Ray make the shards: `auto` starts it on this machine, an address joins a cluster."""
 
 
 class ConvertProgress(Progress, Protocol):
@@ -140,6 +144,8 @@ def convert(
             "with --overwrite each part would remove the shards of the others",
             "choose another --output, or remove the old results before the parts begin",
         )
+    if settings.part and settings.cluster:
+        raise SettingsError("--part and --cluster both divide the run", "give one of them")
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
@@ -164,10 +170,14 @@ def convert(
                     root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
                 )
         ingredients = gather_ingredients(settings, choice, known, tables)
-        # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
-        with compute_threads(1):
-            converter = CONVERTERS[choice.converter].build(ingredients)
-            report.made_with = converter.describe()
+        sizes = StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype)
+        order = Order(root, workspace.root, settings.segments, sizes, choice.converter, ingredients)
+        making = (
+            open_cluster(settings.cluster, order, settings.workers, settings.compute_device, report.warnings)
+            if settings.cluster
+            else _make_here(order)
+        )
+        with making as (report.made_with, make_shards):
             progress.planning(len(clips))
             planned, unplannable = plan_files(clips, workspace.root, settings.segments, ingredients.engine.threads)
             plan = Plan(
@@ -191,15 +201,7 @@ def convert(
             report.n_shards_kept = len(shards) * len(target_ids) - report.n_shards_written
             n_segments = sum(piece.n_segments for pieces in shards.values() for piece in pieces)
             progress.start(segments_done(n_segments, jobs, choice.targets), n_segments)
-            stream(
-                jobs,
-                workspace.root,
-                settings.segments,
-                StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype),
-                converter,
-                ingredients.torch_device,
-                progress,
-            )
+            make_shards(jobs, progress)
         _complete(report, root, plan, shards, settings.part)
         with lock.alone():
             if lock.leave():
@@ -207,6 +209,20 @@ def convert(
                 _write_failed(root / FAILED_NAME, failed)
     report.seconds = time.monotonic() - started
     return report
+
+
+@contextmanager
+def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
+    """Yield what the converter says of itself, and the function that makes the shards of jobs in this process."""
+    # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
+    with compute_threads(1):
+        converter = CONVERTERS[order.converter].build(order.ingredients)
+        device = order.ingredients.torch_device
+
+        def make_shards(jobs: Sequence[ShardJob], progress: Progress) -> None:
+            stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
+
+        yield converter.describe(), make_shards
 
 
 def _odd_devices(clips: Sequence[Clip]) -> list[str]:
@@ -322,7 +338,7 @@ def gather_ingredients(
         checkpoint=known.checkpoint,
         refiner=known.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
-        torch_device=compute_device(settings.compute_device),
+        torch_device=compute_device("cpu" if settings.cluster else settings.compute_device),  # actors have their own
     )
 
 
