@@ -220,9 +220,7 @@ class _Counts:
 class _Crew:
     """The actors, and what each of them is doing."""
 
-    def __init__(
-        self, ray: Any, order: Order, demand: Mapping[str, int], size: int, warnings: list[str]
-    ) -> None:
+    def __init__(self, ray: Any, order: Order, demand: Mapping[str, int], size: int, warnings: list[str]) -> None:
         self._ray = ray
         self._order = order
         self._demand = demand
