@@ -5,9 +5,9 @@ actor builds the converter once. One that is lost costs the shard that it was ma
 """
 
 import logging
+import math
 import os
 import socket
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +39,9 @@ _MOST_LOSSES = 3
 _LONGEST_CONNECT_S = 10.0
 _LONGEST_WAIT_S = 300.0
 """For an actor, while no other one is at work."""
+_BETWEEN_LOOKS_S = 5.0
+_LONGEST_SILENCE_S = 20.0
+"""Of the cluster's head."""
 _LONGEST_END_S = 10.0
 """For actors at work that are told to end."""
 _LONGEST_UNSEEN_S = 90.0
@@ -81,13 +84,14 @@ def open_cluster(
             f"--compute-device {compute_device} cannot be chosen on a cluster",
             "use auto, cpu or cuda: Ray numbers GPUs",
         )
-    with redirect_stdout(sys.stderr):  # Ray prints what goes wrong in the cluster; standard output is for the result
-        ray = _connect(address)
+    # Ray prints what goes wrong in the cluster, at length; standard output is for the result.
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        ray, head = _connect(address)
         try:
             demand, size = _demand(
                 [node["Resources"] for node in ray.nodes() if node["Alive"]], workers, compute_device
             )
-            crew = _Crew(ray, _for_actors(order, demand), demand, size, warnings)
+            crew = _Crew(ray, head, _for_actors(order, demand), demand, size, warnings)
             try:
                 yield crew.describe(), crew.make
             finally:
@@ -97,7 +101,8 @@ def open_cluster(
             ray.shutdown()
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str) -> tuple[Any, tuple[str, int]]:
+    """Return Ray, connected, and where its head listens."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -106,20 +111,25 @@ def _connect(address: str) -> Any:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == HERE:
         ray.init(address="local", num_cpus=cpu_count(), include_dashboard=False, **quiet)
-        return ray
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        raise SettingsError(f"--cluster {address!r} is no address", "use auto, HOST:PORT or ray://HOST:PORT")
+        return ray, _host_and_port(ray.get_runtime_context().gcs_address)
+    head = _host_and_port(address.removeprefix("ray://"))
     try:
         # Ray itself would go on trying for minutes.
-        socket.create_connection((host, int(port)), timeout=_LONGEST_CONNECT_S).close()
+        socket.create_connection(head, timeout=_LONGEST_CONNECT_S).close()
         ray.init(address=address, **quiet)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise EnvironmentFault(
             f"cannot join a Ray cluster at {address}: {error}",
-            "start it with `ray start --head --port=PORT`; ray:// needs pip install 'ray[client]' too",
+            "start it with `ray start --head --port=PORT`; docs/clusters.md says what else Ray asks for",
         ) from error
-    return ray
+    return ray, head
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SettingsError(f"--cluster {address!r} is no address", "use auto, HOST:PORT or ray://HOST:PORT")
+    return host, int(port)
 
 
 def _demand(
@@ -220,8 +230,12 @@ class _Counts:
 class _Crew:
     """The actors, and what each of them is doing."""
 
-    def __init__(self, ray: Any, order: Order, demand: Mapping[str, int], size: int, warnings: list[str]) -> None:
+    def __init__(
+        self, ray: Any, head: tuple[str, int], order: Order, demand: Mapping[str, int], size: int, warnings: list[str]
+    ) -> None:
         self._ray = ray
+        self._head = head
+        self._head_answered_at = time.monotonic()
         self._order = order
         self._demand = demand
         self._size = size
@@ -270,17 +284,10 @@ class _Crew:
 
     def _await_one(self) -> tuple[ShardJob | None, dict[str, int] | None]:
         """Wait until an actor has ended what it did; return its job, and the segments made if it was not lost."""
-        a_shard_is_made = any(job for _, job in self._at_work.values())
-        ended, _ = self._ray.wait([*self._at_work], timeout=None if a_shard_is_made else _LONGEST_WAIT_S)
-        if not ended:
-            wanted = ", ".join(f"{name} {count}" for name, count in self._demand.items() if count)
-            raise EnvironmentFault(
-                f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s",
-                "wait until others leave it, add nodes (`ray status` shows them), or ask for less with --workers",
-            )
-        actor, job = self._at_work.pop(ended[0])
+        ended = self._first_to_end()
+        actor, job = self._at_work.pop(ended)
         try:
-            outcome = self._ray.get(ended[0])
+            outcome = self._ray.get(ended)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UmcError):
                 raise error.cause from None
@@ -295,6 +302,36 @@ class _Crew:
             self._made_with = outcome
             self._losses[_NO_SHARD] = 0
         return job, outcome if job else None
+
+    def _first_to_end(self) -> Any:
+        """Return the reference to the first outcome there is."""
+        a_shard_is_made = any(job for _, job in self._at_work.values())
+        deadline = time.monotonic() + (math.inf if a_shard_is_made else _LONGEST_WAIT_S)
+        while time.monotonic() < deadline:
+            self._look_at_head()
+            ended, _ = self._ray.wait([*self._at_work], timeout=_BETWEEN_LOOKS_S)
+            if ended:
+                return ended[0]
+        wanted = ", ".join(f"{name} {count}" for name, count in self._demand.items() if count)
+        raise EnvironmentFault(
+            f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s",
+            "wait until others leave it, add nodes (`ray status` shows them), or ask for less with --workers",
+        )
+
+    def _look_at_head(self) -> None:
+        """Refuse to work without the cluster's head: after a minute Ray would end this process, without a word."""
+        silent_s = time.monotonic() - self._head_answered_at
+        if silent_s < _BETWEEN_LOOKS_S:
+            return
+        try:
+            socket.create_connection(self._head, timeout=_BETWEEN_LOOKS_S).close()
+            self._head_answered_at = time.monotonic()
+        except OSError as error:
+            if silent_s > _LONGEST_SILENCE_S:
+                raise EnvironmentFault(
+                    f"the head of the Ray cluster at {self._head[0]}:{self._head[1]} does not answer any more: {error}",
+                    "start it again; what is finished is kept, and the same command goes on",
+                ) from error
 
     def _count_loss(self, job: ShardJob | None, error: Exception) -> None:
         shard = next(iter(job.paths.values())).name if job else _NO_SHARD
