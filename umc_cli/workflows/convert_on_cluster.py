@@ -272,8 +272,9 @@ class _Crew:
         _wait_until_seen([path for job in jobs for path in job.paths.values()])
 
     def dismiss(self) -> None:
-        """End the actors. Those at work leave partial files."""
-        with suppress(self._ray.exceptions.RayError, ConnectionError):
+        """End the actors, if the head answers, else they end with their nodes. Those at work leave partial files."""
+        with suppress(self._ray.exceptions.RayError, ConnectionError, EnvironmentFault):
+            self._look_at_head(0)
             for actor in [*self._idle, *(actor for actor, _ in self._at_work.values())]:
                 self._ray.kill(actor)
             self._ray.wait([*self._at_work], num_returns=len(self._at_work), timeout=_LONGEST_END_S)
@@ -293,6 +294,7 @@ class _Crew:
                 raise error.cause from None
             raise
         except self._ray.exceptions.RayActorError as error:
+            self._look_at_head(0)
             self._count_loss(job, error)
             self._ray.kill(actor)  # if it is only out of reach
             self._hire()
@@ -308,7 +310,7 @@ class _Crew:
         a_shard_is_made = any(job for _, job in self._at_work.values())
         deadline = time.monotonic() + (math.inf if a_shard_is_made else _LONGEST_WAIT_S)
         while time.monotonic() < deadline:
-            self._look_at_head()
+            self._look_at_head(_LONGEST_SILENCE_S)
             ended, _ = self._ray.wait([*self._at_work], timeout=_BETWEEN_LOOKS_S)
             if ended:
                 return ended[0]
@@ -318,16 +320,19 @@ class _Crew:
             "wait until others leave it, add nodes (`ray status` shows them), or ask for less with --workers",
         )
 
-    def _look_at_head(self) -> None:
-        """Refuse to work without the cluster's head: after a minute Ray would end this process, without a word."""
+    def _look_at_head(self, patience_s: float) -> None:
+        """Refuse to go on without the cluster's head: Ray would wait for a minute and then end this process.
+
+        `patience_s`: how long it may be silent.
+        """
         silent_s = time.monotonic() - self._head_answered_at
-        if silent_s < _BETWEEN_LOOKS_S:
+        if silent_s < min(patience_s, _BETWEEN_LOOKS_S):
             return
         try:
             socket.create_connection(self._head, timeout=_BETWEEN_LOOKS_S).close()
             self._head_answered_at = time.monotonic()
         except OSError as error:
-            if silent_s > _LONGEST_SILENCE_S:
+            if silent_s >= patience_s:
                 raise EnvironmentFault(
                     f"the head of the Ray cluster at {self._head[0]}:{self._head[1]} does not answer any more: {error}",
                     "start it again; what is finished is kept, and the same command goes on",
