@@ -36,6 +36,7 @@ _MOST_CPUS = 8
 """Of an actor. Rule-based converters use few, and a generator's speed does not grow with all of them."""
 _MOST_LOSSES = 3
 """Actors that one shard may take with it."""
+_BEFORE = "before its first shard"
 _LONGEST_CONNECT_S = 10.0
 _LONGEST_WAIT_S = 300.0
 """For an actor, while no other one is at work."""
@@ -109,19 +110,17 @@ def _connect(address: str) -> tuple[Any, tuple[str, int]]:
     except ImportError as error:
         raise SettingsError("--cluster needs Ray, which is not installed", "pip install 'umc-cli[ray]'") from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address == HERE:
-        ray.init(address="local", num_cpus=cpu_count(), include_dashboard=False, **quiet)
-        return ray, _host_and_port(ray.get_runtime_context().gcs_address)
-    head = _host_and_port(address.removeprefix("ray://"))
+    head = None if address == HERE else _host_and_port(address.removeprefix("ray://"))
     try:
+        if head is None:
+            ray.init(address="local", num_cpus=cpu_count(), include_dashboard=False, **quiet)
+            return ray, _host_and_port(ray.get_runtime_context().gcs_address)
         # Ray itself would go on trying for minutes.
         socket.create_connection(head, timeout=_LONGEST_CONNECT_S).close()
         ray.init(address=address, **quiet)
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        raise EnvironmentFault(
-            f"cannot join a Ray cluster at {address}: {error}",
-            "start it with `ray start --head --port=PORT`; docs/clusters.md says what else Ray asks for",
-        ) from error
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        what = "start Ray on this machine" if head is None else f"join a Ray cluster at {address}"
+        raise EnvironmentFault(f"cannot {what}: {error}", "docs/clusters.md says what Ray asks for") from error
     return ray, head
 
 
@@ -302,7 +301,7 @@ class _Crew:
         self._idle.append(actor)
         if job is None:
             self._made_with = outcome
-            self._losses[_NO_SHARD] = 0
+            self._losses[_BEFORE] = 0
         return job, outcome if job else None
 
     def _first_to_end(self) -> Any:
@@ -339,20 +338,16 @@ class _Crew:
                 ) from error
 
     def _count_loss(self, job: ShardJob | None, error: Exception) -> None:
-        shard = next(iter(job.paths.values())).name if job else _NO_SHARD
-        self._losses[shard] += 1
-        if self._losses[shard] < _MOST_LOSSES:
-            self._warnings.append(f"a Ray actor was lost with {shard}; another one takes over")
+        where = f"with {next(iter(job.paths.values())).name}" if job else _BEFORE
+        self._losses[where] += 1
+        if self._losses[where] < _MOST_LOSSES:
+            self._warnings.append(f"a Ray actor was lost {where}; another one took over")
             return
-        reason = str(error).strip().splitlines()[-1]
         raise EnvironmentFault(
-            f"{_MOST_LOSSES} Ray actors were lost with {shard}: {reason}",
+            f"{_MOST_LOSSES} Ray actors were lost {where}: {str(error).strip().splitlines()[-1]}",
             "memory may be short, or a recording of that shard (see run.json) may crash its decoder; what is finished "
             "is kept, and the same command goes on",
         ) from error
-
-
-_NO_SHARD = "no shard yet"
 
 
 def _wait_until_seen(paths: Sequence[Path]) -> None:
