@@ -30,7 +30,7 @@ from umc_cli.runtime import versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.workflows import convert as workflow
 from umc_cli.workflows import convert_on_cluster
-from umc_cli.workflows.convert_on_cluster import Order, ShardActor
+from umc_cli.workflows.shard_actor import Order, ShardActor
 
 Umc = Callable[..., Run]
 

@@ -31,9 +31,10 @@ from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
-from umc_cli.workflows.convert_on_cluster import MakeShards, Order, open_cluster
+from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
+from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import Shards, levels_hash, open_jobs, segments_done, shards_of, target_id
 
 FAILED_NAME = "failed.csv"

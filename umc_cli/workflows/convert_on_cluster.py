@@ -12,28 +12,21 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from umc_cli.atomic_write import remove_partial_files
-from umc_cli.audio.segments import SegmentSettings
-from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Converter, Ingredients
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
-from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
+from umc_cli.conversion.streaming import Progress, ShardJob
 from umc_cli.errors import EnvironmentFault, SettingsError, UmcError
 from umc_cli.runtime import cpu_count, versions
-from umc_cli.shards.run_folder import LOCK_NAME
+from umc_cli.workflows.shard_actor import Order, ShardActor, for_actors
 
 HERE = "auto"
 """Instead of an address: start Ray on this machine."""
 
 _MOST_CPUS = 8
-"""Of an actor. Rule-based converters use few, and a generator's speed does not grow with all of them."""
+"""Of an actor: rule-based converters use few."""
 _MOST_LOSSES = 3
 """Actors that one shard may take with it."""
 _BEFORE = "before its first shard"
@@ -49,20 +42,6 @@ _LONGEST_UNSEEN_S = 90.0
 """NFS may hide a new file for a minute."""
 
 MakeShards = Callable[[Sequence[ShardJob], Progress], None]
-
-
-@dataclass(frozen=True)
-class Order:
-    """All but the jobs that actors need to know. Plain data: it travels to other machines."""
-
-    root: Path
-    """Output folder."""
-    inputs: Path
-    """What relative paths of the plan start from."""
-    segments: SegmentSettings
-    stream: StreamSettings
-    converter: str
-    ingredients: Ingredients
 
 
 @contextmanager
@@ -92,7 +71,9 @@ def open_cluster(
             demand, size = _demand(
                 [node["Resources"] for node in ray.nodes() if node["Alive"]], workers, compute_device
             )
-            crew = _Crew(ray, head, _for_actors(order, demand), demand, size, warnings)
+            crew = _Crew(
+                ray, head, for_actors(order, demand["num_cpus"], bool(demand["num_gpus"])), demand, size, warnings
+            )
             try:
                 yield crew.describe(), crew.make
             finally:
@@ -146,84 +127,6 @@ def _demand(
     cpus = workers or max(1, min([_MOST_CPUS, *(int(share) for share, _ in shares)]))
     fits = [min(node.get("CPU", 0) // cpus, node["GPU"] if on_gpu else node["CPU"]) for _, node in shares]
     return {"num_gpus": int(on_gpu), "num_cpus": cpus}, max(1, int(sum(fits)))
-
-
-def _for_actors(order: Order, demand: Mapping[str, int]) -> Order:
-    """Return the order as it reads on another machine."""
-    given, cpus = order.ingredients, demand["num_cpus"]
-    ingredients = replace(
-        given,
-        torch_device=torch.device("cuda" if demand["num_gpus"] else "cpu"),
-        engine=given.engine.model_copy(update={"threads": cpus}),
-        checkpoint=given.checkpoint and given.checkpoint.absolute(),
-        # The package may be installed elsewhere there.
-        refiner=None if given.refiner in (None, SHIPPED_REFINER) else given.refiner.absolute(),
-    )
-    return replace(
-        order, root=order.root.absolute(), ingredients=ingredients, stream=replace(order.stream, workers=cpus)
-    )
-
-
-class ShardActor:
-    """Runs on a node of the cluster: keeps the converter and makes one shard at a time."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-
-    @cached_property
-    def _converter(self) -> Converter:
-        torch.set_num_threads(1)  # as in a run without a cluster; only a generator's engine takes more
-        ingredients = self._order.ingredients
-        return CONVERTERS[self._order.converter].build(
-            replace(ingredients, refiner=ingredients.refiner or SHIPPED_REFINER)
-        )
-
-    def prepare(self, their_versions: Mapping[str, str], made_with: Mapping[str, str] | None) -> dict[str, str]:
-        """Build the converter and return what it says of itself; `made_with`: what it said elsewhere.
-
-        Raises:
-            EnvironmentFault: this node has other versions than the driver's, or does not see the folders.
-            SettingsError: the converter cannot be built, or would not compute as elsewhere.
-        """
-        node = f"node {socket.gethostname()}"
-        for path in (self._order.inputs, self._order.root / LOCK_NAME):
-            if not path.exists():
-                raise EnvironmentFault(
-                    f"{node} does not see {path}",
-                    "put the workspace and the output on a folder that all nodes share, under the same path",
-                )
-        if versions() != their_versions:
-            raise EnvironmentFault(
-                f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
-                "install the same versions on all nodes",
-            )
-        own = self._converter.describe()
-        if made_with is not None and own != made_with:
-            raise SettingsError(
-                f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",
-                "choose what all can do, --engine torch --precision fp32 for example",
-            )
-        return own
-
-    def make(self, job: ShardJob) -> dict[str, int]:
-        """Make a shard and return how many segments each target got.
-
-        Raises:
-            UmcError: see `conversion.streaming.stream`.
-        """
-        order, counts = self._order, _Counts()
-        device = order.ingredients.torch_device
-        stream([job], order.inputs, order.segments, order.stream, self._converter, device, counts)
-        return dict(counts.segments)
-
-
-class _Counts:
-    def __init__(self) -> None:
-        self.segments: Counter[str] = Counter()
-
-    def advance(self, target: str, n_segments: int) -> None:
-        """Count converted segments of one target."""
-        self.segments[target] += n_segments
 
 
 class _Crew:
@@ -298,6 +201,8 @@ class _Crew:
             self._ray.kill(actor)  # if it is only out of reach
             self._hire()
             return job, None
+        except self._ray.exceptions.RayError as error:
+            raise EnvironmentFault(f"Ray failed: {error}", "its logs say more, see docs/clusters.md") from error
         self._idle.append(actor)
         if job is None:
             self._made_with = outcome
@@ -340,11 +245,13 @@ class _Crew:
     def _count_loss(self, job: ShardJob | None, error: Exception) -> None:
         where = f"with {next(iter(job.paths.values())).name}" if job else _BEFORE
         self._losses[where] += 1
-        if self._losses[where] < _MOST_LOSSES:
+        # A node that ends while all its actors prepare is one loss.
+        most = _MOST_LOSSES if job or self._made_with is None else _MOST_LOSSES * self._size
+        if self._losses[where] < most:
             self._warnings.append(f"a Ray actor was lost {where}; another one took over")
             return
         raise EnvironmentFault(
-            f"{_MOST_LOSSES} Ray actors were lost {where}: {str(error).strip().splitlines()[-1]}",
+            f"{most} Ray actors were lost {where}: {str(error).strip().splitlines()[-1]}",
             "memory may be short, or a recording of that shard (see run.json) may crash its decoder; what is finished "
             "is kept, and the same command goes on",
         ) from error
@@ -360,7 +267,3 @@ def _wait_until_seen(paths: Sequence[Path]) -> None:
                     "put the output on a folder that all nodes share, under the same path",
                 )
             time.sleep(0.1)
-
-
-def _listed(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value[:12]}" for name, value in values.items()) or "nothing to choose"
