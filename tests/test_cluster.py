@@ -137,7 +137,7 @@ def meanwhile(act: Callable[[], None]) -> Iterator[None]:
 
 
 def wait_for(number: int, found: Callable[[], list[Any]]) -> list[Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(things := found()) != number:
         assert time.monotonic() < deadline
         time.sleep(0.02)

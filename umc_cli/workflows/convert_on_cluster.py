@@ -29,7 +29,7 @@ _MOST_CPUS = 8
 """Of an actor: rule-based converters use few."""
 _MOST_LOSSES = 3
 """Actors that one shard may take with it."""
-_BEFORE = "before its first shard"
+_BEFORE = "before a first shard"
 _LONGEST_CONNECT_S = 10.0
 _LONGEST_WAIT_S = 300.0
 """For an actor, while no other one is at work."""
@@ -252,8 +252,12 @@ class _Crew:
             return
         raise EnvironmentFault(
             f"{most} Ray actors were lost {where}: {str(error).strip().splitlines()[-1]}",
-            "memory may be short, or a recording of that shard (see run.json) may crash its decoder; what is finished "
-            "is kept, and the same command goes on",
+            (
+                "a recording of that shard (see run.json) may crash its decoder"
+                if job
+                else "umc may be missing on a node, or be another version"
+            )
+            + ", or memory may be short; what is finished is kept, and the same command goes on",
         ) from error
 
 
