@@ -189,7 +189,7 @@ def _starting_weights(settings: PretrainSettings) -> Refiner | None:
 def _one_a_recording(clips: Sequence[Clip]) -> list[Clip]:
     """Return one clip of every sound to train on, in an order that says nothing of device or label."""
     first: dict[str, Clip] = {}
-    for clip in sorted(clips, key=lambda clip: (clip.device, str(clip.path))):
+    for clip in sorted(clips, key=lambda clip: (clip.device, clip.file)):
         if clip.split == CONVERSION_SPLIT:
             first.setdefault(clip.recording, clip)
     return sorted(first.values(), key=lambda clip: hash_of(repr(clip.recording)))[:_MOST_SOUNDS]
@@ -203,5 +203,5 @@ def _read(clips: Sequence[Clip], failed: list[FailedInput]) -> list[Waveform]:
             header = read_header(clip.path)
             sounds.append(read_samples(clip.path, header, 0, min(header.n_samples, _LONGEST_S * SAMPLE_RATE_HZ)))
         except InputError as error:
-            failed.append(FailedInput(str(clip.path), error.message, error.hint))
+            failed.append(FailedInput(clip.file, error.message, error.hint))
     return sounds
