@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,7 +26,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
 from umc_cli.shards import schema
-from umc_cli.shards.part import Part, parse_part
+from umc_cli.shards.part import WHOLE, Part, parse_part
 from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard, locked, settle
@@ -35,7 +35,7 @@ from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_actor import Order
-from umc_cli.workflows.shard_jobs import Shards, levels_hash, open_jobs, segments_done, shards_of, target_id
+from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 
 FAILED_NAME = "failed.csv"
 
@@ -93,8 +93,12 @@ class ConvertProgress(Progress, Protocol):
         """Headers are about to be read."""
         ...
 
-    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
-        """Conversion begins. `targets`: segments each target has already; `n_segments`: all of the plan."""
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Conversion begins. `n_segments`: of each target."""
+        ...
+
+    def keep(self, target: str, n_segments: int) -> None:
+        """Count segments that an earlier run converted."""
         ...
 
 
@@ -180,7 +184,9 @@ def convert(
         )
         with making as (report.made_with, make_shards):
             progress.planning(len(clips))
-            planned, unplannable = plan_files(clips, workspace.root, settings.segments, ingredients.engine.threads)
+            planned, unplannable = plan_files(
+                clips, workspace.root, settings.segments, ingredients.engine.threads, root
+            )
             plan = Plan(
                 source=settings.source,
                 settings=_identity(settings, choice, report.made_with, ingredients),
@@ -188,21 +194,20 @@ def convert(
                 files=planned,
                 failed=(*chosen.failed, *unplannable),
             )
-            if planned and not plan.n_segments:
+            del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
+            if plan.summary.n_files and not plan.n_segments:
                 raise SettingsError(
-                    f"none of the {len(planned)} recordings gives a segment",
+                    f"none of the {plan.summary.n_files} recordings gives a segment",
                     "convert short clips too: --short-clips pad",
                 )
             target_ids = {target: target_id(target, ingredients) for target in choice.targets}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
-            shards = shards_of(plan, settings.part)
-            jobs = open_jobs(root, workspace.root, plan, shards, target_ids, ingredients, settings.segments)
-            report.n_shards_written = sum(len(job.paths) for job in jobs)
-            report.n_shards_kept = len(shards) * len(target_ids) - report.n_shards_written
-            n_segments = sum(piece.n_segments for pieces in shards.values() for piece in pieces)
-            progress.start(segments_done(n_segments, jobs, choice.targets), n_segments)
-            make_shards(jobs, progress)
+            part = settings.part or WHOLE
+            jobs = open_jobs(root, workspace.root, plan, part, target_ids, ingredients, settings.segments)
+            shards = part.shards(plan.n_shards)
+            progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
+            make_shards(_counted(jobs, report, progress), progress)
         _complete(report, root, plan, shards, settings.part)
         with lock.alone():
             if lock.leave():
@@ -220,7 +225,7 @@ def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
         converter = CONVERTERS[order.converter].build(order.ingredients)
         device = order.ingredients.torch_device
 
-        def make_shards(jobs: Sequence[ShardJob], progress: Progress) -> None:
+        def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
             stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
 
         yield converter.describe(), make_shards
@@ -262,7 +267,7 @@ def _select(recordings: Recordings, settings: ConvertSettings, workspace: Worksp
             else "list audio files, or put them into data/<device>/<label>/"
         )
         raise SettingsError(f"no recordings of {settings.source!r} {where}", remedy)
-    return sorted(found, key=lambda clip: str(clip.path))
+    return sorted(found, key=lambda clip: clip.file)
 
 
 def choose_conversion(
@@ -362,7 +367,23 @@ def _identity(
     }
 
 
-def _complete(report: ConvertReport, root: Path, plan: Plan, shards: Shards, part: Part | None) -> None:
+def _counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:
+    """Pass on the jobs with something to make, and count all."""
+    before: set[str] = set()
+    for job in jobs:
+        files = {piece.file.path for piece in job.pieces}
+        report.n_files += len(files - before)  # a file that fills several shards may be in the part's shard before
+        before = files
+        for target in report.targets:
+            if target not in job.paths:
+                report.n_shards_kept += 1
+                progress.keep(target, job.n_segments)
+        report.n_shards_written += len(job.paths)
+        if job.paths:
+            yield job
+
+
+def _complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
     """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
     failed: dict[str, FailedInput] = {}
     for index in shards:
@@ -373,15 +394,16 @@ def _complete(report: ConvertReport, root: Path, plan: Plan, shards: Shards, par
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
     if shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
-    files = plan.files if part is None else {piece.file.path for pieces in shards.values() for piece in pieces}
-    report.n_files = len(files) - len(failed)
+    if part is None:
+        report.n_files = plan.summary.n_files  # with those that give no segment
+    report.n_files -= len(failed)
 
 
 def _all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
     """Gather failures from the shards that all parts have finished so far."""
     target, known = next(iter(target_ids.items()))
     failed: dict[str, FailedInput] = {}
-    for index in shards_of(plan, None):
+    for index in range(plan.n_shards):
         identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
         header = complete_shard(root / target / schema.shard_name(index), identity)
         failed |= _failed_of(header) if header else {}

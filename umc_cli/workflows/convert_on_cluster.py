@@ -10,9 +10,10 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ _LONGEST_END_S = 10.0
 _LONGEST_UNSEEN_S = 90.0
 """NFS may hide a new file for a minute."""
 
-MakeShards = Callable[[Sequence[ShardJob], Progress], None]
+MakeShards = Callable[[Iterable[ShardJob], Progress], None]
 
 
 @contextmanager
@@ -148,6 +149,8 @@ class _Crew:
         self._at_work: dict[Any, tuple[Any, ShardJob | None]] = {}
         """By the reference to the outcome: the actor, and its shard or None while it prepares."""
         self._losses: Counter[str] = Counter()
+        self._unseen: dict[Path, float] = {}
+        """Shards that were made, and when."""
 
     def describe(self) -> dict[str, str]:
         """Hire a first actor and return what its converter says of itself."""
@@ -156,22 +159,29 @@ class _Crew:
             self._await_one()
         return self._made_with
 
-    def make(self, jobs: Sequence[ShardJob], progress: Progress) -> None:
-        """Have the shards of all jobs made."""
-        jobs = [replace(job, paths={name: path.absolute() for name, path in job.paths.items()}) for job in jobs]
-        waiting = deque(jobs)
-        for _ in range(min(self._size, len(jobs)) - 1):
+    def make(self, jobs: Iterable[ShardJob], progress: Progress) -> None:
+        """Have the shards of all jobs made. Few jobs are taken ahead, so that any number of them takes no memory."""
+        jobs = iter(jobs)
+        waiting = deque(islice(jobs, self._size))
+        lost: deque[ShardJob] = deque()  # behind all others: if they are to blame, the others are made first
+        for _ in range(len(waiting) - 1):
             self._hire()
-        while waiting or any(job for _, job in self._at_work.values()):
-            while waiting and self._idle:
-                actor, job = self._idle.pop(), waiting.popleft()
+        while waiting or lost or any(job for _, job in self._at_work.values()):
+            while self._idle and (waiting or lost):
+                actor, job = self._idle.pop(), (waiting or lost).popleft()
+                job = replace(job, paths={name: path.absolute() for name, path in job.paths.items()})
                 self._at_work[actor.make.remote(job)] = (actor, job)
-            made, counts = self._await_one()
-            if made and counts is None:
-                waiting.append(made)  # behind all others: if it is to blame, they are made first
-            for target, n_segments in (counts or {}).items():
-                progress.advance(target, n_segments)
-        _wait_until_seen([path for job in jobs for path in job.paths.values()])
+                waiting.extend(islice(jobs, 1))
+            ended, counts = self._await_one()
+            if ended and counts is None:
+                lost.append(ended)
+            elif ended and counts is not None:
+                self._look_for(ended.paths.values())
+                for target, n_segments in counts.items():
+                    progress.advance(target, n_segments)
+        while self._unseen:
+            time.sleep(_BETWEEN_LOOKS_S / 50)
+            self._look_for(())
 
     def dismiss(self) -> None:
         """End the actors, if the head answers, else they end with their nodes. Those at work leave partial files."""
@@ -260,14 +270,14 @@ class _Crew:
             + ", or memory may be short; what is finished is kept, and the same command goes on",
         ) from error
 
-
-def _wait_until_seen(paths: Sequence[Path]) -> None:
-    deadline = time.monotonic() + _LONGEST_UNSEEN_S
-    for path in paths:
-        while not path.exists():
-            if time.monotonic() > deadline:
+    def _look_for(self, paths: Iterable[Path]) -> None:
+        """Refuse to go on if shards, `paths` or earlier ones, were made but are not seen here after a while."""
+        now = time.monotonic()
+        self._unseen |= dict.fromkeys(paths, now)
+        self._unseen = {path: since for path, since in self._unseen.items() if not path.exists()}
+        for path, since in self._unseen.items():
+            if now - since > _LONGEST_UNSEEN_S:
                 raise EnvironmentFault(
                     f"{path} was written on another node but is not seen here",
                     "put the output on a folder that all nodes share, under the same path",
                 )
-            time.sleep(0.1)

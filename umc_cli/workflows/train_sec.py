@@ -209,9 +209,7 @@ def _of_the_run(settings: TrainSecSettings) -> dict[str, Any]:
 
 def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan) -> _Chosen:
     check_device_id(settings.source)
-    clips = sorted(
-        (clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: str(clip.path)
-    )
+    clips = sorted((clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
     own = [clip for clip in clips if clip.device == settings.source]
     if not own:
         devices = ", ".join(sorted({clip.device for clip in clips})) or "none"
