@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import safetensors
@@ -325,17 +326,23 @@ def test_an_actor_takes_a_gpu_or_some_processors(
     assert convert_on_cluster._demand(nodes, workers, device) == ({"num_gpus": gpus, "num_cpus": cpus}, size)
 
 
-def test_an_actor_that_is_not_like_the_others_refuses_to_work(tmp_path: Path) -> None:
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    """An order that needs no recordings."""
     registry = DeviceRegistry(tmp_path / "none: the library")
-    devices = {name: registry.get(name) for name in (SOURCE, TARGET)}
-    order = Order(
+    return Order(
         root=tmp_path,
         inputs=tmp_path,
         segments=SegmentSettings(),
         stream=StreamSettings(batch_size=1, workers=1, dtype="float16"),
         converter="eq",
-        ingredients=Ingredients(SOURCE, (TARGET,), devices, torch.device("cpu")),
+        ingredients=Ingredients(
+            SOURCE, (TARGET,), {name: registry.get(name) for name in (SOURCE, TARGET)}, torch.device("cpu")
+        ),
     )
+
+
+def test_an_actor_that_is_not_like_the_others_refuses_to_work(order: Order, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"does not see .*lock"):
         ShardActor(order).prepare(versions(), None)
     with locked(tmp_path):
@@ -348,3 +355,35 @@ def test_an_actor_that_is_not_like_the_others_refuses_to_work(tmp_path: Path) ->
         actor.prepare(versions(), {"precision": "bf16"})
     with pytest.raises(EnvironmentFault, match=r"does not see .*elsewhere"):
         ShardActor(replace(order, inputs=tmp_path / "elsewhere")).prepare(versions(), None)
+
+
+@pytest.fixture
+def crew(order: Order) -> convert_on_cluster._Crew:
+    """A crew without actors, whose head was last heard of long ago."""
+    crew = convert_on_cluster._Crew(MagicMock(), ("127.0.0.1", 0), order, {}, 1, [])
+    crew._head_answered_at = -1e9
+    return crew
+
+
+def test_a_run_does_not_go_on_without_the_head(crew: convert_on_cluster._Crew) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        crew._head = server.getsockname()
+        crew._look_at_head(20)
+    crew._look_at_head(20)  # it has just answered
+    crew._head_answered_at = -1e9
+    with pytest.raises(EnvironmentFault, match="head of the Ray cluster at .* does not answer any more"):
+        crew._look_at_head(20)
+
+
+def test_a_shard_that_is_not_seen_here_is_a_fault(
+    crew: convert_on_cluster._Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, unseen = tmp_path / "seen.h5", tmp_path / "unseen.h5"
+    seen.touch()
+    crew._look_for([seen, unseen])
+    crew._look_for([])
+    monkeypatch.setattr(convert_on_cluster, "_LONGEST_UNSEEN_S", -1.0)
+    with pytest.raises(EnvironmentFault, match=r"unseen\.h5 was written on another node but is not seen here"):
+        crew._look_for([])
+    unseen.touch()
+    crew._look_for([])
