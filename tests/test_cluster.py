@@ -371,7 +371,7 @@ def test_a_run_does_not_go_on_without_the_head(crew: convert_on_cluster._Crew) -
         crew._look_at_head(20)
     crew._look_at_head(20)  # it has just answered
     crew._head_answered_at = -1e9
-    with pytest.raises(EnvironmentFault, match="head of the Ray cluster at .* does not answer any more"):
+    with pytest.raises(EnvironmentFault, match=r"head of the Ray cluster at .* does not answer any more"):
         crew._look_at_head(20)
 
 
