@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -51,9 +52,15 @@ class TwoNodes:
 
         options = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100_000_000}
         self._cluster = Cluster(initialize_head=True, head_node_args=options)
-        self._cluster.add_node(**options)
+        self.add_node = partial(self._cluster.add_node, **options)
+        self.add_node()
         self.address = self._cluster.address
         self.end = self._cluster.shutdown
+
+    def lose_node(self) -> None:
+        """Kill the processes of the node that is not the head."""
+        (node,) = self._cluster.worker_nodes
+        self._cluster.remove_node(node, allow_graceful=False)
 
     def actors_at_work(self) -> list[int]:
         """Return the ids of the processes that are making a shard."""
@@ -146,7 +153,7 @@ def wait_for(number: int, found: Callable[[], list[Any]]) -> list[Any]:
 
 
 @watches_processes
-def test_shards_of_killed_actors_are_made_by_others(
+def test_shards_of_a_killed_actor_and_of_a_lost_node_are_made_by_others(
     clips: list[Path],
     undisturbed: dict[str, str],
     cluster: TwoNodes,
@@ -160,12 +167,15 @@ def test_shards_of_killed_actors_are_made_by_others(
         def kill_both() -> None:
             wait_for(N_SHARDS - 4, lambda: list(root.glob("*/*.h5")))
             at_work = wait_for(2, cluster.actors_at_work)
-            mend()
-            for pid in at_work:
-                os.kill(pid, signal.SIGKILL)
+            cluster.lose_node()
+            (left,) = wait_for(1, cluster.actors_at_work)
+            assert left in at_work
+            os.kill(left, signal.SIGKILL)
+            mend()  # before another one has started
 
         with meanwhile(kill_both):
             run = umc(*COMMAND, "--cluster", cluster.address, "--json")
+    cluster.add_node()
     assert run.exit_code == 1
     assert [entry["path"] for entry in run.json["failed"]] == [f"data/{SOURCE}/a/bad.flac"]
     assert sorted(run.json["warnings"]) == [
