@@ -21,6 +21,7 @@ from umc_cli.runtime import Precision, compute_threads, cpu_count
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
+from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import PositiveInt, ScheduleSettings, run_training
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import (
@@ -113,6 +114,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
+    refuse_several("umc train --pretrain")
     folder = run_folder(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
     of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
