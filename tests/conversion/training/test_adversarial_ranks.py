@@ -40,10 +40,10 @@ def test_two_ranks_do_the_steps_of_one_process(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
     torch.testing.assert_close(first["losses"], alone["losses"], rtol=1e-4, atol=1e-6)
     for name, value in alone.items():
-        # Adam's first moments are the gradients. The weights may differ where a gradient is nothing but rounding (a bias
-        # in front of a normalisation): Adam makes a whole step of it.
+        # Adam's first moments are the gradients. The weights may differ where a gradient is nothing but rounding, as in
+        # front of a normalisation: Adam makes a whole step of it.
         if name.endswith(".exp_avg"):
-            assert torch.linalg.norm(first[name] - value) <= 1e-3 * torch.linalg.norm(value) + 1e-6, name
+            assert torch.linalg.norm(first[name] - value) <= 1e-3 * torch.linalg.norm(value) + 1e-4, name
         elif name.startswith(("buffer.", "random.", "sampler.")):
             torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-3, msg=name)
     # A discriminator that sat idle all the time has not moved, and Adam knows nothing of it.
