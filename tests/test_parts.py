@@ -226,4 +226,4 @@ def test_every_shard_belongs_to_one_part() -> None:
     parts = [parse_part(f"{number}/3") for number in (1, 2, 3)]
     assert parts[1] == Part(2, 3)
     assert str(parts[1]) == "2/3"
-    assert [[part.number for part in parts if part.holds(index)] for index in range(6)] == [[1], [2], [3]] * 2
+    assert [[part.number for part in parts if index in part.shards(6)] for index in range(6)] == [[1], [2], [3]] * 2
