@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -30,8 +31,10 @@ from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
+from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
+from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 
 FAILED_NAME = "failed.csv"
@@ -79,6 +82,8 @@ class ConvertSettings(SegmentSettings):
     compute_device: str = "auto"
     part: RunPart | None = None
     """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
+    cluster: str | None = None
+    """Let Ray make the shards: `auto` starts it on this machine, an address joins a cluster."""
 
 
 class ConvertProgress(Progress, Protocol):
@@ -144,6 +149,8 @@ def convert(
             "with --overwrite each part would remove the shards of the others",
             "choose another --output, or remove the old results before the parts begin",
         )
+    if settings.part and settings.cluster:
+        raise SettingsError("--part and --cluster both divide the run", "give one of them")
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
@@ -168,10 +175,14 @@ def convert(
                     root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
                 )
         ingredients = gather_ingredients(settings, choice, known, tables)
-        # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
-        with compute_threads(1):
-            converter = CONVERTERS[choice.converter].build(ingredients)
-            report.made_with = converter.describe()
+        sizes = StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype)
+        order = Order(root, workspace.root, settings.segments, sizes, choice.converter, ingredients)
+        making = (
+            open_cluster(settings.cluster, order, settings.workers, settings.compute_device, report.warnings)
+            if settings.cluster
+            else _make_here(order)
+        )
+        with making as (report.made_with, make_shards):
             progress.planning(len(clips))
             planned, unplannable = plan_files(
                 clips, workspace.root, settings.segments, ingredients.engine.threads, root
@@ -196,15 +207,7 @@ def convert(
             jobs = open_jobs(root, workspace.root, plan, part, target_ids, ingredients, settings.segments)
             shards = part.shards(plan.n_shards)
             progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
-            stream(
-                _counted(jobs, report, progress),
-                workspace.root,
-                settings.segments,
-                StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype),
-                converter,
-                ingredients.torch_device,
-                progress,
-            )
+            make_shards(_counted(jobs, report, progress), progress)
         _complete(report, root, plan, shards, settings.part)
         with lock.alone():
             if lock.leave():
@@ -212,6 +215,20 @@ def convert(
                 _write_failed(root / FAILED_NAME, failed)
     report.seconds = time.monotonic() - started
     return report
+
+
+@contextmanager
+def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
+    """Yield what the converter says of itself, and the function that makes the shards of jobs in this process."""
+    # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
+    with compute_threads(1):
+        converter = CONVERTERS[order.converter].build(order.ingredients)
+        device = order.ingredients.torch_device
+
+        def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
+            stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
+
+        yield converter.describe(), make_shards
 
 
 def _odd_devices(clips: Sequence[Clip]) -> list[str]:
@@ -327,7 +344,7 @@ def gather_ingredients(
         checkpoint=known.checkpoint,
         refiner=known.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
-        torch_device=compute_device(settings.compute_device),
+        torch_device=compute_device("cpu" if settings.cluster else settings.compute_device),  # actors have their own
     )
 
 
