@@ -2,14 +2,15 @@
 
     python examples/benchmarks/plan.py [--json] [--rows 1000000] [--read 5000] [--shards 1000]
 
-1. Planning. `umc convert` runs with a manifest of `--rows` recordings of ten segments each, without splits. None of these
-files exists: headers are stubs that cost nothing, so the time is that of the manifest, the plan and run.json. Then every
-shard's job is made and dropped, in the place of an engine; what memory is held meanwhile is noted. The second run finds
-run.json written and no shard, as a run that was killed early.
+1. Planning. `umc convert` runs with a manifest of `--rows` recordings of ten segments each, without splits. None of
+these files exists: headers are stubs that cost nothing, so the time is that of the manifest, the plan and run.json.
+Then every shard's job is made and dropped, in the place of an engine; what memory is held meanwhile is noted. The
+second run finds run.json written and no shard, as a run that was killed early.
 2. Headers. `--read` hard links to a few FLAC files, whose headers the system has in its cache: a disk or a network adds
 its own time for every file.
-3. Shards. `--shards` and a tenth as many of such links are converted by `eq`, a shard each, and then listed, verified and
-found complete by the same command.
+3. Shards. `--shards` and a tenth as many of such links are converted by `eq`, a shard each, and then listed, verified
+and found complete by the same command.
+4. Segments. On one processor: decoding FLAC, log-mel, converters, and writing, for a segment.
 
 Every figure comes from a process of its own; cpu_ms is processor time of all threads. Prints a table on standard error;
 with --json one JSON object on standard output.
@@ -24,25 +25,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import soundfile
+import torch
 
-from umc_cli.audio.files import AudioHeader
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.files import AudioHeader, read_header
+from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
 from umc_cli.audio.manifest import find_recordings
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.config import find_workspace
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.plan import plan_files
+from umc_cli.shards.writer import ShardRows, write_shard
 from umc_cli.workflows import convert
 from umc_cli.workflows.inspect_shards import list_shards, verify_shards
 
 SOURCE, TARGET = "xperia1v", "pixel3"
 SEGMENTS_A_FILE = 10
+BATCH, SEGMENTS_A_SHARD = 32, 1024
 LINKS_A_FILE = 10_000
 """File systems allow some ten thousand hard links to a file."""
 
@@ -118,11 +126,9 @@ def plan(folder: Path) -> dict[str, Any]:
     with (
         patch.multiple(convert, stream=no_engine, **{name: timed(name, getattr(convert, name)) for name in STAGES}),
         patch("umc_cli.shards.plan.read_header_and_size", lambda _: (header, 100_000)),
+        suppress(PlannedError),
     ):
-        try:
-            convert.convert(find_workspace(folder), settings(), None, Silent())
-        except PlannedError:
-            pass
+        convert.convert(find_workspace(folder), settings(), None, Silent())
     found["cpu_seconds_by_stage"] = seconds | {"others": found["cpu_seconds"] - sum(seconds.values())}
     return found
 
@@ -161,7 +167,54 @@ def use_shards(folder: Path) -> dict[str, Any]:
     return found
 
 
-TASKS = {"plan": plan, "read": read_headers, "shards": use_shards}
+def milliseconds(function: Callable[[], object], n_segments: int) -> float:
+    """Return what a segment takes: the least of twenty runs, after one that is not counted."""
+    taken = []
+    for _ in range(21):
+        started = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - started)
+    return round(1e3 * min(taken[1:]) / n_segments, 4)
+
+
+def use_segments(folder: Path) -> dict[str, Any]:
+    """Return what each step takes for a segment, in ms, on one processor."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    everything = find_recordings(folder / "data")
+    path = everything.clips[0].path
+    header, cut = read_header(path), SegmentSettings()
+    starts = segment_starts(header.n_samples, cut)
+    segments = torch.from_numpy(read_segments(path, header, starts, cut)[0])
+    found = {
+        "decode": milliseconds(lambda: read_segments(path, header, starts, cut), len(starts)),
+        "log_mel": milliseconds(lambda: log_mel(segments), len(segments)),
+    }
+    batch = log_mel(segments).repeat(4, 1, 1)[:BATCH]
+    workspace = find_workspace(folder)
+    with torch.inference_mode():
+        for name in ("eq", "eq_noise", "refiner"):
+            options = settings().model_copy(update={"converter": name})
+            choice, known = convert.choose_conversion(workspace, options, DeviceRegistry(workspace.devices), everything)
+            converter = CONVERTERS[name].build(convert.gather_ingredients(options, choice, known, {}))
+            begun = converter.begin(batch)
+            found[name] = milliseconds(partial(converter.convert, begun, TARGET), BATCH)
+            converted = converter.convert(begun, TARGET).half().numpy()
+
+    def write() -> None:
+        with write_shard(folder / "shard-00000.h5", {}, "float16") as shard:
+            for _ in range(SEGMENTS_A_SHARD // BATCH):
+                shard.append(converted)
+            names = ["x"] * SEGMENTS_A_SHARD
+            shard.finish(ShardRows(names, names, names, names, [0] * SEGMENTS_A_SHARD, [0] * SEGMENTS_A_SHARD))
+
+    found["write"] = milliseconds(write, SEGMENTS_A_SHARD)
+    found["megabytes_a_segment"] = (folder / "shard-00000.h5").stat().st_size / SEGMENTS_A_SHARD / 1e6
+    return found
+
+
+TASKS = {"plan": plan, "read": read_headers, "shards": use_shards, "segments": use_segments}
 
 
 def write_links(data: Path, n_files: int) -> None:
@@ -207,6 +260,7 @@ def main() -> None:
             figures[run] = in_a_process("plan", folder / "planned")
         figures["run_json_mib"] = (folder / "planned" / "converted" / "run.json").stat().st_size / 2**20
         figures["headers"] = in_a_process("read", folder / "read")
+        figures["segment_ms"] = in_a_process("segments", folder / "read")
         for run, number in (("few_shards", max(1, options.shards // 10)), ("many_shards", options.shards)):
             write_links(folder / run / "data", number)
             figures[run] = in_a_process("shards", folder / run)
@@ -217,12 +271,15 @@ def main() -> None:
         print(f"{run}: {found['seconds']:.1f} s, of a processor {found['cpu_seconds']:.1f} s: {stages}", file=err)
         print(f"  peak RSS {found['peak_rss_mib']:.0f} MiB, {found['rss_mib_before']:.0f} after imports", file=err)
         held = ", ".join(f"{name} {mib:.0f}" for name, mib in found["rss_mib_converting"].items())
-        print(f"  {found['n_shards_to_make']} jobs, {found['cpu_ms_a_job']:.2f} ms each; RSS meanwhile: {held}", file=err)
+        print(
+            f"  {found['n_shards_to_make']} jobs, {found['cpu_ms_a_job']:.2f} ms each; RSS meanwhile: {held}", file=err
+        )
     print(f"wanted at 1000000 rows: {WANTED}", file=err)
     headers = figures["headers"]
     print(f"headers, cached: {headers['headers_per_s']:.0f} a second, {headers['cpu_ms_a_file']:.3f} ms each", file=err)
     for run in ("few_shards", "many_shards"):
         print(f"{run}: {figures[run]}", file=err)
+    print(f"a segment, ms: {figures['segment_ms']}", file=err)
     if options.json:
         print(json.dumps(figures))
 
