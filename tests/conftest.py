@@ -16,6 +16,9 @@ PROJECT = Path(__file__).parent.parent
 # The tests run in as many processes as there are processors. With several threads each, threads wait for ones that do
 # not run: a training step of 0.04 s then takes seconds.
 os.environ["OMP_NUM_THREADS"] = "1"
+N_KILLS = int(os.environ.get("UMC_FAULT_KILLS", "3"))
+"""How often the tests of faults end a run; their long form tries 150."""
+
 for variable in [name for name in os.environ if name.startswith("UMC_") and name != "UMC_REALDATA"]:
     del os.environ[variable]
 

@@ -344,7 +344,7 @@ def order(tmp_path: Path) -> Order:
         root=tmp_path,
         inputs=tmp_path,
         segments=SegmentSettings(),
-        stream=StreamSettings(batch_size=1, workers=1, dtype="float16"),
+        stream=StreamSettings(batch_size=1, workers=1, dtype="float16", reader_timeout_s=60),
         converter="eq",
         ingredients=Ingredients(
             SOURCE, (TARGET,), {name: registry.get(name) for name in (SOURCE, TARGET)}, torch.device("cpu")

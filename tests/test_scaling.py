@@ -76,7 +76,7 @@ def test_memory_while_converting_does_not_grow_with_the_plan(tmp_path: Path, mon
     header = AudioHeader(SAMPLE_RATE_HZ, 1, SEGMENT_SAMPLES)
     segment = (np.zeros((1, SEGMENT_SAMPLES), np.float32), np.zeros(1, np.int64))
     monkeypatch.setattr(plans, "read_header_and_size", lambda _: (header, 100))
-    monkeypatch.setattr(streaming, "read_segments", lambda *_: segment)
+    monkeypatch.setattr(streaming, "read_segments_within", lambda *_: segment)
     monkeypatch.setattr(streaming, "log_mel", lambda waveforms: waveforms.new_zeros(len(waveforms), 80, 80))
     monkeypatch.setattr(streaming, "write_shard", no_shard)
     monkeypatch.setattr(workflow, "read_shard_header", lambda _: SimpleNamespace(n_segments=1, failed=[]))

@@ -31,6 +31,9 @@ _BLOCK_FRAMES = 1 << 18
 _MOST_FRAMES_PER_BYTE = 1 << 13
 """FLAC codes 65,535 frames of silence in 11 bytes; libsndfile says 2^63 - 1 where a stream never wrote its length."""
 
+_HEAD_BYTES = 4096
+"""Where the headers of most files end."""
+
 _LOUDEST = 1e6
 """Float samples may exceed full scale (1), but not by 120 dB: squared, they would leave the range of float32."""
 
@@ -146,6 +149,9 @@ def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iter
     )
     # Wide files are decoded in shorter blocks, so that memory does not grow with the number of channels.
     block_frames = max(4096, _BLOCK_FRAMES // header.channels)
+    # soundfile opens one file at a time: a disk that does not answer must hold up this thread, not all of them.
+    with path.open("rb") as begin:
+        begin.read(_HEAD_BYTES)
     with soundfile.SoundFile(str(path)) as file:
         file.seek(first_frame)
         last = False

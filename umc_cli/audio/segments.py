@@ -1,5 +1,8 @@
 """Segments of 20,480 samples (80 frames, 929 ms; the paper's 930 ms), cut from recordings of any length."""
 
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +14,12 @@ from umc_cli.audio.files import AudioHeader, read_samples
 from umc_cli.audio.log_mel import SEGMENT_SAMPLES
 from umc_cli.config import Settings
 from umc_cli.errors import InputError
+
+Segments = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""[n, 20480] float32, full scale 1; [n] first samples."""
+
+_WAITS = 10
+"""A process that stood still for hours (Ctrl-Z) has lost one of these waits, not its whole time."""
 
 
 class SegmentSettings(Settings):
@@ -48,9 +57,7 @@ def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
     return range(0, (n_whole + (left_over >= enough)) * hop, hop)
 
 
-def read_segments(
-    path: Path, header: AudioHeader, starts: range, settings: SegmentSettings
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def read_segments(path: Path, header: AudioHeader, starts: range, settings: SegmentSettings) -> Segments:
     """Read segments of one recording, and the samples at which they start.
 
     Shape: [n, 20480] float32, full scale 1, zero-padded behind the end; [n] int64. n is less than len(starts) where
@@ -75,3 +82,31 @@ def read_segments(
         loud = mean_square >= 10 ** (settings.silence_gate / 10)
         segments, start_samples = segments[loud], start_samples[loud]
     return segments, start_samples
+
+
+def read_segments_within(
+    timeout_s: float, path: Path, header: AudioHeader, starts: range, settings: SegmentSettings
+) -> Segments:
+    """As `read_segments`, but wait no longer than `timeout_s` for a disk or network that does not answer.
+
+    A read that hangs cannot be ended: its thread is left behind, and does not keep the process from ending.
+
+    Raises:
+        InputError: see `read_segments`; or reading took longer.
+    """
+    result: Future[Segments] = Future()
+
+    def read() -> None:
+        try:
+            result.set_result(read_segments(path, header, starts, settings))
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=read, name="umc-file", daemon=True).start()
+    for _ in range(_WAITS):
+        with suppress(TimeoutError):
+            return result.result(timeout_s / _WAITS)
+    raise InputError(
+        f"reading took longer than {timeout_s:g} s",
+        "check the disk or the network that it lies on, then run again; --reader-timeout-s gives more time",
+    )

@@ -126,6 +126,14 @@ def command(
         typer.Option(help="Segments computed at once. (default: 32)", show_default=False, rich_help_panel=MACHINE),
     ] = None,
     workers: Workers = None,
+    reader_timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that reading one recording may take before it counts as failed. (default: 300)",
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     engine: Engine = None,
     precision: Precision = None,
     compute_device: ComputeDevice = None,
@@ -166,7 +174,7 @@ def command(
         "label": tuple(label) if label else None, "split": tuple(split) if split else None,
         "hop": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
         "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
-        "batch_size": batch_size, "workers": workers,
+        "batch_size": batch_size, "workers": workers, "reader_timeout_s": reader_timeout_s,
         "engine": engine, "precision": precision, "compute_device": compute_device, "part": part,
         "cluster": cluster,
     }  # fmt: skip

@@ -10,7 +10,7 @@ neither the number of readers nor an interruption changes a row.
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -25,9 +25,10 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.audio.segments import SegmentSettings, read_segments_within
 from umc_cli.conversion.converters.contract import Converter
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.conversion.device_copies import DeviceCopies
+from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -68,6 +69,8 @@ class StreamSettings:
     batch_size: int
     workers: int
     dtype: Dtype
+    reader_timeout_s: float
+    """For the segments of one recording in one shard."""
 
 
 class Progress(Protocol):
@@ -102,11 +105,16 @@ def stream(
     A recording that cannot be read is listed in its shard and the others are converted.
 
     Raises:
-        EnvironmentFault: a shard cannot be written.
+        EnvironmentFault: a shard cannot be written, or the GPU's memory does not hold one segment.
         SettingsError: the converter gave levels that are not finite; their shard is not written.
     """
     on_gpu = torch_device.type == "cuda"
-    with _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader, _Writers() as writers:
+    copies = DeviceCopies(torch_device)
+    with (
+        _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader,
+        _Writers(copies) as writers,
+    ):
+        fitting = _Fitting(converter, settings, copies, writers, progress, with_log_mel=on_gpu)
         jobs, jobs_ahead = tee(jobs)
         pieces = reader.read(piece for job in jobs_ahead for piece in job.pieces)
         for job in jobs:
@@ -114,15 +122,61 @@ def stream(
             writers.begin(job, settings.dtype)
             reads = (next(pieces) for _ in job.pieces)
             for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
-                segments = torch.from_numpy(batch)
-                if on_gpu:
-                    segments = log_mel(segments.pin_memory().to(torch_device, non_blocking=True))
-                begun = converter.begin(segments)
-                for target in job.paths:
-                    converted = converter.convert(begun, target).to(_TORCH_DTYPES[settings.dtype])
-                    writers.append(target, converted)
-                    progress.advance(target, len(batch))
+                fitting.convert(batch, tuple(job.paths))
             writers.finish(rows)
+
+
+class _Fitting:
+    """Converts batches, in halves from the first one on that does not fit into the GPU's memory."""
+
+    def __init__(
+        self,
+        converter: Converter,
+        settings: StreamSettings,
+        copies: DeviceCopies,
+        writers: "_Writers",
+        progress: Progress,
+        *,
+        with_log_mel: bool,
+    ) -> None:
+        self._converter = converter
+        self._dtype = _TORCH_DTYPES[settings.dtype]
+        self._copies = copies
+        self._writers = writers
+        self._progress = progress
+        self._with_log_mel = with_log_mel
+        self._most = settings.batch_size
+
+    def convert(self, batch: NDArray[np.float32], targets: Sequence[str]) -> None:
+        """Convert a batch [B, ...] to all targets and hand the results to the writers, each target's in order.
+
+        Raises:
+            EnvironmentFault: not even one segment fits.
+        """
+        while len(batch):
+            part, batch = batch[: self._most], batch[self._most :]
+            done = self._convert_what_fits(part, targets)
+            if done < len(targets):
+                if len(part) == 1:
+                    raise EnvironmentFault(
+                        f"the GPU's memory does not suffice to convert one segment to {targets[done]}",
+                        "end other programs that use it, or give --compute-device cpu",
+                    )
+                self._most = (len(part) + 1) // 2
+                self.convert(part, targets[done:])
+
+    def _convert_what_fits(self, batch: NDArray[np.float32], targets: Sequence[str]) -> int:
+        """Return how many of the targets are done; less than all where memory does not suffice."""
+        done = 0
+        with suppress(torch.cuda.OutOfMemoryError):
+            segments = self._copies.to_device(batch)
+            begun = self._converter.begin(log_mel(segments) if self._with_log_mel else segments)
+            for target in targets:
+                converted = self._converter.convert(begun, target).to(self._dtype)
+                self._writers.append(target, converted)
+                self._progress.advance(target, len(batch))
+                done += 1
+        return done
 
 
 class _Reader:
@@ -137,6 +191,7 @@ class _Reader:
     ) -> None:
         self._root = root
         self._segment_settings = segment_settings
+        self._timeout_s = settings.reader_timeout_s
         self._ahead = settings.batch_size * _BATCHES_AHEAD
         self._with_log_mel = with_log_mel
         self._pool = ThreadPoolExecutor(settings.workers, "umc-reader", torch.set_num_threads, (1,))
@@ -166,7 +221,9 @@ class _Reader:
         path = self._root / piece.file.path
         try:
             starts = piece.starts(self._segment_settings)
-            segments, start_samples = read_segments(path, piece.file.header, starts, self._segment_settings)
+            segments, start_samples = read_segments_within(
+                self._timeout_s, path, piece.file.header, starts, self._segment_settings
+            )
         except InputError as error:
             failed = FailedInput(piece.file.path, error.message, error.hint)
             return _PieceRead(piece, np.empty((0, 0), np.float32), np.empty(0, np.int64), failed)
@@ -178,7 +235,8 @@ class _Reader:
 class _Writers:
     """Writer threads that share the targets; every shard is written by one of them, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: DeviceCopies) -> None:
+        self._copies = copies
         self._writers = [_Writer(_RESULTS_AHEAD // _N_WRITERS) for _ in range(_N_WRITERS)]
         self._of_target: dict[str, _Writer] = {}
 
@@ -205,7 +263,7 @@ class _Writers:
 
     def append(self, target: str, log_mel_db: Tensor) -> None:
         """Append a batch [B, 80, 80] to the shard of `target`."""
-        self._of_target[target].put((target, _copy_to_host(log_mel_db)))
+        self._of_target[target].put((target, self._copies.to_host(log_mel_db)))
 
     def finish(self, rows: ShardRows) -> None:
         """Complete the job's shards."""
@@ -261,15 +319,15 @@ class _Writer:
             while not isinstance(item := self._queue.get(), ShardRows):
                 if item is None:
                     raise _AbortedError
-                target, arrived = item
-                log_mel_db = arrived()
-                if not _all_finite(log_mel_db):
-                    raise SettingsError(
-                        f"converter {job.converter} gave levels for {target} that are not finite: NaN, or too large "
-                        f"for {log_mel_db.dtype}",
-                        "use another --converter, or other weights; with --precision fp16, try fp32",
-                    )
-                shards[target].append(log_mel_db)
+                target, arriving = item
+                with arriving as log_mel_db:
+                    if not _all_finite(log_mel_db):
+                        raise SettingsError(
+                            f"converter {job.converter} gave levels for {target} that are not finite: NaN, or too "
+                            f"large for {log_mel_db.dtype}",
+                            "use another --converter, or other weights; with --precision fp16, try fp32",
+                        )
+                    shards[target].append(log_mel_db)
             for shard in shards.values():
                 shard.finish(item)
 
@@ -283,22 +341,6 @@ def _all_finite(values: NDArray[Any]) -> bool:
 
 class _AbortedError(Exception):
     """The run ends before the shard is complete; its partial files must go."""
-
-
-def _copy_to_host(values: Tensor) -> Callable[[], NDArray[Any]]:
-    """Begin to copy a result to the host; the returned function waits until it has arrived."""
-    if values.device.type == "cpu":
-        return values.numpy
-    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-    host.copy_(values, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-
-    def arrived() -> NDArray[Any]:
-        done.synchronize()
-        return host.numpy()
-
-    return arrived
 
 
 def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop: int) -> Iterator[NDArray[np.float32]]:

@@ -77,6 +77,8 @@ class ConvertSettings(SegmentSettings):
     batch_size: int = Field(default=32, ge=1)
     workers: int | None = Field(default=None, ge=1)
     """Reader threads; default: one per processor."""
+    reader_timeout_s: float = Field(default=300.0, gt=0, le=86_400)
+    """Reading the segments of one recording in one shard may take so long; after that it counts as failed."""
     engine: str = "auto"
     precision: Precision = Precision.AUTO
     compute_device: str = "auto"
@@ -175,7 +177,9 @@ def convert(
                     root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
                 )
         ingredients = gather_ingredients(settings, choice, known, tables)
-        sizes = StreamSettings(settings.batch_size, settings.workers or cpu_count(), settings.dtype)
+        sizes = StreamSettings(
+            settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
+        )
         order = Order(root, workspace.root, settings.segments, sizes, choice.converter, ingredients)
         making = (
             open_cluster(settings.cluster, order, settings.workers, settings.compute_device, report.warnings)
@@ -204,7 +208,16 @@ def convert(
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
             part = settings.part or WHOLE
-            jobs = open_jobs(root, workspace.root, plan, part, target_ids, ingredients, settings.segments)
+            jobs = open_jobs(
+                root,
+                workspace.root,
+                plan,
+                part,
+                target_ids,
+                ingredients,
+                settings.segments,
+                settings.reader_timeout_s,
+            )
             shards = part.shards(plan.n_shards)
             progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
             make_shards(_counted(jobs, report, progress), progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.audio.segments import SegmentSettings, read_segments_within
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.streaming import ShardJob
 from umc_cli.errors import InputError
@@ -39,6 +39,7 @@ def open_jobs(
     target_ids: Mapping[str, str],
     ingredients: Ingredients,
     segment_settings: SegmentSettings,
+    reader_timeout_s: float,
 ) -> Iterator[ShardJob]:
     """Yield the shards of one part, in order, each with what of it is still to be made; looked at when it is its turn.
 
@@ -66,7 +67,7 @@ def open_jobs(
         mended = {
             piece.file.path
             for piece in pieces
-            if piece.file.path in failed and _is_readable(piece, inputs, segment_settings)
+            if piece.file.path in failed and _is_readable(piece, inputs, segment_settings, reader_timeout_s)
         }
         missing = {
             target: paths[target]
@@ -76,9 +77,9 @@ def open_jobs(
         yield ShardJob(pieces, missing, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
 
 
-def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings) -> bool:
+def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings, timeout_s: float) -> bool:
     try:
-        read_segments(inputs / piece.file.path, piece.file.header, piece.starts(settings), settings)
+        read_segments_within(timeout_s, inputs / piece.file.path, piece.file.header, piece.starts(settings), settings)
     except InputError:
         return False
     return True

@@ -5,9 +5,12 @@ they come.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from umc_cli.conversion.band_interpolation import noise_floor_db, to_log_mel_bands
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
+from umc_cli.errors import EnvironmentFault
 from umc_cli.simulation.simulated_device import Waveform
 from umc_cli.simulation.world import World, simulate_world
 
@@ -101,22 +105,39 @@ class WorldSource:
         self._pool.shutdown(cancel_futures=True)
 
     def get(self, number: int) -> TrainingWorld:
-        """Return world `number`, counted from 0; the next ones are begun."""
-        for wanted in range(number, number + self._ahead):
-            if wanted not in self._waiting:
-                self._waiting[wanted] = self._pool.submit(_make, self._seed + wanted)
-        return TrainingWorld(*map(torch.from_numpy, self._waiting.pop(number).result()))
+        """Return world `number`, counted from 0; the next ones are begun.
+
+        Raises:
+            EnvironmentFault: a process that makes worlds was ended from outside.
+        """
+        try:
+            for wanted in range(number, number + self._ahead):
+                if wanted not in self._waiting:
+                    self._waiting[wanted] = self._pool.submit(_make, self._seed + wanted)
+            return TrainingWorld(*map(torch.from_numpy, self._waiting.pop(number).result()))
+        except BrokenProcessPool as error:
+            raise EnvironmentFault(
+                "a process that simulates devices ended before its work did",
+                "where memory is short the system ends processes: go on with --resume and fewer --workers",
+            ) from error
 
 
 _material: tuple[Sequence[Waveform], NDArray[np.float64], WorldSettings]
 
 
 def _remember(sounds: Sequence[Waveform], responses_db: NDArray[np.float64], settings: WorldSettings) -> None:
-    """Begin a worker: Ctrl-C is for the process that trains."""
+    """Begin a worker: Ctrl-C is for the process that trains, and no worker outlives that one."""
     global _material
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="umc-parent", daemon=True).start()
     torch.set_num_threads(1)
     _material = (sounds, responses_db, settings)
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _make(seed: int) -> list[NDArray[np.float32]]:

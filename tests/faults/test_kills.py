@@ -1,0 +1,144 @@
+"""Runs that are ended at random moments, again and again, and come out as if undisturbed.
+
+By default three moments of each command, one with each signal; UMC_FAULT_KILLS=150 tries 50 with each.
+"""
+
+import logging
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count, cycle, islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import N_KILLS
+from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.test_resume import leftovers, shards
+from umc_cli.checkpoint import read_checkpoint
+from umc_cli.training.metrics import read_metrics
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+ENDS = {signal.SIGKILL: -9, signal.SIGTERM: -15, signal.SIGINT: 130}
+"""What a process that gets the signal ends with."""
+
+TRAINING = (
+    *("--preset", "smoke", "--batch-size", "4", "--quiet"),
+    *("--log-every", "1", "--save-every", "7", "--validate-every", "5"),
+)
+COMMANDS = {
+    "convert": (
+        *("convert", "--source", SOURCE, "--targets", f"{TARGET},xperia1", "--converter", "eq_noise"),
+        *("--shard-size", "2", "--output"),
+    ),
+    "train": (
+        *("train", *TRAINING, "--max-steps", "80", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--no-publish"),
+        "--name",
+    ),
+    "train-sec": (
+        *("train-sec", *TRAINING, "--source", SOURCE, "--max-steps", "40", "--method", "eq+freq-mixstyle+mixup"),
+        "--name",
+    ),
+}
+"""All but the name of the result."""
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A workspace with 150 clips of the source and 20 of two other devices; one clip cannot be decoded."""
+    root = tmp_path / "workspace"
+    for device, n_clips in ((SOURCE, 150), (TARGET, 20), ("xperia1", 20)):
+        for index in range(n_clips):
+            write_audio(root / f"data/{device}/{'ab'[index % 2]}/{index:03}.flac", noise(seed=index))
+    broken = root / f"data/{SOURCE}/b/099.flac"
+    broken.write_bytes(broken.read_bytes()[:30_000])
+    return root
+
+
+def check_files(found: Path, whole: Path) -> None:
+    """Fail where a file under its final name is not one that the undisturbed run made on its way."""
+    assert shards(found).items() <= shards(whole).items()
+    if (found / "run.json").exists():
+        assert (found / "run.json").read_bytes() == (whole / "run.json").read_bytes()
+    rows = losses(found)
+    assert rows == losses(whole)[: len(rows)]
+    for path in found.glob("*.safetensors"):
+        read_checkpoint(path)
+
+
+def check_result(found: Path, whole: Path) -> None:
+    """Fail where a finished result differs from that of the undisturbed run."""
+    assert not leftovers(found)
+    assert shards(found) == shards(whole)
+    assert losses(found) == losses(whole)
+    assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in whole.iterdir())
+    for name in ("run.json", "failed.csv"):
+        if (whole / name).exists():
+            assert (found / name).read_bytes() == (whole / name).read_bytes()
+    for name in ("best.safetensors", "last.safetensors"):
+        if (whole / name).exists():
+            mine, theirs = (read_checkpoint(folder / name).tensors for folder in (found, whole))
+            assert mine.keys() == theirs.keys()
+            assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    return [row | {"seconds": 0.0} for row in read_metrics(folder)]
+
+
+def progress(folder: Path) -> tuple[int, int]:
+    """Return how many shards and how many rows of losses there are."""
+    return len(list(folder.glob("*/*.h5"))), len(read_metrics(folder))
+
+
+@pytest.mark.timeout(600 + 60 * N_KILLS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
+    recordings: Path, start_umc: Start, run_umc: Callable[..., Run], name: str
+) -> None:
+    def command(result: str) -> tuple[str, ...]:
+        resume = ("--resume",) if (recordings / "runs" / result / "settings.json").exists() else ()
+        return (*COMMANDS[name], f"runs/{result}" if name == "convert" else result, *resume)
+
+    def run_to_its_end(result: str) -> int:
+        run = run_umc(*command(result), cwd=recordings, timeout=300)
+        assert run.exit_code in (0, 1), run.stderr
+        return run.exit_code
+
+    started = time.monotonic()
+    exit_code = run_to_its_end("whole")
+    longest_s = time.monotonic() - started
+    whole = recordings / "runs/whole"
+
+    moments = random.Random(f"{name} {N_KILLS}")
+    met: Counter[str] = Counter()
+    results = (f"ended{number}" for number in count())
+    result = next(results)
+    for how in islice(cycle(ENDS), N_KILLS):
+        folder = recordings / "runs" / result
+        before = progress(folder)
+        with start_umc(*command(result), cwd=recordings) as process:
+            # More of the later ones: a third of the time is over before the work begins.
+            time.sleep(moments.triangular(0, longest_s, longest_s))
+            process.send_signal(how)
+            said = process.communicate(timeout=120)[1].decode()
+        check_files(folder, whole)
+        if process.returncode == exit_code:
+            met["after"] += 1
+            check_result(folder, whole)
+            result = next(results)
+            continue
+        # While Python itself starts or ends, Ctrl-C is its own affair.
+        if (how, process.returncode) != (signal.SIGINT, -signal.SIGINT):
+            assert process.returncode == ENDS[how], said
+            assert "Traceback" not in said
+        met["during" if progress(folder) != before else "before"] += 1
+        met["within a file"] += bool(leftovers(folder))
+    assert run_to_its_end(result) == exit_code
+    check_result(recordings / "runs" / result, whole)
+    logging.getLogger(__name__).info("%s: %d signals, %s", name, N_KILLS, dict(met))

@@ -1,0 +1,81 @@
+"""Copies between the host and a GPU that go on beside its computing."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_BATCHES_UNDER_WAY = 2
+"""One is copied while the one before is computed."""
+
+Array = NDArray[np.generic]
+
+
+class DeviceCopies:
+    """Takes batches to a device and results back; on the CPU both are handed through.
+
+    To and from a GPU each direction has a stream of its own, and buffers in pinned memory, which alone is copied beside
+    the computing. A buffer is used again only when nothing reads or writes it any more.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._on_gpu = device.type == "cuda"
+        if self._on_gpu:
+            self._there, self._back = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
+        self._under_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+        """Buffers of batches, oldest first, and when each is copied."""
+        self._free: deque[Tensor] = deque()
+        """Buffers for results; writer threads give them back."""
+
+    def to_device(self, batch: NDArray[np.float32]) -> Tensor:
+        """Return a batch on the device; what the current stream computes next waits until it is there."""
+        values = torch.from_numpy(batch)
+        if not self._on_gpu:
+            return values
+        buffer = None
+        if len(self._under_way) == _BATCHES_UNDER_WAY:
+            buffer, copied = self._under_way.popleft()
+            copied.synchronize()
+        pinned, buffer = _of_shape(values, buffer)
+        pinned.copy_(values)
+        with torch.cuda.stream(self._there):
+            there = torch.empty(values.shape, dtype=values.dtype, device=self._device)
+            there.copy_(pinned, non_blocking=True)
+        self._under_way.append((buffer, self._there.record_event()))
+        computing = torch.cuda.current_stream(self._device)
+        computing.wait_stream(self._there)
+        there.record_stream(computing)
+        return there
+
+    def to_host(self, values: Tensor) -> AbstractContextManager[Array]:
+        """Begin to copy a result [...] that the current stream computes.
+
+        The returned context, which may be entered in another thread, waits until it has arrived. The array is valid
+        inside it only.
+        """
+        if not self._on_gpu:
+            return nullcontext(values.numpy())
+        pinned, buffer = _of_shape(values, self._free.pop() if self._free else None)
+        self._back.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._back):
+            pinned.copy_(values, non_blocking=True)
+        values.record_stream(self._back)
+        return self._arrived(pinned, buffer, self._back.record_event())
+
+    @contextmanager
+    def _arrived(self, pinned: Tensor, buffer: Tensor, copied: torch.cuda.Event) -> Iterator[Array]:
+        copied.synchronize()
+        yield pinned.numpy()
+        self._free.append(buffer)
+
+
+def _of_shape(like: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return pinned memory of a tensor's shape, and the whole buffer it is of: `buffer` if that is large enough."""
+    if buffer is None or buffer.numel() < like.numel():
+        buffer = torch.empty(like.numel(), dtype=like.dtype, pin_memory=True)
+    return buffer[: like.numel()].view(like.shape), buffer
