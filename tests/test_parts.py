@@ -193,6 +193,19 @@ def test_parts_measure_level_tables_once(workspace: Path, umc: Umc, start_umc: S
         assert (parts / name).read_bytes() == (alone / name).read_bytes()
 
 
+@pytest.mark.parametrize("converter", ["eq_noise", "refiner"])
+def test_shards_do_not_depend_on_readers_and_parts(workspace: Path, umc: Umc, converter: str) -> None:
+    """A network too, whose engine shares the processors with the readers."""
+    command = ("convert", "--source", SOURCE, "--targets", f"{TARGET},pixel3-back", "--converter", converter)
+    command = (*command, "--shard-size", "2")
+    assert umc(*command, "--workers", "1").exit_code == 0
+    for number in (3, 1, 2):
+        options = ("--workers", "4", "--output", "parts", "--part", f"{number}/3")
+        assert umc(*command, *options).exit_code == 0
+    assert len(shards(workspace / "parts")) == 8
+    assert shards(workspace / "parts") == shards(workspace / "converted")
+
+
 def test_a_part_without_shards_is_well(workspace: Path, umc: Umc) -> None:
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--part")
     run = umc(*command, "2/2", "--json")

@@ -33,7 +33,7 @@ class Clip:
     """One recording, as the manifest or its place in the folders describes it."""
 
     file: str
-    """Its path, as text: a million `Path`s take 300 MiB."""
+    """Its path, as text: a million `Path`s take 400 MiB more."""
     device: str
     label: str
     split: str

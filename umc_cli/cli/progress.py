@@ -70,7 +70,7 @@ class BarProgress:
                 self._by_target[target] = self._bars.add_task(f"  {target}", total=n_segments, rate="")
 
     def keep(self, target: str, n_segments: int) -> None:
-        """Move the bars, without a word of speed."""
+        """Move the bars; it is no speed."""
         for task in self._bars.tasks:
             if task.id in (self._total, self._by_target.get(target)):
                 task.completed += n_segments
@@ -118,7 +118,7 @@ class LineProgress:
         )
 
     def keep(self, target: str, n_segments: int) -> None:
-        """Count, without a word of speed."""
+        """Count; it is no speed."""
         assert self._lines is not None
         self._lines.initial += n_segments
         self._lines.n += n_segments
