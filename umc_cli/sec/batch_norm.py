@@ -53,4 +53,4 @@ def normalise_over_ranks(network: nn.Module, ranks: Ranks) -> None:
     for module in network.modules() if ranks.count > 1 else ():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = _BatchNormOfAllRanks
-            module.ranks = ranks
+            vars(module)["ranks"] = ranks
