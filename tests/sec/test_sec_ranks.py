@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.processes import run_in_ranks
+from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights
 from umc_cli.sec.method_parts import SampleAlterations
+from umc_cli.sec.network import SecNetwork
 from umc_cli.sec.training import sec_step
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
@@ -38,6 +40,27 @@ def _train(ranks: Ranks, folder: Path) -> None:
     rows = [sec_step(network, optimiser, batches.get(index), weights, None, index, ranks) for index in range(4)]
     losses = torch.tensor([[row[name] for name in sorted(row)] for row in rows], dtype=torch.float64)
     save_file({"losses": losses, **network.state_dict()}, folder / f"{ranks.rank}")
+
+
+def _gradients_with_batch_norm(ranks: Ranks, folder: Path) -> None:
+    torch.manual_seed(0)
+    network = SecNetwork("cnn", N_CLASSES, -50.0, 10.0)
+    normalise_over_ranks(network, ranks)
+    optimiser = torch.optim.SGD(network.parameters(), 0.0)
+    for index in range(2):
+        sec_step(network, optimiser, _batches(ranks).get(index), None, None, index, ranks)
+    gradients = {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+    save_file(gradients | dict(network.named_buffers()), folder / f"{ranks.rank}")
+
+
+def test_batch_normalisation_is_over_all_ranks(tmp_path: Path) -> None:
+    assert run_in_ranks(2, _gradients_with_batch_norm, tmp_path) == [0, 0]
+    (tmp_path / "alone").mkdir()
+    _gradients_with_batch_norm(ONE_PROCESS, tmp_path / "alone")
+    first, alone = (load_file(tmp_path / name) for name in ("0", "alone/0"))
+    assert any(name.endswith("running_var") for name in alone)
+    for name, value in alone.items():
+        torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_two_ranks_do_the_steps_of_one_process(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.runtime import autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
+from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
@@ -87,6 +88,7 @@ class SecTraining:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.network = network_settings.build().to(torch_device).to(memory_format=torch.channels_last)
+        normalise_over_ranks(self.network, ranks)
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
