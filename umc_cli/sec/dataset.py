@@ -106,8 +106,8 @@ class TrainingBatches:
 
     @property
     def _fewest(self) -> int:
-        """Segments of a batch; batch normalisation needs two on each rank."""
-        return 2 * self.ranks.count
+        """Segments of a batch: batch normalisation needs two, and each rank one."""
+        return max(2, self.ranks.count)
 
     def _rows(self, index: int) -> NDArray[np.int64]:
         epoch, place = divmod(index, self.per_epoch)
