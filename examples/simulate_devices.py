@@ -39,7 +39,7 @@ def clips_by_fold(events: Path, splits: dict[int, str]) -> list[Clip]:
         rows = [row for row in csv.DictReader(table) if int(row["group_fold"]) in splits]
     return [
         Clip(
-            path=events / row["filename"],
+            file=str(events / row["filename"]),
             device="source",
             label=row["class"],
             split=splits[int(row["group_fold"])],
@@ -55,7 +55,8 @@ def labelled_clips(folder: Path) -> list[Clip]:
     clips = []
     for path in paths:
         place = path.relative_to(folder)
-        clips.append(Clip(path, "source", label=place.parts[0], split="", recording=place.with_suffix("").as_posix()))
+        recording = place.with_suffix("").as_posix()
+        clips.append(Clip(str(path), "source", label=place.parts[0], split="", recording=recording))
     return list(assign_splits(clips))
 
 

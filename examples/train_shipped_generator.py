@@ -3,7 +3,7 @@
     python examples/train_shipped_generator.py <folder of the data> <folder of the run> [--output FILE]
 
 <folder of the data> holds `events/` (`metadata.csv` with `filename` and `group_fold`, FLAC clips at 22,050 Hz) and
-`impulse_responses/` (WAV). Takes about an hour on two cores; started again with the same folders it goes on.
+`impulse_responses/` (WAV). Takes about two hours on two cores; started again with the same folders it goes on.
 Folds 1-3 and three quarters of the responses train; fold 4 chooses the best weights; fold 5 and the other responses are
 left for the test, see `examples/simulate_devices.py`.
 """
@@ -29,7 +29,19 @@ from umc_cli.training.run import ScheduleSettings, run_training
 TRAIN_FOLDS, VALIDATION_FOLD, TEST_FOLD = (1, 2, 3), 4, 5
 TEST_PHONES = ("pixel3", "pixel3-back", "pixel3-bottom2", "xperia1v", "xperia1v-top")
 TEST_MICROPHONES = 14
-SETTINGS = PRETRAINING_PRESETS["cpu"]
+STAGES = (
+    PRETRAINING_PRESETS["cpu"],
+    PRETRAINING_PRESETS["cpu"].model_copy(
+        update={
+            "n_worlds": 146,
+            "steps_per_world": 50,
+            "learning_rate": 1e-3,
+            "distribution_weight": 2.0,
+            "seed": 5000,
+        }
+    ),
+)
+"""The distance alone first, then the distribution of levels with it."""
 _VALIDATION_SEED = 1_000_000
 
 
@@ -87,19 +99,26 @@ def main() -> None:
     options = parser.parse_args()
     sounds = read_sounds(options.data / "events", TRAIN_FOLDS)
     responses_db, _ = split_responses(options.data)
-    size = WorldSettings(SETTINGS.devices_per_world, SETTINGS.sounds_per_world)
+    size = WorldSettings(STAGES[0].devices_per_world, STAGES[0].sounds_per_world)
     held_out = read_sounds(options.data / "events", (VALIDATION_FOLD,))
     validation = make_training_world(held_out, responses_db, size, _VALIDATION_SEED)
     about = {
         "sounds": f"{len(sounds)} clips of FSDKaggle2018 (folds {TRAIN_FOLDS})",
         "responses": f"{len(responses_db)} of MicIRP and phone makers",
     }
-    schedule = ScheduleSettings(epochs=SETTINGS.n_worlds, log_every=100, validate_every=500, save_every=250)
-    with WorldSource(sounds, responses_db, size, seed=SETTINGS.seed, workers=1) as worlds:
-        training = RefinerPretraining(SETTINGS, worlds, validation)
-        run_training(options.run, training, schedule, about, Lines())
-    best = load_refiner(options.run / "best.safetensors")
-    about = {**about, "settings": dump_settings(SETTINGS), "best_step": best.training["best_step"]}
+    best = None
+    for number, settings in enumerate(STAGES, 1):
+        folder = options.run / f"stage-{number}"
+        schedule = ScheduleSettings(epochs=settings.n_worlds, log_every=100, validate_every=500, save_every=250)
+        with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=1) as worlds:
+            training = RefinerPretraining(settings, worlds, validation, best.refiner if best else None)
+            run_training(folder, training, schedule, about, Lines())
+        best = load_refiner(folder / "best.safetensors")
+    about = {
+        **about,
+        "settings": [dump_settings(settings) for settings in STAGES],
+        "best_step": best.training["best_step"],
+    }
     save_refiner(options.output, best.refiner, about, torch.float16)
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 

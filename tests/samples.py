@@ -38,3 +38,13 @@ def write_audio(path: Path, samples: np.ndarray | None = None, rate_hz: int = RA
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, noise() if samples is None else samples, rate_hz, **options)
     return path
+
+
+def plan_text(content: Any) -> str:
+    """Return `content` as JSON; where it has a list `files`, laid out as `run.json` is."""
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, list):
+        return json.dumps(content)
+    head = json.dumps({name: value for name, value in content.items() if name != "files"}, indent=2)
+    lines = ",\n".join("    " + json.dumps(file) for file in files)
+    return head.removesuffix("\n}") + f',\n  "files": [\n{lines}\n  ]\n}}\n'

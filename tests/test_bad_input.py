@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.samples import SOURCE, TARGET, Run, noise, plan_text, write_audio
 from umc_cli.errors import InputError
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.shards.schema import check_shard
@@ -583,7 +583,7 @@ def edit_json(path: Path, **changes: object) -> None:
     content = json.loads(path.read_text())
     for name, value in changes.items():
         content.pop(name) if value is None else content.update({name: value})
-    path.write_text(json.dumps(content))
+    path.write_text(plan_text(content))
 
 
 BROKEN_PLANS: dict[str, Edit] = {

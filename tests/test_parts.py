@@ -193,6 +193,19 @@ def test_parts_measure_level_tables_once(workspace: Path, umc: Umc, start_umc: S
         assert (parts / name).read_bytes() == (alone / name).read_bytes()
 
 
+@pytest.mark.parametrize("converter", ["eq_noise", "refiner"])
+def test_shards_do_not_depend_on_readers_and_parts(workspace: Path, umc: Umc, converter: str) -> None:
+    """A network too, whose engine shares the processors with the readers."""
+    command = ("convert", "--source", SOURCE, "--targets", f"{TARGET},pixel3-back", "--converter", converter)
+    command = (*command, "--shard-size", "2")
+    assert umc(*command, "--workers", "1").exit_code == 0
+    for number in (3, 1, 2):
+        options = ("--workers", "4", "--output", "parts", "--part", f"{number}/3")
+        assert umc(*command, *options).exit_code == 0
+    assert len(shards(workspace / "parts")) == 8
+    assert shards(workspace / "parts") == shards(workspace / "converted")
+
+
 def test_a_part_without_shards_is_well(workspace: Path, umc: Umc) -> None:
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--part")
     run = umc(*command, "2/2", "--json")
@@ -226,4 +239,4 @@ def test_every_shard_belongs_to_one_part() -> None:
     parts = [parse_part(f"{number}/3") for number in (1, 2, 3)]
     assert parts[1] == Part(2, 3)
     assert str(parts[1]) == "2/3"
-    assert [[part.number for part in parts if part.holds(index)] for index in range(6)] == [[1], [2], [3]] * 2
+    assert [[part.number for part in parts if index in part.shards(6)] for index in range(6)] == [[1], [2], [3]] * 2

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
 import torch
 
@@ -48,11 +49,20 @@ def compute_device(name: str) -> torch.device:
 def has_bf16_units(device: torch.device) -> bool:
     """Tell whether bf16 is faster than fp32 on a device.
 
-    On CPUs that takes AMX: AVX-512's bf16 products alone are slower than fp32 (docs/decisions.md).
+    On Intel's CPUs that takes AMX: their AVX-512 bf16 products alone are slower than fp32; AMD's are faster
+    (docs/decisions.md).
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported()) or _is_amd_with_bf16()
+
+
+def _is_amd_with_bf16() -> bool:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "AuthenticAMD" in text and "avx512_bf16" in text
 
 
 def training_precision(wanted: Precision, device: torch.device) -> Precision:

@@ -1,6 +1,8 @@
 import json
+import os
+import tempfile
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import given, settings
@@ -67,7 +69,7 @@ def test_every_manifest_format_says_the_same(tmp_path: Path, suffix: str) -> Non
         lines = [separator.join(ROWS[0]), *(separator.join(row.values()) for row in ROWS)]
         path.write_text("\n".join(lines) + "\n")
     clips = find_recordings(tmp_path).clips
-    assert clips[1] == Clip(tmp_path / "b.wav", "y", "bell", "val-sec", "r1", {"room": "4"})
+    assert clips[1] == Clip(str(tmp_path / "b.wav"), "y", "bell", "val-sec", "r1", {"room": "4"})
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_listed_files_are_looked_up_in_the_manifest(tmp_path: Path) -> None:
 
 
 def clips_of(recordings: dict[str, str], devices: list[str]) -> list[Clip]:
-    return [Clip(Path(f"{d}/{r}"), d, label, "", r) for r, label in recordings.items() for d in devices]
+    return [Clip(f"{d}/{r}", d, label, "", r) for r, label in recordings.items() for d in devices]
 
 
 @given(
@@ -131,11 +133,26 @@ def clips_of(recordings: dict[str, str], devices: list[str]) -> list[Clip]:
 )
 @settings(deadline=None)
 def test_splits_are_grouped_and_do_not_depend_on_order(recordings: dict[str, str], seed: object) -> None:
-    clips = clips_of(recordings, ["x", "y"])
-    split = {(clip.recording, clip.device): clip.split for clip in assign_splits(clips)}
+    split = {(clip.recording, clip.device): clip.split for clip in assign_splits(clips_of(recordings, ["x", "y"]))}
     assert all(split[name, "x"] == split[name, "y"] for name in recordings)
+    clips = clips_of(recordings, ["x", "y"])
     seed.shuffle(clips)  # type: ignore[attr-defined]
     assert {(clip.recording, clip.device): clip.split for clip in assign_splits(clips)} == split
+
+
+@given(st.lists(st.text("a./ \\é", min_size=1, max_size=8), min_size=1, max_size=5, unique=True))
+@settings(deadline=None)
+def test_paths_and_recordings_are_those_of_pathlib(names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [json.dumps({"path": name, "device": "x", "label": "bell"}) for name in names]
+        (Path(folder) / "manifest.jsonl").write_text("\n".join(rows))
+        found = read_manifest(Path(folder) / "manifest.jsonl").clips
+        expected: dict[str, str] = {}
+        for name in names:
+            path = PurePath(name)
+            stem = (path.with_suffix("") if path.name else path).as_posix()
+            expected.setdefault(os.path.normpath(Path(folder, name)), stem)
+        assert {clip.file: clip.recording for clip in found} == expected
 
 
 def test_splits_are_stratified_by_label() -> None:
@@ -145,5 +162,5 @@ def test_splits_are_stratified_by_label() -> None:
 
 
 def test_a_given_split_holds_for_the_whole_recording() -> None:
-    clips = [Clip(Path("1"), "x", "a", "val-sec", "r"), Clip(Path("2"), "y", "a", "", "r")]
+    clips = [Clip("1", "x", "a", "val-sec", "r"), Clip("2", "y", "a", "", "r")]
     assert [clip.split for clip in assign_splits(clips)] == ["val-sec", "val-sec"]

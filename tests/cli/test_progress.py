@@ -45,7 +45,8 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
 def convert(quiet: bool) -> None:
     with conversion_progress(quiet) as progress:
         progress.planning(5)
-        progress.start({"pixel3": 0, "xperia1": 4}, 10)
+        progress.start(["pixel3", "xperia1"], 10)
+        progress.keep("xperia1", 4)
         progress.advance("pixel3", 10)
         progress.advance("xperia1", 3)
 

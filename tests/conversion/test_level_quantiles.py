@@ -17,7 +17,7 @@ def noise_clips(folder: Path, count: int, label: str = "noise") -> list[Clip]:
     for index in range(count):
         path = folder / f"{index}.wav"
         soundfile.write(path, 0.1 * np.random.default_rng(index).standard_normal(20_480), 22_050, subtype="FLOAT")
-        clips.append(Clip(path, "x", label, "train-mc", str(index)))
+        clips.append(Clip(str(path), "x", label, "train-mc", str(index)))
     return clips
 
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conversion.training_data import TINY, training_devices, training_segments
-from tests.samples import SOURCE, noise, write_audio
+from tests.samples import SOURCE, noise, plan_text, write_audio
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.manifest import read_manifest
 from umc_cli.config import find_workspace, load_settings
@@ -39,7 +39,8 @@ from umc_cli.response.impulse_response_files import read_impulse_response
 from umc_cli.response.stimulus import SineSweep, read_stimulus, write_stimulus
 from umc_cli.response.synthetic_differences import SyntheticDifferences, read_differences, write_differences
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, load_sec, save_sec
-from umc_cli.shards.plan import Plan, PlannedFile, differences, hash_of, read_plan, write_plan
+from umc_cli.shards.plan import Plan, differences, hash_of, read_plan, write_plan
+from umc_cli.shards.planned_files import PlannedFile, store_files
 from umc_cli.training.metrics import read_metrics
 from umc_cli.training.run import STATE_NAME, RunResult, _go_on, _save
 from umc_cli.training.run_settings import read_run_settings, write_run_settings
@@ -156,9 +157,12 @@ def _state(folder: Path) -> Path:
 
 
 def _plan(folder: Path) -> Path:
-    files = tuple(
-        PlannedFile(f"data/{SOURCE}/a/{index}.wav", "a", str(index), "val-sec", 88_244, 22_050, 1, 44_100, 2, {})
-        for index in range(2)
+    files = store_files(
+        (
+            PlannedFile(f"data/{SOURCE}/a/{index}.wav", "a", str(index), "val-sec", 88_244, 22_050, 1, 44_100, 2, {})
+            for index in range(2)
+        ),
+        folder,
     )
     write_plan(Plan(SOURCE, {"hop": 20_480, "mel": {"n": 80}}, 8, files, ()), {"pixel3": "0"}, folder)
     return folder / "run.json"
@@ -169,14 +173,14 @@ def _read_plan(path: Path) -> None:
     try:
         content = json.loads(path.read_bytes())
         content["run_id"] = hash_of({name: content[name] for name in ("source", "settings", "shard_size", "files")})
-        path.write_text(json.dumps(content))
+        path.write_text(plan_text(content))
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     found = read_plan(path.parent)
     if found is None:
         return
     list(differences(found[0], found[0]))
-    assert len(found[0].shards) < 1_000_000
+    assert found[0].n_shards == sum(1 for _ in found[0].shards()) < 1_000_000
 
 
 def _run_settings(folder: Path) -> Path:

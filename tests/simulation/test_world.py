@@ -44,7 +44,7 @@ def test_the_family_holds_devices_with_and_without_every_stage() -> None:
 
 def clips(folder: Path) -> list[Clip]:
     return [
-        Clip(write_audio(folder / f"{name}.wav", noise(0.5, seed=index)), "source", "noise", split, f"take-{name}")
+        Clip(str(write_audio(folder / f"{name}.wav", noise(0.5, seed=index))), "source", "noise", split, f"take-{name}")
         for index, (name, split) in enumerate([("a", "train-mc"), ("b", "val-sec")])
     ]
 

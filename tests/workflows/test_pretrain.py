@@ -29,7 +29,7 @@ def sounds(workspace: Path) -> Path:
     return workspace
 
 
-def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path) -> None:
+def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4")
     assert run.exit_code == 1, run.stderr  # one recording cannot be read
     assert [Path(entry["path"]).name for entry in run.json["failed"]] == ["broken.wav"]
@@ -43,6 +43,17 @@ def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path) -> Non
 
     going_on = umc(*SMOKE, "--resume", "--max-steps", "10")
     assert (going_on.json["n_steps"], going_on.exit_code) == (10, 1), going_on.stderr
+
+    # From these weights on, as a second stage; the first's are not replaced.
+    monkeypatch.setenv("UMC_PRETRAIN_START", str(published))
+    onwards = umc(*SMOKE, "--name", "second", "--max-steps", "1", "--no-publish")
+    assert onwards.exit_code == 1, onwards.stderr
+    moved = [load_refiner(path).refiner.last.bias for path in (published, sounds / "runs/second/best.safetensors")]
+    assert 0 < (moved[0] - moved[1]).abs().item() < 1e-3
+    refused = umc("train", "--pretrain", "simulated", "--name", "wide", "--no-publish")
+    assert refused.exit_code == 2
+    assert "widths (8, 12, 16, 16)" in refused.stderr
+    monkeypatch.delenv("UMC_PRETRAIN_START")
 
     # As many devices as it takes; the workspace's refiner goes before the package's.
     converted = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner", "--json", "--quiet")

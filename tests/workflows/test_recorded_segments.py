@@ -21,7 +21,7 @@ def segments(*places: tuple[str, int]) -> Segments:
 
 def clip(folder: Path, recording: str, seconds: float = 2.0) -> Clip:
     path = write_audio(folder / f"{recording}.wav", noise(seconds, seed=len(recording)))
-    return Clip(path, device="a", label="hiss", split="val-sec", recording=recording)
+    return Clip(str(path), device="a", label="hiss", split="val-sec", recording=recording)
 
 
 def test_counterparts_are_the_same_segment_of_the_same_recording() -> None:

@@ -39,7 +39,7 @@ def record(root: Path, name: str, devices: Sequence[str], burst: bool = False, s
         gain = 1 + DEVICES.index(each)
         samples = gain * event(len(name), burst)[: round(seconds * RATE_HZ)]
         path = write_audio(root / f"data/{each}/{name}.wav", samples, subtype="FLOAT")
-        clips.append(Clip(path, each, "hiss", "val-sec", name))
+        clips.append(Clip(str(path), each, "hiss", "val-sec", name))
     return clips
 
 

@@ -32,7 +32,8 @@ _NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")
 class Clip:
     """One recording, as the manifest or its place in the folders describes it."""
 
-    path: Path
+    file: str
+    """Its path, as text: a million `Path`s take 400 MiB more."""
     device: str
     label: str
     split: str
@@ -41,6 +42,11 @@ class Clip:
     """Clips of the same acoustic event, on whichever device, share it; it never straddles a split."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Further columns of the manifest."""
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the file."""
+        return Path(self.file)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def read_manifest(path: Path) -> Recordings:
     words: dict[str, str] = {}
     nothing: dict[str, str] = {}
     columns: tuple[str, ...] = ()
-    folder = str(path.parent)
+    folder = os.path.normpath(path.parent / "x")[:-1]
     for line, row in _manifest_rows(path):
         where = f"{path.name} line {line}"
         problem = _row_problem(row, columns)
@@ -104,20 +110,21 @@ def read_manifest(path: Path) -> Recordings:
         assert isinstance(row, dict)
         columns = tuple(row)
         name = row["path"]
-        clip_path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - a path each would take twice as long
-        if clip_path in lines_by_path:
+        # Of a million rows, each with a `Path` or a call of `normpath`, these would take several seconds.
+        file = folder + name if _is_plain(name) else os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+        if file in lines_by_path:
             failed.append(
                 FailedInput(
                     name,
-                    f"{where}: listed before, in line {lines_by_path[clip_path]}",
+                    f"{where}: listed before, in line {lines_by_path[file]}",
                     "remove one of the lines",
                 )
             )
             continue
-        lines_by_path[clip_path] = line
+        lines_by_path[file] = line
         clips.append(
             Clip(
-                path=Path(clip_path),
+                file=file,
                 # Rows share words, so that a million of them take little memory.
                 device=words.setdefault(row["device"], row["device"]),
                 label=words.setdefault(row["label"], row["label"]),
@@ -127,6 +134,7 @@ def read_manifest(path: Path) -> Recordings:
                 or nothing,
             )
         )
+    del lines_by_path
     return Recordings(assign_splits(clips), tuple(failed))
 
 
@@ -146,7 +154,7 @@ def scan_folders(data: Path) -> Recordings:
             )
         else:
             recording = _without_suffix("/".join(place[1:]))
-            clips.append(Clip(path, device=place[0], label=place[1], split="", recording=recording))
+            clips.append(Clip(str(path), device=place[0], label=place[1], split="", recording=recording))
     return Recordings(assign_splits(clips), tuple(failed))
 
 
@@ -159,11 +167,11 @@ def list_files(names: Iterable[str], device: str, data: Path) -> Recordings:
     known = _manifest_clips(data)
     clips: list[Clip] = []
     failed: list[FailedInput] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for name in names:
-        path = Path(os.path.abspath(name))
-        clip = known.get(path) or _clip_by_place(path, device, data)
-        if path in seen:
+        file = os.path.abspath(name)
+        clip = known.get(file) or _clip_by_place(Path(file), device, data)
+        if file in seen:
             failed.append(FailedInput(name, "listed twice", "list every file once"))
         elif clip.device != device:
             failed.append(
@@ -175,34 +183,44 @@ def list_files(names: Iterable[str], device: str, data: Path) -> Recordings:
             )
         else:
             clips.append(clip)
-        seen.add(path)
+        seen.add(file)
     return Recordings(assign_splits(clips), tuple(failed))
 
 
-def assign_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
-    """Give every clip without a split one: deterministic, grouped by recording, stratified by label.
+def assign_splits(clips: list[Clip]) -> tuple[Clip, ...]:
+    """Give every clip without a split one, in place: deterministic, grouped by recording, stratified by label.
 
     Within a label the recordings are ordered by a hash of their name, so neither the order of the files nor that of
     the manifest matters. Clips that have a split keep it, and so does every other clip of the same recording.
     """
-    split_by_recording: dict[str, str] = {}
+    split_by_recording = {clip.recording: clip.split for clip in clips if clip.split}
     label_by_recording: dict[str, str] = {}
     for clip in clips:
-        if clip.split:
-            split_by_recording[clip.recording] = clip.split
-        label_by_recording[clip.recording] = min(clip.label, label_by_recording.get(clip.recording, clip.label))
+        if clip.recording not in split_by_recording:
+            label_by_recording[clip.recording] = min(clip.label, label_by_recording.get(clip.recording, clip.label))
     recordings_by_label = defaultdict(list)
     for recording, label in label_by_recording.items():
-        if recording not in split_by_recording:
-            recordings_by_label[label].append(recording)
+        recordings_by_label[label].append(recording)
+    del label_by_recording
     for recordings in recordings_by_label.values():
         recordings.sort(key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
         for index, recording in enumerate(recordings):
             split_by_recording[recording] = _split_at((index + 0.5) / len(recordings))
-    return tuple(clip if clip.split else replace(clip, split=split_by_recording[clip.recording]) for clip in clips)
+    for index, clip in enumerate(clips):
+        if not clip.split:
+            clips[index] = replace(clip, split=split_by_recording[clip.recording])
+    return tuple(clips)
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether a path is relative and no part of it is empty or begins with a dot: there is nothing to tidy."""
+    return "/." not in name and "//" not in name and name[:1] not in "./" and name[-1:] != "/" and os.sep == "/"
 
 
 def _without_suffix(name: str) -> str:
+    if _is_plain(name):
+        stem, dot, suffix = name.rpartition(".")
+        return stem if dot and suffix and "/" not in suffix else name
     path = PurePath(name)
     return (path.with_suffix("") if path.name else path).as_posix()
 
@@ -316,12 +334,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _manifest_clips(data: Path) -> dict[Path, Clip]:
+def _manifest_clips(data: Path) -> dict[str, Clip]:
     manifest = next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
-    return {Path(os.path.abspath(clip.path)): clip for clip in read_manifest(manifest).clips} if manifest else {}
+    return {os.path.abspath(clip.file): clip for clip in read_manifest(manifest).clips} if manifest else {}
 
 
 def _clip_by_place(path: Path, device: str, data: Path) -> Clip:
     if path.is_relative_to(data) and len(place := path.relative_to(data).parts) >= 3:
-        return Clip(path, place[0], place[1], "", _without_suffix("/".join(place[1:])))
-    return Clip(path, device, path.parent.name or "unlabelled", "", _without_suffix(str(path)))
+        return Clip(str(path), place[0], place[1], "", _without_suffix("/".join(place[1:])))
+    return Clip(str(path), device, path.parent.name or "unlabelled", "", _without_suffix(str(path)))

@@ -146,6 +146,15 @@ def command(
             rich_help_panel=MACHINE,
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a "
+            "cluster. (default: this process alone)",
+            show_default=False,
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -167,6 +176,7 @@ def command(
         "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
         "batch_size": batch_size, "workers": workers, "reader_timeout_s": reader_timeout_s,
         "engine": engine, "precision": precision, "compute_device": compute_device, "part": part,
+        "cluster": cluster,
     }  # fmt: skip
     settings = load_settings(ConvertSettings, workspace, "convert", given)
     try:

@@ -1,7 +1,7 @@
 """Progress on standard error: bars on a terminal, a line now and then elsewhere, nothing when quiet."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Never, TextIO
 
@@ -26,7 +26,10 @@ class QuietProgress:
     def planning(self, n_files: int) -> None:
         """Show nothing."""
 
-    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Show nothing."""
+
+    def keep(self, target: str, n_segments: int) -> None:
         """Show nothing."""
 
     def advance(self, target: str, n_segments: int) -> None:
@@ -59,13 +62,18 @@ class BarProgress:
         """Say that headers are being read."""
         self._bars.console.print(f"reading the headers of {n_files} recordings")
 
-    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
-        """Show the bars, with what earlier runs left."""
-        done = sum(targets.values())
-        self._total = self._bars.add_task("all targets", total=n_segments * len(targets), completed=done, rate="")
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Show the bars."""
+        self._total = self._bars.add_task("all targets", total=n_segments * len(targets), rate="")
         if len(targets) <= _MOST_BARS:
-            for target, count in targets.items():
-                self._by_target[target] = self._bars.add_task(f"  {target}", total=n_segments, completed=count, rate="")
+            for target in targets:
+                self._by_target[target] = self._bars.add_task(f"  {target}", total=n_segments, rate="")
+
+    def keep(self, target: str, n_segments: int) -> None:
+        """Move the bars; it is no speed."""
+        for task in self._bars.tasks:
+            if task.id in (self._total, self._by_target.get(target)):
+                task.completed += n_segments
 
     def advance(self, target: str, n_segments: int) -> None:
         """Move the bars."""
@@ -96,11 +104,10 @@ class LineProgress:
         """Say that headers are being read."""
         sys.stderr.write(f"reading the headers of {n_files} recordings\n")
 
-    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
-        """Begin to count, with what earlier runs left."""
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Begin to count."""
         self._lines = tqdm(
             total=n_segments * len(targets),
-            initial=sum(targets.values()),
             unit=" segments",
             desc=f"converting to {len(targets)} targets",
             mininterval=_SECONDS_BETWEEN_LINES,
@@ -109,6 +116,13 @@ class LineProgress:
             ncols=100,
             ascii=True,
         )
+
+    def keep(self, target: str, n_segments: int) -> None:
+        """Count; it is no speed."""
+        assert self._lines is not None
+        self._lines.initial += n_segments
+        self._lines.n += n_segments
+        self._lines.last_print_n += n_segments
 
     def advance(self, target: str, n_segments: int) -> None:
         """Count."""

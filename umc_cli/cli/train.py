@@ -225,6 +225,7 @@ def command(
     --pretrain in the section "pretrain" and in UMC_PRETRAIN_<OPTION>.
     """
     from umc_cli.config import find_workspace
+    from umc_cli.training.ranks import is_first_process
     from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
     from umc_cli.workflows.train import load_train_settings, train
 
@@ -249,12 +250,13 @@ def command(
         run = partial(train_refiner, workspace, refiner_settings)
         go_on = f"umc train --pretrain {pretrain} --name {refiner_settings.run_name} --resume"
     try:
-        with training_progress(quiet) as progress:
+        with training_progress(quiet or not is_first_process()) as progress:
             report = run(progress)
     except KeyboardInterrupt:
         render.err().print(f"[yellow]Interrupted.[/] What was saved last is kept; go on with: {go_on}")
         raise typer.Exit(130) from None
-    show_report(report, go_on, as_json, quiet, verbose)
+    if is_first_process():
+        show_report(report, go_on, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)
 
 

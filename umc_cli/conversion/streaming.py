@@ -10,10 +10,11 @@ neither the number of readers nor an interruption changes a row.
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ _BATCHES_AHEAD = 16
 """Waveform batches that readers may be ahead of the converter."""
 _RESULTS_AHEAD = 64
 """Converted batches (one target each) that may wait for the writers."""
-_MOST_WRITERS = 2
+_N_WRITERS = 2
 """HDF5 lets one thread in at a time, but checksums and files of one shard go on beside it."""
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
@@ -54,6 +55,11 @@ class ShardJob:
     extra_columns: Sequence[str]
     converter: str
     """Its name, for messages."""
+
+    @property
+    def n_segments(self) -> int:
+        """Return the number of planned segments."""
+        return sum(piece.n_segments for piece in self.pieces)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class _PieceRead:
 
 
 def stream(
-    jobs: Sequence[ShardJob],
+    jobs: Iterable[ShardJob],
     root: Path,
     segment_settings: SegmentSettings,
     settings: StreamSettings,
@@ -93,6 +99,8 @@ def stream(
     progress: Progress,
 ) -> None:
     """Convert all segments of `jobs` and write their shards. `root`: what relative paths of the plan start from.
+
+    Jobs are taken when their recordings are about to be read, so that any number of them takes no memory.
 
     A recording that cannot be read is listed in its shard and the others are converted.
 
@@ -104,10 +112,11 @@ def stream(
     copies = DeviceCopies(torch_device)
     with (
         _Reader(root, segment_settings, settings, with_log_mel=not on_gpu) as reader,
-        _Writers(jobs, copies) as writers,
+        _Writers(copies) as writers,
     ):
         fitting = _Fitting(converter, settings, copies, writers, progress, with_log_mel=on_gpu)
-        pieces = reader.read(piece for job in jobs for piece in job.pieces)
+        jobs, jobs_ahead = tee(jobs)
+        pieces = reader.read(piece for job in jobs_ahead for piece in job.pieces)
         for job in jobs:
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
             writers.begin(job, settings.dtype)
@@ -226,12 +235,10 @@ class _Reader:
 class _Writers:
     """Writer threads that share the targets; every shard is written by one of them, in order."""
 
-    def __init__(self, jobs: Sequence[ShardJob], copies: DeviceCopies) -> None:
+    def __init__(self, copies: DeviceCopies) -> None:
         self._copies = copies
-        targets = sorted({target for job in jobs for target in job.paths})
-        count = max(1, min(_MOST_WRITERS, len(targets)))
-        self._writers = [_Writer(_RESULTS_AHEAD // count) for _ in range(count)]
-        self._of_target = {target: self._writers[index % count] for index, target in enumerate(targets)}
+        self._writers = [_Writer(_RESULTS_AHEAD // _N_WRITERS) for _ in range(_N_WRITERS)]
+        self._of_target: dict[str, _Writer] = {}
 
     def __enter__(self) -> "_Writers":
         for writer in self._writers:
@@ -248,6 +255,8 @@ class _Writers:
 
     def begin(self, job: ShardJob, dtype: Dtype) -> None:
         """Open the job's shards."""
+        for target in job.paths:
+            self._of_target.setdefault(target, self._writers[len(self._of_target) % _N_WRITERS])
         for writer in self._writers:
             own = {target: path for target, path in job.paths.items() if self._of_target[target] is writer}
             writer.put((own, job, dtype))

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.sec.method_parts import SampleAlterations
+from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
 _ORDER, _STEP, _NETWORK = 0, 1, 2
 """Streams of random numbers of one seed."""
@@ -56,6 +57,8 @@ class TrainingBatch:
     targets: Tensor
     """[B, n_classes] float32: one probability per class."""
     n_converted: int
+    share: float = 1.0
+    """Of the whole batch, which several ranks may share."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class TrainingBatches:
     converter: SegmentConverter | None = None
     converted_share: float = 0.5
     """Probability that a sample is converted; the others are what the source recorded."""
+    ranks: Ranks = ONE_PROCESS
+    """Each has its share of every batch, and random numbers of its own."""
 
     @property
     def per_epoch(self) -> int:
@@ -79,13 +84,15 @@ class TrainingBatches:
     def n_seen(self, n_batches: int) -> int:
         """Return the number of segments in the first `n_batches`; the last batch of an epoch may be smaller."""
         epochs, rest = divmod(n_batches, self.per_epoch)
-        an_epoch = len(self.segments) + (len(self.segments) % self.batch_size == 1)
+        n_last = len(self.segments) % self.batch_size or self.batch_size
+        an_epoch = len(self.segments) + max(0, self._fewest - n_last)
         return epochs * an_epoch + rest * self.batch_size
 
     def get(self, index: int) -> TrainingBatch:
-        """Return batch `index`, counted from 0 over all epochs."""
-        rows = self._rows(index)
-        random = step_random(self.seed, index)
+        """Return batch `index`, counted from 0 over all epochs, or this rank's share of it."""
+        whole = self._rows(index)
+        rows = whole[self.ranks.share(len(whole))]
+        random = step_random(self.seed, index, rank=self.ranks.rank)
         levels_db = self._log_mel(rows, random)
         targets = F.one_hot(torch.from_numpy(self.segments.label[rows]), self.n_classes).float()
         converted = torch.empty(0, dtype=torch.int64)
@@ -95,14 +102,20 @@ class TrainingBatches:
                 levels_db[converted] = self.converter(levels_db[converted], rows[converted.numpy()], random)
         for alter in self.alterations.spectrogram:
             levels_db, targets = alter(levels_db, targets, random)
-        return TrainingBatch(levels_db, targets, len(converted))
+        return TrainingBatch(levels_db, targets, len(converted), len(rows) / len(whole))
+
+    @property
+    def _fewest(self) -> int:
+        """Segments of a batch: batch normalisation needs two, and each rank one."""
+        return max(2, self.ranks.count)
 
     def _rows(self, index: int) -> NDArray[np.int64]:
         epoch, place = divmod(index, self.per_epoch)
         order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(len(self.segments))
         rows = order[place * self.batch_size : (place + 1) * self.batch_size]
-        # Batch normalisation needs two: the last batch is filled up from the epoch's beginning.
-        return rows if len(rows) > 1 else np.concatenate([rows, order[:1]])
+        # The last batch is filled up from the epoch's beginning.
+        missing = max(0, self._fewest - len(rows))
+        return np.concatenate([rows, np.resize(order, missing)])
 
     def _log_mel(self, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         if self.segments.waveform is None or not self.alterations.waveform:
@@ -113,12 +126,13 @@ class TrainingBatches:
         return log_mel(waveforms)
 
 
-def step_random(seed: int, index: int, of_network: bool = False) -> torch.Generator:
-    """Return the random numbers of a step: the same for the same seed and step, whatever was drawn before.
+def step_random(seed: int, index: int, of_network: bool = False, rank: int = 0) -> torch.Generator:
+    """Return the random numbers of a step: the same for the same seed, step and rank, whatever was drawn before.
 
     `of_network`: those of the network's own parts, which are drawn while the next batch is being made.
     """
-    state = np.random.SeedSequence([_NETWORK if of_network else _STEP, seed, index]).generate_state(2, np.uint32)
+    numbers = [_NETWORK if of_network else _STEP, seed, index, *([rank] if rank else [])]
+    state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch.nn import functional as F
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.runtime import autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
+from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
 from umc_cli.sec.settings import SecSettings
+from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
 
 LOSS_NAMES = ("classification_loss", "gradient_norm", "converted_share", "learning_rate")
@@ -33,22 +36,28 @@ def sec_step(
     weights: Tensor | None,
     autocast_dtype: torch.dtype | None,
     index: int,
+    ranks: Ranks = ONE_PROCESS,
 ) -> dict[str, float]:
     """Do step `index` (from 0) and return its losses by name. `weights`: [n_classes] of the classes.
+
+    Several `ranks` each compute their share of the batch, and all of them do the same step.
 
     Raises:
         NonFiniteLossError: the loss or a gradient is not finite; no weight has changed then.
     """
     with _autocast(batch.log_mel.device, autocast_dtype):
         logits = network(batch.log_mel)
-    loss = F.cross_entropy(logits.float(), batch.targets, weight=weights)
+    loss = batch.share * F.cross_entropy(logits.float(), batch.targets, weight=weights)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    ranks.sum_gradients(network.parameters())
+    converted_share = batch.share * batch.n_converted / len(batch.targets)
+    sums = ranks.sum(torch.tensor([loss.item(), converted_share], dtype=torch.float64))
     norms = [torch.linalg.vector_norm(weight.grad) for weight in network.parameters() if weight.grad is not None]
     losses = {
-        "classification_loss": loss.item(),
+        "classification_loss": sums[0].item(),
         "gradient_norm": float(torch.linalg.vector_norm(torch.stack(norms))),
-        "converted_share": batch.n_converted / len(batch.targets),
+        "converted_share": sums[1].item(),
     }
     check_finite(losses, index)
     optimiser.step()
@@ -68,7 +77,9 @@ class SecTraining:
         batches: TrainingBatches,
         held_out: SecSegments,
         torch_device: torch.device,
+        ranks: Ranks = ONE_PROCESS,
     ) -> None:
+        self._ranks = ranks
         self._settings = settings
         self._network_settings = network_settings
         self._batches = batches
@@ -77,6 +88,7 @@ class SecTraining:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             self.network = network_settings.build().to(torch_device).to(memory_format=torch.channels_last)
+        normalise_over_ranks(self.network, ranks)
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -108,13 +120,15 @@ class SecTraining:
             group["lr"] = rate
         batch = self._batch(index)
         # Every step has random numbers of its own, so that a run that goes on needs no state of them.
-        random = step_random(self._settings.seed, index, of_network=True)
+        random = step_random(self._settings.seed, index, of_network=True, rank=self._ranks.rank)
         set_random(self.network, random)
         devices = [self._torch_device] if self._torch_device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(random.initial_seed())
             self.network.train()
-            losses = sec_step(self.network, self._optimiser, batch, self._class_weights, self._autocast_dtype, index)
+            losses = sec_step(
+                self.network, self._optimiser, batch, self._class_weights, self._autocast_dtype, index, self._ranks
+            )
         return losses | {"learning_rate": rate}
 
     def validate(self) -> dict[str, float]:
@@ -166,7 +180,7 @@ class SecTraining:
             batch = self._batches.get(index)
         self._next = (index + 1, self._ahead.submit(self._batches.get, index + 1))
         log_mel = batch.log_mel.to(self._torch_device, non_blocking=True)
-        return TrainingBatch(log_mel, batch.targets.to(self._torch_device, non_blocking=True), batch.n_converted)
+        return replace(batch, log_mel=log_mel, targets=batch.targets.to(self._torch_device, non_blocking=True))
 
 
 @torch.no_grad()

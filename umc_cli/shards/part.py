@@ -14,9 +14,13 @@ class Part:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def holds(self, shard_index: int) -> bool:
-        """Return whether the shard (counted from 0) belongs to this part."""
-        return shard_index % self.count == self.number - 1
+    def shards(self, n_shards: int) -> range:
+        """Return which of `n_shards` shards, counted from 0, belong to this part."""
+        return range(self.number - 1, n_shards, self.count)
+
+
+WHOLE = Part(1, 1)
+"""All shards."""
 
 
 def parse_part(text: str) -> Part:

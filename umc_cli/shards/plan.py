@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.segments import SegmentSettings, segment_starts
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import parse_json
+from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
 
 FORMAT_NAME = "umc-run"
 FORMAT_VERSION = 1
@@ -28,32 +29,15 @@ _MOST_SHARDS = 1_000_000
 """Of a target; a plan that claims more would fill the memory with their places."""
 
 _SORTED_JSON = json.JSONEncoder(sort_keys=True)
-_READABLE_JSON = json.JSONEncoder(ensure_ascii=False)
+
+_BEFORE_FILES = b'  "files": ['
+"""The line before the first file. Nothing else begins with two spaces and this name."""
 
 _HEADERS_A_TASK = 32
 """To hand a task to a thread takes as long as to read a header that is cached."""
 
-
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """A recording as the plan knows it."""
-
-    path: str
-    """Relative to the workspace where it lies in it, else absolute; with forward slashes."""
-    label: str
-    recording: str
-    split: str
-    size_bytes: int
-    sample_rate_hz: int
-    channels: int
-    frames: int
-    n_segments: int
-    extra: Mapping[str, str]
-
-    @property
-    def header(self) -> AudioHeader:
-        """Return the audio header that the plan was made from."""
-        return AudioHeader(self.sample_rate_hz, self.channels, self.frames)
+_HEADERS_AHEAD = 1 << 14
+"""Read before the first of them is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,58 +65,97 @@ class Plan:
     settings: dict[str, Any]
     """Everything but the targets that can change a row: mel, segments, converter, precision, source device..."""
     shard_size: int
-    files: tuple[PlannedFile, ...]
+    files: PlannedFiles
     failed: tuple[FailedInput, ...]
     """Inputs that could not even be planned."""
+
+    @cached_property
+    def summary(self) -> "Summary":
+        """What has to be known of all files; they are gone through once."""
+        n_files = 0
+        extra_columns: set[str] = set()
+        digest = hashlib.sha256(b'{"files": [')
+
+        def noted() -> Iterator[PlannedFile]:
+            nonlocal n_files
+            for file in self.files:
+                digest.update(((", " if n_files else "") + _SORTED_JSON.encode(content_of(file))).encode())
+                extra_columns.update(file.extra)
+                n_files += 1
+                yield file
+
+        shard_sizes = [sum(piece.n_segments for piece in pieces) for pieces in _cut(noted(), self.shard_size)]
+        rest = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
+        digest.update(("], " + _SORTED_JSON.encode(rest).removeprefix("{")).encode())
+        return Summary(digest.hexdigest(), n_files, shard_sizes, sorted(extra_columns))
+
+    @property
+    def run_id(self) -> str:
+        """The hash of settings and files: equal runs may share an output folder."""
+        return self.summary.run_id
 
     @property
     def n_segments(self) -> int:
         """Return the number of rows of all shards of one target, if no input fails later."""
-        return sum(file.n_segments for file in self.files)
+        return sum(self.summary.shard_sizes)
 
-    @cached_property
-    def run_id(self) -> str:
-        """The hash of settings and files: equal runs may share an output folder."""
-        # As `hash_of` all of it, but the text of a million files is never in memory as a whole.
-        digest = hashlib.sha256(b'{"files": [')
-        for index, file in enumerate(self.files):
-            digest.update(((", " if index else "") + _SORTED_JSON.encode(_content(file))).encode())
-        rest = {"source": self.source, "settings": self.settings, "shard_size": self.shard_size}
-        digest.update(("], " + _SORTED_JSON.encode(rest).removeprefix("{")).encode())
-        return digest.hexdigest()
+    @property
+    def n_shards(self) -> int:
+        """Return the number of shards of one target."""
+        return len(self.summary.shard_sizes)
 
-    @cached_property
-    def shards(self) -> list[list[Piece]]:
+    def shards(self) -> Iterator[list[Piece]]:
         """Cut the ordered segment list into shards of at most `shard_size` segments.
 
         A file is split between shards only if it alone fills more than one, so that no file is decoded twice.
         """
-        shards: list[list[Piece]] = []
-        room = 0
-        index = 0
-        for file in self.files:
-            for first in range(0, file.n_segments, self.shard_size):
-                count = min(self.shard_size, file.n_segments - first)
-                if count > room:
-                    shards.append([])
-                    room = self.shard_size
-                shards[-1].append(Piece(file, first, count, index))
-                room -= count
-                index += count
-        return shards
+        return _cut(self.files, self.shard_size)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a plan's files are together."""
+
+    run_id: str
+    """As `hash_of` source, settings, shard size and files."""
+    n_files: int
+    shard_sizes: list[int]
+    """Segments in each shard."""
+    extra_columns: list[str]
+
+
+def _cut(files: Iterable[PlannedFile], shard_size: int) -> Iterator[list[Piece]]:
+    pieces: list[Piece] = []
+    room = shard_size
+    index = 0
+    for file in files:
+        for first in range(0, file.n_segments, shard_size):
+            count = min(shard_size, file.n_segments - first)
+            if count > room:
+                yield pieces
+                pieces, room = [], shard_size
+            pieces.append(Piece(file, first, count, index))
+            room -= count
+            index += count
+    if pieces:
+        yield pieces
 
 
 def plan_files(
-    clips: Sequence[Clip], root: Path, settings: SegmentSettings, threads: int
-) -> tuple[tuple[PlannedFile, ...], list[FailedInput]]:
+    clips: Sequence[Clip], root: Path, settings: SegmentSettings, threads: int, folder: Path
+) -> tuple[PlannedFiles, list[FailedInput]]:
     """Read the headers of all clips; every one is planned or failed.
 
-    `root`: planned paths are relative to it where they lie in it.
+    `root`: planned paths are relative to it where they lie in it. `folder`: where to store them.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written.
     """
     inside = str(root).rstrip(os.sep) + os.sep
+    failed: list[FailedInput] = []
 
     def plan_file(clip: Clip) -> PlannedFile | FailedInput:
-        name = str(clip.path).removeprefix(inside).replace(os.sep, "/")
+        name = clip.file.removeprefix(inside).replace(os.sep, "/")
         try:
             header, size_bytes = read_header_and_size(clip.path)
         except InputError as error:
@@ -147,19 +170,26 @@ def plan_files(
             channels=header.channels,
             frames=header.frames,
             n_segments=len(segment_starts(header.n_samples, settings)),
-            extra=clip.extra,
+            extra=dict(clip.extra),
         )
 
     def plan_some(first: int) -> list[PlannedFile | FailedInput]:
         return [plan_file(clip) for clip in clips[first : first + _HEADERS_A_TASK]]
 
+    def planned(pool: ThreadPoolExecutor) -> Iterator[PlannedFile]:
+        for first in range(0, len(clips), _HEADERS_AHEAD):
+            tasks = range(first, min(first + _HEADERS_AHEAD, len(clips)), _HEADERS_A_TASK)
+            for result in chain.from_iterable(pool.map(plan_some, tasks)):
+                if isinstance(result, FailedInput):
+                    failed.append(result)
+                else:
+                    yield result
+
     pool = ThreadPoolExecutor(4 * threads)
     try:
-        results = list(chain.from_iterable(pool.map(plan_some, range(0, len(clips), _HEADERS_A_TASK))))
+        return store_files(planned(pool), folder), failed
     finally:
-        pool.shutdown(cancel_futures=True)  # or an interrupted run would read all headers before it ends
-    planned = tuple(result for result in results if isinstance(result, PlannedFile))
-    return planned, [result for result in results if isinstance(result, FailedInput)]
+        pool.shutdown(cancel_futures=True)  # or an interrupted run would read more headers before it ends
 
 
 def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:
@@ -178,20 +208,20 @@ def hash_of(content: Any) -> str:
 
 def write_plan(plan: Plan, targets: dict[str, str], root: Path) -> None:
     """Write `<root>/run.json`, one file a line. `targets`: the hash of what is known of each target."""
-    with atomic_write.atomic_path(root / PLAN_NAME) as partial, partial.open("w", encoding="utf-8") as file:
-        file.writelines(_plan_text(plan, targets))
+    with atomic_write.atomic_path(root / PLAN_NAME) as partial, partial.open("wb") as file:
+        file.writelines(_plan_lines(plan, targets))
 
 
 def is_written(plan: Plan, targets: dict[str, str], root: Path) -> bool:
-    """Return whether `<root>/run.json` is what `write_plan` would write, letter by letter."""
+    """Return whether `<root>/run.json` is what `write_plan` would write, byte by byte."""
     try:
-        with (root / PLAN_NAME).open(encoding="utf-8") as file:
-            return all(file.read(len(text)) == text for text in _plan_text(plan, targets)) and not file.read(1)
-    except (OSError, UnicodeDecodeError):
+        with (root / PLAN_NAME).open("rb") as file:
+            return all(file.read(len(line)) == line for line in _plan_lines(plan, targets)) and not file.read(1)
+    except OSError:
         return False
 
 
-def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
+def _plan_lines(plan: Plan, targets: dict[str, str]) -> Iterator[bytes]:
     head = {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
@@ -201,16 +231,14 @@ def _plan_text(plan: Plan, targets: dict[str, str]) -> Iterator[str]:
         "settings": plan.settings,
         "shard_size": plan.shard_size,
         "n_segments": plan.n_segments,
-        "n_shards": len(plan.shards),
+        "n_shards": plan.n_shards,
     }
-    yield json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
-    lists: dict[str, Sequence[PlannedFile | FailedInput]] = {"failed": plan.failed, "files": plan.files}
-    for name, entries in lists.items():
-        yield f',\n  "{name}": ['
-        for index, entry in enumerate(entries):
-            yield ("," if index else "") + "\n    " + _READABLE_JSON.encode(_content(entry))
-        yield "\n  ]" if entries else "]"
-    yield "\n}\n"
+    failed = [json.dumps(asdict(entry), ensure_ascii=False) for entry in plan.failed]
+    text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+    text += ',\n  "failed": [' + ",".join(f"\n    {entry}" for entry in failed) + ("\n  ]" if failed else "]")
+    text += ",\n" + _BEFORE_FILES.decode() + ("\n" if plan.summary.n_files else "")
+    yield text.encode()
+    yield from plan.files.lines()
 
 
 def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
@@ -225,34 +253,51 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
     if not path.is_file():
         raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --output")
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        text = path.open("rb")
+        lines = []
+        while (line := text.readline()) and not line.startswith(_BEFORE_FILES):
+            lines.append(line)
+        head_text = b"".join(lines) + b'"files": []}'
+        content = parse_json(head_text)
         if (content["format"], content["format_version"]) != (FORMAT_NAME, FORMAT_VERSION):
             raise SettingsError(
                 f"{path} has format {content['format']!r}, version {content['format_version']!r}; "
                 f"this umc reads version {FORMAT_VERSION}",
                 "choose another --output, or --overwrite it",
             )
-        plan = TypeAdapter(Plan).validate_python(
-            {name: content[name] for name in ("source", "settings", "shard_size", "files", "failed")}
-        )
-        if [_content(file) for file in plan.files] != content["files"] or plan.shard_size != content["shard_size"]:
-            raise ValueError("a value is of a wrong type")
+        head = _HEAD.validate_json(head_text, strict=True)
+        plan = Plan(head.source, head.settings, head.shard_size, PlannedFiles(text, text.tell()), tuple(head.failed))
         _check_counts(plan)
-        targets = {str(name): str(known) for name, known in content["targets"].items()}
-        if plan.run_id != content["run_id"]:
+        if plan.run_id != head.run_id:
             raise ValueError("its content does not fit its run_id")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}", "choose another --output, or --overwrite it") from error
-    return plan, targets
+    return plan, head.targets
+
+
+@dataclass(frozen=True)
+class _Head:
+    run_id: str
+    source: str
+    targets: dict[str, str]
+    settings: dict[str, Any]
+    shard_size: int
+    failed: list[FailedInput]
+
+
+_HEAD = TypeAdapter(_Head)
 
 
 def _check_counts(plan: Plan) -> None:
-    counts = [file.n_segments for file in plan.files]
-    rates = [file.sample_rate_hz for file in plan.files]
-    if plan.shard_size < 1 or min(counts, default=0) < 0 or min(rates, default=1) < 1:
+    if plan.shard_size < 1:
         raise ValueError("a count or a rate is not positive")
-    if sum(-(-count // plan.shard_size) for count in counts) > _MOST_SHARDS:
-        raise ValueError(f"it claims more than {_MOST_SHARDS} shards")
+    n_shards = 0
+    for file in plan.files:
+        if file.n_segments < 0 or file.sample_rate_hz < 1:
+            raise ValueError("a count or a rate is not positive")
+        n_shards += -(-file.n_segments // plan.shard_size)
+        if n_shards > _MOST_SHARDS:
+            raise ValueError(f"it claims more than {_MOST_SHARDS} shards")
 
 
 def differences(old: Plan, new: Plan) -> Iterator[str]:
@@ -267,7 +312,7 @@ def differences(old: Plan, new: Plan) -> Iterator[str]:
         yield f"recordings: {len(now - before)} new or changed, {len(before - now)} gone or changed"
     elif n_moved := sum(before.split != after.split for before, after in zip(old.files, new.files, strict=False)):
         yield f"recordings: {n_moved} in another split, as others came or went (a manifest's column `split` fixes it)"
-    elif old.files != new.files:
+    elif any(before != after for before, after in zip(old.files, new.files, strict=False)):
         yield "recordings: other labels, columns or order"
 
 
@@ -280,9 +325,5 @@ def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:
         yield f"{name}: {short[0]} then, {short[1]} now"
 
 
-def _identities(files: Sequence[PlannedFile]) -> Iterator[tuple[Any, ...]]:
-    return ((file.path, file.size_bytes, file.frames) for file in files)
-
-
-def _content(entry: PlannedFile | FailedInput) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+def _identities(files: Iterable[PlannedFile]) -> Iterator[int]:
+    return (hash((file.path, file.size_bytes, file.frames)) for file in files)

@@ -159,39 +159,38 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
     """
     if not overwrite and is_written(plan, target_ids, root):
         return
-    try:
-        before = read_plan(root)
-    except SettingsError:
-        if not overwrite:
-            raise
-        before = None
-    all_targets = dict(target_ids)
-    if not before and not overwrite and next(root.glob(f"*/{schema.SHARD_GLOB}"), None):
-        raise SettingsError(
-            f"{root} holds shards but no run.json that says how they were made",
-            "choose another --output, or give --overwrite to remove them",
-        )
-    if before:
-        old_plan, old_targets = before
-        reasons = list(differences(old_plan, plan))
-        reasons += [
-            f"target {name}: its record changed"
-            for name, known in target_ids.items()
-            if old_targets.get(name, known) != known
-        ]
-        if reasons and not overwrite:
-            more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
-            raise SettingsError(
-                f"{root} holds the results of another run ({'; '.join(reasons[:4])}{more})",
-                "choose another --output, or give --overwrite to remove them",
-            )
-        if not reasons:
-            all_targets = old_targets | target_ids
+    all_targets = target_ids if overwrite else _earlier_targets(root, plan, target_ids) | target_ids
     if overwrite:
         with atomic_write.explain_os_errors(root):
             for shard in list(root.glob(f"*/{schema.SHARD_GLOB}")):
                 shard.unlink()
     write_plan(plan, all_targets, root)
+
+
+def _earlier_targets(root: Path, plan: Plan, target_ids: dict[str, str]) -> dict[str, str]:
+    """Return the targets in `run.json`, if what it says is this plan."""
+    before = read_plan(root)
+    if not before:
+        if next(root.glob(f"*/{schema.SHARD_GLOB}"), None):
+            raise SettingsError(
+                f"{root} holds shards but no run.json that says how they were made",
+                "choose another --output, or give --overwrite to remove them",
+            )
+        return {}
+    old_plan, old_targets = before
+    reasons = [] if old_plan.run_id == plan.run_id else list(differences(old_plan, plan))
+    reasons += [
+        f"target {name}: its record changed"
+        for name, known in target_ids.items()
+        if old_targets.get(name, known) != known
+    ]
+    if reasons:
+        more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+        raise SettingsError(
+            f"{root} holds the results of another run ({'; '.join(reasons[:4])}{more})",
+            "choose another --output, or give --overwrite to remove them",
+        )
+    return old_targets
 
 
 def complete_shard(path: Path, attributes: Mapping[str, Any]) -> schema.ShardHeader | None:

@@ -26,6 +26,7 @@ from umc_cli.checkpoint import read_checkpoint, write_checkpoint
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.training.metrics import MetricsWriter
+from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run_settings import PICTURES_NAME
 
 STATE_NAME = "state.safetensors"
@@ -156,11 +157,17 @@ def check_finite(values: Mapping[str, float], index: int) -> None:
 
 
 def run_training(
-    folder: Path, training: Training, schedule: ScheduleSettings, about: Mapping[str, Any], progress: RunProgress
+    folder: Path,
+    training: Training,
+    schedule: ScheduleSettings,
+    about: Mapping[str, Any],
+    progress: RunProgress,
+    ranks: Ranks = ONE_PROCESS,
 ) -> RunResult:
     """Train until the schedule ends or `progress` says stop, from the state in `folder` if there is one.
 
-    `about` goes into the weights' checkpoints, with the step and the scores. The caller holds the folder's lock.
+    `about` goes into the weights' checkpoints, with the step and the scores. The caller holds the folder's lock. Of
+    several `ranks` the first one validates and writes; the others only do the steps.
 
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; what is in the folder stays.
@@ -173,6 +180,9 @@ def run_training(
     validate_every = schedule.validate_every or min(training.steps_per_epoch, _MOST_STEPS_BETWEEN_VALIDATIONS)
     sums, n_summed = _go_on(folder, training, result)
     progress.start(result.n_steps, result.total_steps)
+    if not ranks.is_first:
+        _follow(training, result, progress, ranks)
+        return result
     with MetricsWriter(folder, ("step", "epoch", "seconds", *training.columns), result.n_steps) as metrics:
         started = time.monotonic() - result.seconds
         for index in range(result.n_steps, result.total_steps):
@@ -192,12 +202,20 @@ def run_training(
                 progress.logged(result.last_row)
                 sums, n_summed = {}, 0
             progress.stepped(step)
-            stopping = progress.should_stop()
+            stopping = ranks.any(progress.should_stop())
             if is_last or stopping or step % schedule.save_every == 0:
                 _save(folder, training, result, about, sums, n_summed)
             if stopping:
                 break
     return result
+
+
+def _follow(training: Training, result: RunResult, progress: RunProgress, ranks: Ranks) -> None:
+    for index in range(result.n_steps, result.total_steps):
+        training.step(index)
+        result.n_steps = index + 1
+        if ranks.any(progress.should_stop()):
+            break
 
 
 def _validate(folder: Path, training: Training, result: RunResult, about: Mapping[str, Any]) -> dict[str, float]:

@@ -125,7 +125,7 @@ def _read(clip: Clip, settings: SegmentSettings, kind: Kind) -> tuple[NDArray[np
             return np.empty((0, *_SHAPES[kind]), np.float32), []
         segments, starts = read_segments(clip.path, header, wanted, settings)
     except InputError as error:
-        return FailedInput(str(clip.path), error.message, error.hint)
+        return FailedInput(clip.file, error.message, error.hint)
     if kind == "log-mel":
         segments = log_mel(torch.from_numpy(segments)).numpy()
     return segments, starts.tolist()

@@ -3,7 +3,8 @@
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,19 +21,21 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.streaming import Progress, StreamSettings, stream
+from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
 from umc_cli.shards import schema
-from umc_cli.shards.part import Part, parse_part
+from umc_cli.shards.part import WHOLE, Part, parse_part
 from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard, locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
+from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
-from umc_cli.workflows.shard_jobs import Shards, levels_hash, open_jobs, segments_done, shards_of, target_id
+from umc_cli.workflows.shard_actor import Order
+from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 
 FAILED_NAME = "failed.csv"
 
@@ -81,6 +84,8 @@ class ConvertSettings(SegmentSettings):
     compute_device: str = "auto"
     part: RunPart | None = None
     """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
+    cluster: str | None = None
+    """Let Ray make the shards: `auto` starts it on this machine, an address joins a cluster."""
 
 
 class ConvertProgress(Progress, Protocol):
@@ -90,8 +95,12 @@ class ConvertProgress(Progress, Protocol):
         """Headers are about to be read."""
         ...
 
-    def start(self, targets: Mapping[str, int], n_segments: int) -> None:
-        """Conversion begins. `targets`: segments each target has already; `n_segments`: all of the plan."""
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Conversion begins. `n_segments`: of each target."""
+        ...
+
+    def keep(self, target: str, n_segments: int) -> None:
+        """Count segments that an earlier run converted."""
         ...
 
 
@@ -142,6 +151,8 @@ def convert(
             "with --overwrite each part would remove the shards of the others",
             "choose another --output, or remove the old results before the parts begin",
         )
+    if settings.part and settings.cluster:
+        raise SettingsError("--part and --cluster both divide the run", "give one of them")
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data)
@@ -166,12 +177,20 @@ def convert(
                     root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
                 )
         ingredients = gather_ingredients(settings, choice, known, tables)
-        # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
-        with compute_threads(1):
-            converter = CONVERTERS[choice.converter].build(ingredients)
-            report.made_with = converter.describe()
+        sizes = StreamSettings(
+            settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
+        )
+        order = Order(root, workspace.root, settings.segments, sizes, choice.converter, ingredients)
+        making = (
+            open_cluster(settings.cluster, order, settings.workers, settings.compute_device, report.warnings)
+            if settings.cluster
+            else _make_here(order)
+        )
+        with making as (report.made_with, make_shards):
             progress.planning(len(clips))
-            planned, unplannable = plan_files(clips, workspace.root, settings.segments, ingredients.engine.threads)
+            planned, unplannable = plan_files(
+                clips, workspace.root, settings.segments, ingredients.engine.threads, root
+            )
             plan = Plan(
                 source=settings.source,
                 settings=_identity(settings, choice, report.made_with, ingredients),
@@ -179,40 +198,29 @@ def convert(
                 files=planned,
                 failed=(*chosen.failed, *unplannable),
             )
-            if planned and not plan.n_segments:
+            del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
+            if plan.summary.n_files and not plan.n_segments:
                 raise SettingsError(
-                    f"none of the {len(planned)} recordings gives a segment",
+                    f"none of the {plan.summary.n_files} recordings gives a segment",
                     "convert short clips too: --short-clips pad",
                 )
             target_ids = {target: target_id(target, ingredients) for target in choice.targets}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
-            shards = shards_of(plan, settings.part)
+            part = settings.part or WHOLE
             jobs = open_jobs(
                 root,
                 workspace.root,
                 plan,
-                shards,
+                part,
                 target_ids,
                 ingredients,
                 settings.segments,
                 settings.reader_timeout_s,
             )
-            report.n_shards_written = sum(len(job.paths) for job in jobs)
-            report.n_shards_kept = len(shards) * len(target_ids) - report.n_shards_written
-            n_segments = sum(piece.n_segments for pieces in shards.values() for piece in pieces)
-            progress.start(segments_done(n_segments, jobs, choice.targets), n_segments)
-            stream(
-                jobs,
-                workspace.root,
-                settings.segments,
-                StreamSettings(
-                    settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
-                ),
-                converter,
-                ingredients.torch_device,
-                progress,
-            )
+            shards = part.shards(plan.n_shards)
+            progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
+            make_shards(_counted(jobs, report, progress), progress)
         _complete(report, root, plan, shards, settings.part)
         with lock.alone():
             if lock.leave():
@@ -220,6 +228,20 @@ def convert(
                 _write_failed(root / FAILED_NAME, failed)
     report.seconds = time.monotonic() - started
     return report
+
+
+@contextmanager
+def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
+    """Yield what the converter says of itself, and the function that makes the shards of jobs in this process."""
+    # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
+    with compute_threads(1):
+        converter = CONVERTERS[order.converter].build(order.ingredients)
+        device = order.ingredients.torch_device
+
+        def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
+            stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
+
+        yield converter.describe(), make_shards
 
 
 def _odd_devices(clips: Sequence[Clip]) -> list[str]:
@@ -258,7 +280,7 @@ def _select(recordings: Recordings, settings: ConvertSettings, workspace: Worksp
             else "list audio files, or put them into data/<device>/<label>/"
         )
         raise SettingsError(f"no recordings of {settings.source!r} {where}", remedy)
-    return sorted(found, key=lambda clip: str(clip.path))
+    return sorted(found, key=lambda clip: clip.file)
 
 
 def choose_conversion(
@@ -335,7 +357,7 @@ def gather_ingredients(
         checkpoint=known.checkpoint,
         refiner=known.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
-        torch_device=compute_device(settings.compute_device),
+        torch_device=compute_device("cpu" if settings.cluster else settings.compute_device),  # actors have their own
     )
 
 
@@ -358,7 +380,23 @@ def _identity(
     }
 
 
-def _complete(report: ConvertReport, root: Path, plan: Plan, shards: Shards, part: Part | None) -> None:
+def _counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:
+    """Pass on the jobs with something to make, and count all."""
+    before: set[str] = set()
+    for job in jobs:
+        files = {piece.file.path for piece in job.pieces}
+        report.n_files += len(files - before)  # a file that fills several shards may be in the part's shard before
+        before = files
+        for target in report.targets:
+            if target not in job.paths:
+                report.n_shards_kept += 1
+                progress.keep(target, job.n_segments)
+        report.n_shards_written += len(job.paths)
+        if job.paths:
+            yield job
+
+
+def _complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
     """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
     failed: dict[str, FailedInput] = {}
     for index in shards:
@@ -369,15 +407,16 @@ def _complete(report: ConvertReport, root: Path, plan: Plan, shards: Shards, par
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
     if shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
-    files = plan.files if part is None else {piece.file.path for pieces in shards.values() for piece in pieces}
-    report.n_files = len(files) - len(failed)
+    if part is None:
+        report.n_files = plan.summary.n_files  # with those that give no segment
+    report.n_files -= len(failed)
 
 
 def _all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
     """Gather failures from the shards that all parts have finished so far."""
     target, known = next(iter(target_ids.items()))
     failed: dict[str, FailedInput] = {}
-    for index in shards_of(plan, None):
+    for index in range(plan.n_shards):
         identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
         header = complete_shard(root / target / schema.shard_name(index), identity)
         failed |= _failed_of(header) if header else {}

@@ -91,7 +91,7 @@ def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Se
 def _inspect(
     root: Path, paths: list[Path], read: Callable[[Path], ShardHeader], planned: tuple[Plan, dict[str, str]] | None
 ) -> ShardsReport:
-    report = ShardsReport(str(root), n_planned_shards=len(planned[0].shards) if planned else None)
+    report = ShardsReport(str(root), n_planned_shards=planned[0].n_shards if planned else None)
     targets: dict[str, TargetShards] = {}
     for path in paths:
         try:

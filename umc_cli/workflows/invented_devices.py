@@ -11,8 +11,7 @@ from umc_cli.response.synthesis import DEFAULT_METHOD
 from umc_cli.response.synthesis.drawing import method_settings
 from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
-from umc_cli.workflows.learned_responses import FROM_DEVICES, responses_to_learn_from
-from umc_cli.workflows.synth_fr import draw_from
+from umc_cli.workflows.learned_responses import FROM_DEVICES, draw_from, responses_to_learn_from
 
 PREFIX = "synth:"
 SEED = 0

@@ -7,12 +7,16 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+import umc_cli
 from umc_cli.audio.files import read_header
-from umc_cli.config import Workspace
+from umc_cli.config import Settings, Workspace, dump_settings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.frequency_response import band_centres_hz, band_response_db, impulse_response_curve
 from umc_cli.response.synthesis.contract import Responses
+from umc_cli.response.synthesis.drawing import draw_set, find_method, fit_method
+from umc_cli.response.synthesis.levels import LevelSettings
+from umc_cli.response.synthetic_differences import SyntheticDifferences
 
 FROM_DEVICES = "devices"
 FROM_LIBRARY = "library"
@@ -63,6 +67,27 @@ def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedRes
         responses_db=np.stack([_impulse_response_db(path) for path in paths]),
         is_trusted=band_centres_hz() >= _LOWEST_TRUSTED_HZ,
     )
+
+
+def draw_from(
+    responses: LearnedResponses, method: str, chosen: Settings, levels: LevelSettings, n: int, seed: int
+) -> SyntheticDifferences:
+    """Draw a set that says how it was made.
+
+    Raises:
+        SettingsError: there are too few devices to learn from.
+    """
+    sampler = fit_method(method, responses.responses_db, chosen)
+    learns = find_method(method).least_devices > 0
+    about = {
+        "method": method,
+        "settings": dump_settings(chosen),
+        "levels": dump_settings(levels),
+        "learned_from": list(responses.names) if learns else [],
+        "learned": sampler.describe(),
+        "umc_version": umc_cli.__version__,
+    }
+    return draw_set(sampler, levels, n, seed, about)
 
 
 def _of_registry(registry: DeviceRegistry) -> LearnedResponses:

@@ -46,7 +46,7 @@ def load_level_tables(
     for device in devices:
         own = sorted(
             (clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT),
-            key=lambda clip: str(clip.path),
+            key=lambda clip: clip.file,
         )
         fingerprint = _fingerprint(own, settings)
         entry = kept.get(device)

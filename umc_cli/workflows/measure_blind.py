@@ -133,7 +133,7 @@ def _read(clips: Sequence[Clip]) -> _Heard:
         spectra = long_term_spectra([(labels[name], levels_db) for name, levels_db in whole.items()])
     except InputError as error:
         raise InputError(f"{clips[0].device}: {error.message}", error.hint) from error
-    used = [clip for clip in clips if clip.recording in whole and str(clip.path) not in reader.failed]
+    used = [clip for clip in clips if clip.recording in whole and clip.file not in reader.failed]
     return _Heard(whole, spectra, _checksum_of_all(used), list(reader.failed.values()))
 
 
@@ -163,7 +163,7 @@ def _check_with_pairs(
 
 def _checksum_of_all(clips: Sequence[Clip]) -> SourceFile:
     """Return one entry for many files: the checksum of their checksums, in order."""
-    every = sorted(hashlib.sha256(Path(clip.path).read_bytes()).hexdigest() for clip in clips)
+    every = sorted(hashlib.sha256(clip.path.read_bytes()).hexdigest() for clip in clips)
     return SourceFile(
         file=f"{len(every)} recordings of {clips[0].device}",
         sha256=hashlib.sha256("\n".join(every).encode()).hexdigest(),

@@ -1,6 +1,7 @@
 """`umc train --pretrain simulated`: a user's own clips, played to simulated devices, become a refiner."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.conversion.refiner import Refiner
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.errors import InputError, SettingsError
@@ -18,6 +21,7 @@ from umc_cli.runtime import Precision, compute_threads, cpu_count
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
+from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import PositiveInt, ScheduleSettings, run_training
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import (
@@ -56,6 +60,8 @@ class PretrainSettings(PretrainingSettings):
     resume: bool = False
     overwrite: bool = False
     publish: bool = True
+    start: Path | None = None
+    """Weights of a refiner to begin with; default: new ones."""
     held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the recordings to validate on."""
     max_steps: PositiveInt | None = None
@@ -108,6 +114,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
+    refuse_several("umc train --pretrain")
     folder = run_folder(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
     of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
@@ -123,6 +130,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         run_id = settle_run(folder, call, of_the_run, _FREE)
         targets = {"best.safetensors": workspace.checkpoints / REFINER_NAME}
         check_not_replacing(targets, run_id, call)
+        start = _starting_weights(settings)
         progress.preparing(len(clips))
         failed: list[FailedInput] = []
         held_out, sounds = (_read(part, failed) for part in (clips[:n_held_out], clips[n_held_out:]))
@@ -145,7 +153,8 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         about = {"run_id": run_id, "name": settings.run_name}
         workers = settings.workers or max(1, cpu_count() - 1)
         with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers) as worlds:
-            result = run_training(folder, RefinerPretraining(settings, worlds, validation), schedule, about, progress)
+            training = RefinerPretraining(settings, worlds, validation, start)
+            result = run_training(folder, training, schedule, about, progress)
         return TrainReport(
             name=settings.run_name,
             folder=str(folder),
@@ -166,10 +175,23 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         )
 
 
+def _starting_weights(settings: PretrainSettings) -> Refiner | None:
+    if settings.start is None:
+        return None
+    refiner = load_refiner(settings.start).refiner
+    if refiner.settings != settings.refiner:
+        raise SettingsError(
+            f"{settings.start} holds a refiner of widths {refiner.settings.widths}, this run trains "
+            f"{settings.refiner.widths}",
+            "choose the preset it was trained with, or start from new weights",
+        )
+    return refiner
+
+
 def _one_a_recording(clips: Sequence[Clip]) -> list[Clip]:
     """Return one clip of every sound to train on, in an order that says nothing of device or label."""
     first: dict[str, Clip] = {}
-    for clip in sorted(clips, key=lambda clip: (clip.device, str(clip.path))):
+    for clip in sorted(clips, key=lambda clip: (clip.device, clip.file)):
         if clip.split == CONVERSION_SPLIT:
             first.setdefault(clip.recording, clip)
     return sorted(first.values(), key=lambda clip: hash_of(repr(clip.recording)))[:_MOST_SOUNDS]
@@ -183,5 +205,5 @@ def _read(clips: Sequence[Clip], failed: list[FailedInput]) -> list[Waveform]:
             header = read_header(clip.path)
             sounds.append(read_samples(clip.path, header, 0, min(header.n_samples, _LONGEST_S * SAMPLE_RATE_HZ)))
         except InputError as error:
-            failed.append(FailedInput(str(clip.path), error.message, error.hint))
+            failed.append(FailedInput(clip.file, error.message, error.hint))
     return sounds

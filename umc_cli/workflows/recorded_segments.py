@@ -38,15 +38,13 @@ class SegmentReader:
         recordings: list[str] = []
         labels: list[str] = []
         starts: list[int] = []
-        for clip in sorted(
-            clips, key=lambda clip: (clip.recording not in first, _hash(clip.recording), str(clip.path))
-        ):
+        for clip in sorted(clips, key=lambda clip: (clip.recording not in first, _hash(clip.recording), clip.file)):
             if len(starts) >= self.most:
                 break
             try:
                 segments, clip_starts = self._segments(clip, self.most - len(starts))
             except InputError as error:
-                entry = FailedInput(str(clip.path), error.message, error.hint)
+                entry = FailedInput(clip.file, error.message, error.hint)
                 self.failed[entry.path] = entry
                 continue
             if clip_starts:

@@ -16,6 +16,7 @@ from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.training.ranks import is_first_process
 
 _FOLDER = "converted"
 _MAY_DIFFER = frozenset({"label", "split", "batch_size", "dtype"})
@@ -140,6 +141,8 @@ def _copied(
 ) -> NDArray[np.float16]:
     shape = (len(row_of), *schema.SEGMENT_SHAPE)
     rows_there = np.zeros(len(row_of), dtype=bool)
+    if not is_first_process():  # the first one has copied, and may be reading
+        return np.memmap(copy, np.float16, "r", shape=shape)
     written = np.memmap(copy, np.float16, "w+", shape=shape)
     for path in shards:
         schema.check_bytes(path)

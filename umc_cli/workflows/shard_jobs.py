@@ -1,7 +1,7 @@
 """What of a run is still to be made: the shards that are missing, and what each one says of itself."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,6 @@ from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Piece, Plan, hash_of
 from umc_cli.shards.run_folder import complete_shard
 
-Shards = Mapping[int, Sequence[Piece]]
-
 
 def levels_hash(levels_db: NDArray[np.float32] | None) -> str | None:
     """Return the hash of a level table [20, 80], if there is one."""
@@ -33,29 +31,25 @@ def target_id(target: str, ingredients: Ingredients) -> str:
     return hash_of([target, record.model_dump(mode="json") if record else None, levels])
 
 
-def shards_of(plan: Plan, part: Part | None) -> Shards:
-    """Return the shards of the whole plan, or of one part, by their number."""
-    return {index: pieces for index, pieces in enumerate(plan.shards) if part is None or part.holds(index)}
-
-
 def open_jobs(
     root: Path,
     inputs: Path,
     plan: Plan,
-    shards: Shards,
+    part: Part,
     target_ids: Mapping[str, str],
     ingredients: Ingredients,
     segment_settings: SegmentSettings,
     reader_timeout_s: float,
-) -> list[ShardJob]:
-    """Return what of `shards` is still to be made.
+) -> Iterator[ShardJob]:
+    """Yield the shards of one part, in order, each with what of it is still to be made; looked at when it is its turn.
 
     Complete shards of this very run are kept, unless a bad input was mended.
     """
     descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
-    extra_columns = sorted({name for file in plan.files for name in file.extra})
-    jobs = []
-    for index, pieces in shards.items():
+    wanted = part.shards(plan.n_shards)
+    for index, pieces in enumerate(plan.shards()):
+        if index not in wanted:
+            continue
         attributes = {
             target: {
                 "run_id": plan.run_id,
@@ -80,9 +74,7 @@ def open_jobs(
             for target, header in headers.items()
             if header is None or any(entry["path"] in mended for entry in header.failed)
         }
-        if missing:
-            jobs.append(ShardJob(pieces, missing, attributes, extra_columns, str(plan.settings["converter"])))
-    return jobs
+        yield ShardJob(pieces, missing, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
 
 
 def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings, timeout_s: float) -> bool:
@@ -108,12 +100,3 @@ def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
             "versions": versions(),
         }
     )
-
-
-def segments_done(n_segments: int, jobs: Sequence[ShardJob], targets: Iterable[str]) -> dict[str, int]:
-    """Return how many of `n_segments` planned segments each target has already."""
-    open_segments = {
-        target: sum(piece.n_segments for job in jobs if target in job.paths for piece in job.pieces)
-        for target in targets
-    }
-    return {target: n_segments - count for target, count in open_segments.items()}

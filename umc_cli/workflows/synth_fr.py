@@ -10,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-import umc_cli
-from umc_cli.config import Settings, WordOrPath, Workspace, dump_settings
+from umc_cli.config import Settings, WordOrPath, Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.difference_coverage import NEIGHBOURS
 from umc_cli.evaluation.report.difference_figure import draw_coverage_figure, draw_difference_figure
 from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.synthesis import DEFAULT_METHOD, METHODS
-from umc_cli.response.synthesis.drawing import check_number, draw_set, find_method, fit_method, method_settings
+from umc_cli.response.synthesis.drawing import check_number, method_settings
 from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.workflows.difference_coverage import CoverageReport, compare_methods
-from umc_cli.workflows.learned_responses import FROM_DEVICES, FROM_LIBRARY, LearnedResponses, responses_to_learn_from
+from umc_cli.workflows.learned_responses import FROM_DEVICES, FROM_LIBRARY, draw_from, responses_to_learn_from
 
 
 class SynthFrSettings(Settings):
@@ -130,27 +129,6 @@ def synth_fr(workspace: Workspace, settings: SynthFrSettings, say: Callable[[str
     report.figure = str(settings.figure) if settings.figure else None
     report.seconds = time.monotonic() - started
     return report
-
-
-def draw_from(
-    responses: LearnedResponses, method: str, chosen: Settings, levels: LevelSettings, n: int, seed: int
-) -> SyntheticDifferences:
-    """Draw a set that says how it was made.
-
-    Raises:
-        SettingsError: there are too few devices to learn from.
-    """
-    sampler = fit_method(method, responses.responses_db, chosen)
-    learns = find_method(method).least_devices > 0
-    about = {
-        "method": method,
-        "settings": dump_settings(chosen),
-        "levels": dump_settings(levels),
-        "learned_from": list(responses.names) if learns else [],
-        "learned": sampler.describe(),
-        "umc_version": umc_cli.__version__,
-    }
-    return draw_set(sampler, levels, n, seed, about)
 
 
 def _in_short(drawn: SyntheticDifferences) -> DrawnDifferences:

@@ -1,6 +1,7 @@
 """`umc train`: recordings of several devices become a generator that converts between them."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import compute_device, compute_threads, cpu_count, training_precision, versions
+from umc_cli.runtime import compute_threads, cpu_count, training_precision, versions
 from umc_cli.shards.run_folder import locked
+from umc_cli.training.ranks import joined
 from umc_cli.training.run import RunProgress, RunResult, run_training
 from umc_cli.workflows.convert import Names
 from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
@@ -135,29 +137,32 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
     folder = run_folder(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
-    torch_device = compute_device(settings.compute_device)
-    with locked(folder), compute_threads(cpu_count()):
-        run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
-        targets = _checkpoints(workspace, settings)
-        check_not_replacing(targets, run_id, call)
-        progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
-        segments = gather_segments(
-            folder / SEGMENTS_NAME,
-            chosen.clips,
-            settings.segments,
-            settings.held_out_share,
-            settings.workers or cpu_count(),
-        )
-        training = AdversarialTraining(
-            settings, segments, chosen.records, is_pair=settings.pair is not None, torch_device=torch_device
-        )
-        note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint)
+    targets = _checkpoints(workspace, settings)
+    with joined(settings.compute_device) as (ranks, torch_device), compute_threads(cpu_count()), ExitStack() as held:
+        with ranks.first_then_others():
+            run_id = ""
+            if ranks.is_first:
+                held.enter_context(locked(folder))
+                run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+                check_not_replacing(targets, run_id, call)
+                progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
+            segments = gather_segments(
+                folder / SEGMENTS_NAME,
+                chosen.clips,
+                settings.segments,
+                settings.held_out_share,
+                settings.workers or cpu_count(),
+            )
+            is_pair = settings.pair is not None
+            training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)
+            if ranks.is_first:
+                note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint)
         precision = training_precision(settings.precision, torch_device)
         about = {"run_id": run_id, "name": settings.run_name, "settings": _of_the_run(settings), "versions": versions()}
-        result = run_training(folder, training, settings, about, progress)
+        result = run_training(folder, training, settings, about, progress, ranks)
         report = _report(folder, settings, chosen, segments, result)
         report.precision = precision.value
-        if result.is_finished and settings.publish:
+        if result.is_finished and settings.publish and ranks.is_first:
             report.published = publish(folder, targets)
     return report
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
@@ -14,7 +16,7 @@ from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
-from umc_cli.runtime import compute_device, compute_threads, cpu_count, training_precision, versions
+from umc_cli.runtime import compute_threads, cpu_count, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
@@ -24,6 +26,7 @@ from umc_cli.sec.training import SecTraining
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.training.held_out import held_out_recordings
+from umc_cli.training.ranks import joined
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
 from umc_cli.workflows.convert import ConvertSettings, Targets
@@ -134,44 +137,51 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     everything = find_recordings(workspace.data)
     chosen = _choose(everything, settings, plan)
     _check_targets(DeviceRegistry(workspace.devices), settings, plan, everything)
-    torch_device = compute_device(settings.compute_device)
     parts = network_parts(plan.augmentations, settings.method_settings)
-    with locked(folder), compute_threads(cpu_count()):
-        run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
-        progress.preparing(len(chosen.train) + len(chosen.held_out))
-        stores = _stores(folder, chosen, settings, plan)
-        mean_db, std_db = _mean_and_std(stores[0], settings.source)
-        conversion = None
-        if plan.conversion:
-            conversion = _conversion(workspace, settings, plan.conversion, everything, folder, chosen, stores[0])
-        material = _material(workspace, settings, mean_db, std_db)
-        batches = TrainingBatches(
-            segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
-            n_classes=len(chosen.classes),
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            alterations=sample_alterations(plan.augmentations, settings.method_settings, material),
-            converter=conversion,
-            converted_share=settings.converted_share,
-        )
-        held_out = _segments(stores[:1], _HELD_OUT, chosen.held_out, chosen.classes)
-        _check_segments(batches.segments, held_out, chosen, settings)
-        network = SecNetworkSettings(
-            backbone=settings.backbone,
-            classes=chosen.classes,
-            mean_db=mean_db,
-            std_db=std_db,
-            source=settings.source,
-            method=settings.method,
-            parts=parts,
-        )
-        made_with = {
-            "converter": conversion.converter if conversion else None,
-            "targets": list(conversion.targets) if conversion else [],
-            "made_with": dict(conversion.made_with) if conversion else {},
-        }
-        fingerprint = hash_of([stores[0].fingerprint, made_with])
-        note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint)
+    with joined(settings.compute_device) as (ranks, torch_device), compute_threads(cpu_count()), ExitStack() as held:
+        with ranks.first_then_others():
+            run_id = ""
+            if ranks.is_first:
+                held.enter_context(locked(folder))
+                run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+                progress.preparing(len(chosen.train) + len(chosen.held_out))
+            stores = _stores(folder, chosen, settings, plan)
+            mean_db, std_db = _mean_and_std(stores[0], settings.source)
+            conversion = None
+            if plan.conversion:
+                conversion = _conversion(
+                    workspace, settings, plan.conversion, everything, folder, chosen, stores[0], torch_device
+                )
+            material = _material(workspace, settings, mean_db, std_db)
+            batches = TrainingBatches(
+                segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
+                n_classes=len(chosen.classes),
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                alterations=sample_alterations(plan.augmentations, settings.method_settings, material),
+                converter=conversion,
+                converted_share=settings.converted_share,
+                ranks=ranks,
+            )
+            held_out = _segments(stores[:1], _HELD_OUT, chosen.held_out, chosen.classes)
+            _check_segments(batches.segments, held_out, chosen, settings)
+            network = SecNetworkSettings(
+                backbone=settings.backbone,
+                classes=chosen.classes,
+                mean_db=mean_db,
+                std_db=std_db,
+                source=settings.source,
+                method=settings.method,
+                parts=parts,
+            )
+            made_with = {
+                "converter": conversion.converter if conversion else None,
+                "targets": list(conversion.targets) if conversion else [],
+                "made_with": dict(conversion.made_with) if conversion else {},
+            }
+            fingerprint = hash_of([stores[0].fingerprint, made_with])
+            if ranks.is_first:
+                note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint)
         about = {
             "run_id": run_id,
             "name": settings.run_name,
@@ -180,8 +190,8 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "versions": versions(),
             **made_with,
         }
-        training = SecTraining(settings, network, batches, held_out, torch_device)
-        result = run_training(folder, training, settings, about, progress)
+        training = SecTraining(settings, network, batches, held_out, torch_device, ranks)
+        result = run_training(folder, training, settings, about, progress, ranks)
     n_devices = Counter(chosen.train[number].device for number in stores[0].parts[_TRAIN].clip.tolist())
     return TrainReport(
         name=settings.run_name,
@@ -209,9 +219,7 @@ def _of_the_run(settings: TrainSecSettings) -> dict[str, Any]:
 
 def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan) -> _Chosen:
     check_device_id(settings.source)
-    clips = sorted(
-        (clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: str(clip.path)
-    )
+    clips = sorted((clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
     own = [clip for clip in clips if clip.device == settings.source]
     if not own:
         devices = ", ".join(sorted({clip.device for clip in clips})) or "none"
@@ -340,6 +348,7 @@ def _conversion(
     folder: Path,
     chosen: _Chosen,
     store: SegmentStore,
+    torch_device: torch.device,
 ) -> OnTheFlyConversions | ShardConversions:
     if settings.shards:
         trained = store.parts[_TRAIN]
@@ -358,7 +367,7 @@ def _conversion(
         targets=settings.targets,
         converter=settings.converter,
         checkpoint=settings.checkpoint,
-        compute_device=settings.compute_device,
+        compute_device=str(torch_device),
     )
     return choose_sec_conversion(
         workspace, method, convert_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings

@@ -81,7 +81,7 @@ def _check_no_leak(clips: Sequence[Clip]) -> None:
         other = first.setdefault(clip.recording, clip)
         if other.split != clip.split:
             raise SettingsError(
-                f"recording {clip.recording!r} is in two splits: {other.path} in {other.split}, "
-                f"{clip.path} in {clip.split}",
+                f"recording {clip.recording!r} is in two splits: {other.file} in {other.split}, "
+                f"{clip.file} in {clip.split}",
                 "give all clips of a recording the same split in the manifest",
             )

@@ -9,12 +9,15 @@ import torch
 
 from tests.samples import noise
 from umc_cli.conversion.refiner import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.training.pretraining import (
     PretrainingSettings,
     RefinerPretraining,
+    distribution_loss,
     draw_batch,
     log_spectral_loss,
     pretraining_step,
+    start_from_quantile,
 )
 from umc_cli.conversion.training.pretraining_world import TrainingWorld, WorldSettings, WorldSource, make_training_world
 from umc_cli.response.device import N_BANDS
@@ -70,9 +73,44 @@ def test_steps_reduce_the_loss_on_a_batch(world: TrainingWorld) -> None:
     refiner = Refiner(SETTINGS.refiner)
     optimiser = torch.optim.Adam(refiner.parameters(), 3e-3)
     batch = draw_batch(world, 8, np.random.default_rng(2))
-    losses = [pretraining_step(refiner, optimiser, batch, index) for index in range(40)]
+    losses = [pretraining_step(refiner, optimiser, batch, 0.0, index) for index in range(40)]
     assert losses[-1]["refiner_loss"] < 0.8 * losses[0]["refiner_loss"]
     assert losses[-1]["refiner_quantile_loss"] < losses[0]["refiner_quantile_loss"]
+
+
+def test_the_distribution_of_levels_counts_whatever_their_order() -> None:
+    truth = torch.randn(2, 80, 80, generator=torch.Generator().manual_seed(0))
+    assert distribution_loss(truth.flip(2), truth) == 0
+    torch.testing.assert_close(distribution_loss(truth + 3, truth), torch.tensor(3.0))
+    # The mean of levels that are -10 or 10 dB is ten dB from each of them.
+    two = torch.tensor([-10.0, 10.0]).repeat(40).expand(1, 80, 80)
+    torch.testing.assert_close(distribution_loss(torch.zeros(1, 80, 80), two), torch.tensor(10.0))
+
+
+def test_the_distribution_weighs_in_the_half_with_recordings_only(world: TrainingWorld) -> None:
+    batch = draw_batch(world, 8, np.random.default_rng(2))
+
+    def change(distribution_weight: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        refiner = Refiner(SETTINGS.refiner)
+        optimiser = torch.optim.SGD(refiner.parameters(), 1e-3)
+        pretraining_step(refiner, optimiser, batch, distribution_weight, 0)
+        return refiner.last.bias.detach()
+
+    assert not torch.equal(change(0.0), change(2.0))
+    losses = pretraining_step(Refiner(SETTINGS.refiner), torch.optim.SGD([torch.zeros(1)]), batch, 2.0, 0)
+    mapped = start_from_quantile(batch.rows(slice(4, None)))[1]
+    assert losses["distribution_loss"] == pytest.approx(distribution_loss(mapped, batch.target[4:]).item())
+
+
+def test_training_begins_with_the_weights_it_is_given(world: TrainingWorld, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    start = Refiner(SETTINGS.refiner)
+    torch.nn.init.normal_(start.last.weight)
+    training = RefinerPretraining(SETTINGS, Worlds(), world, start)
+    training.save_weights(tmp_path, "best", {})
+    saved = load_refiner(tmp_path / "best.safetensors").refiner
+    assert all(torch.equal(one, other) for one, other in zip(start.parameters(), saved.parameters(), strict=True))
 
 
 def test_a_loss_that_is_not_finite_changes_no_weight(world: TrainingWorld) -> None:
@@ -81,7 +119,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight(world: TrainingWorld) -> No
     batch.source[0] = float("nan")
     before = [weight.clone() for weight in refiner.parameters()]
     with pytest.raises(NonFiniteLossError, match="step 8: refiner_loss is nan"):
-        pretraining_step(refiner, torch.optim.Adam(refiner.parameters()), batch, 7)
+        pretraining_step(refiner, torch.optim.Adam(refiner.parameters()), batch, 0.0, 7)
     assert all(torch.equal(one, other) for one, other in zip(before, refiner.parameters(), strict=True))
 
 

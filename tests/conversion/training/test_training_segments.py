@@ -18,7 +18,7 @@ def write_clips(folder: Path, n_clips: int = 8) -> dict[str, list[Clip]]:
     for index, device in enumerate(("a", "b")):
         for number in range(n_clips):
             path = write_audio(folder / device / f"c{number}.wav", noise(20_480 / 22_050, seed=10 * index + number))
-            clips.setdefault(device, []).append(Clip(path, device, "x", "train-mc", f"c{number}"))
+            clips.setdefault(device, []).append(Clip(str(path), device, "x", "train-mc", f"c{number}"))
     return clips
 
 

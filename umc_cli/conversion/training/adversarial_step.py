@@ -21,6 +21,7 @@ from umc_cli.conversion.training.losses import (
     weighted_sum,
 )
 from umc_cli.conversion.training.translators import Translator
+from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import check_finite
 
 LOSS_NAMES = ("adversarial_loss", "cycle_consistency_loss", "identity_loss", "discriminator_loss")
@@ -37,6 +38,10 @@ class Batch:
     """Index of the device that recorded each segment."""
     other: Sequence[int]
     """Index of the device that each segment is to be converted to."""
+
+    def rows(self, chosen: slice) -> "Batch":
+        """Return some of the segments."""
+        return Batch(self.normalised[chosen], self.own[chosen], self.other[chosen])
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,13 @@ def training_step(
     random: torch.Generator,
     settings: StepSettings,
     index: int,
+    ranks: Ranks = ONE_PROCESS,
 ) -> dict[str, float]:
     """Do step `index` (from 0) of the generator and of all discriminators, and return its losses by name.
 
     Every segment goes to the other device and back; both directions of all pairs are one batch. A step may come in
-    parts, whose gradients are added. `buffers`: one per device; `random`: on the CPU.
+    parts, whose gradients are added. `buffers`: one per device; `random`: on the CPU. Several `ranks` are given equal
+    arguments; each computes its share of every part, and all of them do the same step.
 
     Raises:
         NonFiniteLossError: a loss or a gradient is not finite; no weight has changed then.
@@ -82,14 +89,19 @@ def training_step(
     n_segments = sum(len(part.own) for part in parts)
     totals: dict[str, Tensor] = {}
     for part in parts:
-        share = len(part.own) / n_segments
-        translator_losses, converted = _translator_losses(networks, part, settings)
+        mine = ranks.share(len(part.own))
+        own = part.rows(mine)
+        share = len(own.own) / n_segments
+        translator_losses, converted = _translator_losses(networks, own, settings)
         (share * weighted_sum(translator_losses, settings.loss_weights)).backward()  # type: ignore[no-untyped-call]
-        shown = _through_buffers(converted, part.other, buffers, random)
-        losses = translator_losses | _discriminator_losses(networks, part, shown, settings)
+        # All ranks keep equal buffers, of all that was converted.
+        shown = _through_buffers(ranks.whole(converted, len(part.own)), part.other, buffers, random)[mine]
+        losses = translator_losses | _discriminator_losses(networks, own, shown, settings)
         (share * losses["discriminator_loss"]).backward()  # type: ignore[no-untyped-call]
         for name, loss in losses.items():
             totals[name] = totals.get(name, 0) + share * loss.detach()
+    ranks.sum_gradients([*networks.translator.parameters(), *networks.discriminators.parameters()])
+    totals = dict(zip(totals, ranks.sum(torch.stack(list(totals.values()))), strict=True))
     totals["generator_gradient_norm"] = _gradient_norm(networks.translator)
     totals["discriminator_gradient_norm"] = _gradient_norm(networks.discriminators)
     results = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))

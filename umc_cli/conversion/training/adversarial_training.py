@@ -29,10 +29,12 @@ from umc_cli.conversion.training.image_buffer import ImageBuffer
 from umc_cli.conversion.training.pair_sampler import PairSampler
 from umc_cli.conversion.training.segments import TrainingSegments
 from umc_cli.conversion.training.translators import PairTranslator, UnifiedTranslator
+from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import autocast_dtype
+from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName
 
 VALIDATION_NAMES = ("validation_cycle_db", "validation_response_db", VALIDATION_SCORE)
@@ -52,12 +54,20 @@ class AdversarialTraining:
         devices: Sequence[Device],
         is_pair: bool,
         torch_device: torch.device,
+        ranks: Ranks = ONE_PROCESS,
     ) -> None:
         """`devices`: the records of `segments.devices`, in the same order; `is_pair`: one-to-one, exactly two.
 
         Raises:
-            SettingsError: the records are over different mel bands.
+            SettingsError: the records are over different mel bands, or there are more ranks than segments computed at
+                once.
         """
+        if min(_part_sizes(settings)) < ranks.count:
+            raise SettingsError(
+                f"{ranks.count} processes cannot share {min(_part_sizes(settings))} segments",
+                "start fewer, or raise --batch-size, or give a --micro-batch-size that divides it",
+            )
+        self._ranks = ranks
         self._settings = settings
         self._segments = segments
         self._devices = tuple(devices)
@@ -110,7 +120,9 @@ class AdversarialTraining:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         parts = list(self._parts())
-        losses = training_step(self.networks, parts, self._buffers, self._random, self._step_settings, index)
+        losses = training_step(
+            self.networks, parts, self._buffers, self._random, self._step_settings, index, self._ranks
+        )
         return losses | {"learning_rate": rate}
 
     @torch.no_grad()
@@ -196,9 +208,8 @@ class AdversarialTraining:
 
     def _parts(self) -> Iterator[Batch]:
         """Draw the segments of a step, in parts of whole pairs."""
-        at_once = self._settings.micro_batch_size or self._settings.batch_size
-        for first in range(0, self._settings.batch_size, at_once):
-            drawn = self._sampler.draw(min(at_once, self._settings.batch_size - first) // 2)
+        for size in _part_sizes(self._settings):
+            drawn = self._sampler.draw(size // 2)
             log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
             yield Batch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
 
@@ -234,6 +245,12 @@ class AdversarialTraining:
             "translator_optimiser": self.networks.translator_optimiser,
             "discriminator_optimiser": self.networks.discriminator_optimiser,
         }
+
+
+def _part_sizes(settings: AdversarialSettings) -> list[int]:
+    """Return the numbers of segments that are computed at once in a step."""
+    at_once = settings.micro_batch_size or settings.batch_size
+    return [min(at_once, settings.batch_size - first) for first in range(0, settings.batch_size, at_once)]
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def gather_segments(
     held_out = held_out_recordings([clip for of_device in clips.values() for clip in of_device], held_out_share)
     parts: dict[str, list[Clip]] = {}
     for device, of_device in clips.items():
-        ordered = sorted(of_device, key=lambda clip: str(clip.path))
+        ordered = sorted(of_device, key=lambda clip: clip.file)
         parts[f"{device}.train"] = [clip for clip in ordered if clip.recording not in held_out]
         parts[f"{device}.held-out"] = [clip for clip in ordered if clip.recording in held_out]
     store = store_segments(folder, parts, settings, workers)

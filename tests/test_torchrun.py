@@ -1,0 +1,79 @@
+"""`umc train` and `umc train-sec` as torchrun starts them: one result, and any number of processes goes on with it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.samples import noise, write_audio
+from umc_cli.training.metrics import read_metrics
+
+DEVICES = ("xperia1v", "pixel3", "xperia1")
+TRAIN = ("train", "--preset", "smoke", "--name", "run", "--log-every", "1", "--batch-size", "6", "--precision", "fp32")
+TRAIN_SEC = (
+    *("train-sec", "--preset", "smoke", "--name", "run", "--source", DEVICES[0], "--log-every", "1"),
+    *("--batch-size", "6", "--precision", "fp32"),
+)
+
+
+@pytest.fixture
+def recordings(workspace: Path) -> Path:
+    lines = ["path,device,label,split"]
+    for split in ("train-mc", "train-sec"):
+        for device in DEVICES:
+            for label in ("hiss", "hum"):
+                for index in range(3):
+                    name = f"{device}/{label}/{split}-{index}.wav"
+                    write_audio(workspace / "data" / name, noise(1.0, seed=index) * (0.2 if label == "hum" else 1.0))
+                    lines.append(f"{name},{device},{label},{split}")
+    (workspace / "data/manifest.csv").write_text("\n".join(lines) + "\n")
+    return workspace
+
+
+def start(folder: Path, *arguments: str, processes: int) -> subprocess.CompletedProcess[str]:
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "umc_cli")
+    return subprocess.run(
+        [sys.executable, "-m", *(launcher if processes > 1 else ("umc_cli",)), *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def losses(folder: Path) -> list[list[float]]:
+    rows = read_metrics(folder / "runs/run")
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [[row[name] for name in sorted(row) if name.endswith("_loss") and "validation" not in name] for row in rows]
+
+
+@pytest.mark.parametrize("command", [TRAIN, TRAIN_SEC], ids=["train", "train-sec"])
+@pytest.mark.xdist_group("torchrun")
+def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
+    recordings: Path, command: tuple[str, ...]
+) -> None:
+    runs = {}
+    for name, counts in {"two, then one": (2, 1), "one, then two": (1, 2)}.items():
+        for steps, count in zip(("2", "4"), counts, strict=True):
+            more = ("--resume",) if steps == "4" else ("--overwrite",)
+            run = start(recordings, *command, *more, "--max-steps", steps, "--json", processes=count)
+            assert run.returncode == 0, run.stderr
+            # One result on standard output, whatever the number of processes.
+            assert json.loads(run.stdout)["n_steps"] == int(steps)
+        runs[name] = losses(recordings)
+    first, second = runs.values()
+    assert len(first) == len(second) == 4
+    if command == TRAIN:
+        # The same batches: only rounding differs.
+        assert [pytest.approx(row, rel=0.02) for row in first] == second
+
+
+def test_an_error_of_all_processes_is_one_exit(recordings: Path) -> None:
+    run = start(recordings, "train", "--pretrain", "simulated", "--preset", "smoke", processes=2)
+    assert run.returncode == 1  # torchrun's own
+    assert "umc train --pretrain works in one process only" in run.stderr
+    assert not (recordings / "runs").exists()

@@ -1,0 +1,56 @@
+"""Batch normalisation over the rows of all ranks, on CPU and CUDA; torch's `SyncBatchNorm` is for CUDA alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from umc_cli.training.ranks import Ranks
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the ranks, whose losses are added: so are the gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor, ranks: Ranks) -> Tensor:
+        context.ranks = ranks
+        return ranks.sum(values.clone())
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return context.ranks.sum(gradient.clone()), None
+
+
+class _BatchNormOfAllRanks(nn.BatchNorm2d):
+    ranks: Ranks
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: [B, C, H, W] -> the same; B is this rank's."""
+        if not self.training:
+            return super().forward(x)
+        exact = x.float()
+        count = exact.new_tensor([exact.numel() / exact.shape[1]])
+        total: Tensor = _Sum.apply(torch.cat([exact.sum(dim=(0, 2, 3)), count]), self.ranks)
+        n = total[-1].detach()
+        mean = total[:-1] / n
+        centred = exact - mean[:, None, None]
+        variance = _Sum.apply(centred.square().sum(dim=(0, 2, 3)), self.ranks) / n
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        result: Tensor = (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return result
+
+
+def normalise_over_ranks(network: nn.Module, ranks: Ranks) -> None:
+    """Let the batch normalisations of `network` take mean and variance over all ranks; weights and names stay."""
+    for module in network.modules() if ranks.count > 1 else ():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _BatchNormOfAllRanks
+            vars(module)["ranks"] = ranks

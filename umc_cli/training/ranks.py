@@ -1,0 +1,150 @@
+"""Training in several processes, as `torchrun` starts them.
+
+Every process (rank) holds the same networks, optimisers and sampler, and computes the gradients of its share of each
+batch. The sum of these gradients, the same on all ranks, is that of one process with the whole batch, so the ranks stay
+equal without ever sending weights. The first rank alone writes.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from umc_cli.errors import EnvironmentFault, SettingsError
+from umc_cli.runtime import compute_device
+
+_LONGEST_WAIT = timedelta(hours=2)
+"""For other ranks: the first one may read many recordings, while the others wait."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of a training. With one process all of this does nothing."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Tell whether this process writes, validates and talks."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """Return which of `n` rows this rank computes; shares differ by one row at the most."""
+        return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
+
+    @contextmanager
+    def first_then_others(self) -> Iterator[None]:
+        """Run the block on the first rank and, when it is through, on the others, which find what it has written."""
+        if not self.is_first:
+            self.sum(torch.zeros(1))
+        yield
+        if self.is_first:
+            self.sum(torch.zeros(1))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add the values of all ranks, in place, and return them.
+
+        Raises:
+            EnvironmentFault: another rank has ended.
+        """
+        if self.count > 1:
+            try:
+                # NCCL takes tensors of the GPU only.
+                on_gpu = torch.distributed.get_backend() == "nccl"
+                sent = values.cuda() if on_gpu else values
+                torch.distributed.all_reduce(sent)
+                if sent is not values:
+                    values.copy_(sent)
+            except RuntimeError as error:
+                raise EnvironmentFault(
+                    "another process of this training has ended",
+                    "what it said is above; go on with --resume when its cause is gone",
+                ) from error
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether the flag is set on a rank."""
+        return flag if self.count == 1 else bool(self.sum(torch.tensor([float(flag)])).item())
+
+    def whole(self, own: Tensor, n: int) -> Tensor:
+        """Return the rows of all ranks in their order. Shape: [share(n), ...] -> [n, ...]."""
+        if self.count == 1:
+            return own
+        rows = own.new_zeros((n, *own.shape[1:]))
+        rows[self.share(n)] = own
+        return self.sum(rows)
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Add the gradients of all ranks. A parameter without a gradient on any rank stays without one."""
+        if self.count == 1:
+            return
+        weights = list(parameters)
+        there = self.sum(torch.tensor([float(weight.grad is not None) for weight in weights])).tolist()
+        used = [weight for weight, count in zip(weights, there, strict=True) if count]
+        if not used:
+            return
+        total = self.sum(
+            torch.cat([(torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten() for weight in used])
+        )
+        sizes = [weight.numel() for weight in used]
+        for weight, grad in zip(used, total.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+            weight.grad = grad.view_as(weight)
+
+
+ONE_PROCESS = Ranks()
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is the first, or the only one, of those that torchrun started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def refuse_several(what: str) -> None:
+    """Refuse to do alone in several processes what each of them would do.
+
+    Raises:
+        SettingsError: torchrun started more than one process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingsError(f"{what} works in one process only", "start it without torchrun")
+
+
+@contextmanager
+def joined(device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """Join the other processes if torchrun started this one; yield its place and the device it computes on.
+
+    `device_name`: see `compute_device`; on CUDA each rank of a machine takes a device of its own.
+
+    Raises:
+        SettingsError: no such device here, or one device for several ranks.
+        EnvironmentFault: the other processes cannot be reached.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    device = compute_device(device_name)
+    if count == 1:
+        yield ONE_PROCESS, device
+        return
+    if device.type == "cuda":
+        if device.index is not None:
+            raise SettingsError(
+                f"--compute-device {device_name} is one device for {count} processes",
+                "use --compute-device cuda: each process takes the GPU of its number",
+            )
+        device = compute_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(device)
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+    except (RuntimeError, ValueError) as error:
+        raise EnvironmentFault(
+            f"the {count} processes of this training do not find each other: {error}", "start them with torchrun"
+        ) from error
+    try:
+        yield Ranks(torch.distributed.get_rank(), count), device
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,115 @@
+"""What makes shards on a node of a cluster: the order that it gets, and the actor that carries it out. Knows no Ray."""
+
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from umc_cli.audio.segments import SegmentSettings
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Converter, Ingredients
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
+from umc_cli.errors import EnvironmentFault, SettingsError
+from umc_cli.runtime import versions
+from umc_cli.shards.run_folder import LOCK_NAME
+
+
+@dataclass(frozen=True)
+class Order:
+    """All but the jobs that actors need to know. Plain data: it travels to other machines."""
+
+    root: Path
+    """Output folder."""
+    inputs: Path
+    """What relative paths of the plan start from."""
+    segments: SegmentSettings
+    stream: StreamSettings
+    converter: str
+    ingredients: Ingredients
+
+
+def for_actors(order: Order, cpus: int, on_gpu: bool) -> Order:
+    """Return the order as it reads on other machines, for actors with so many processors, and a GPU or none."""
+    given = order.ingredients
+    ingredients = replace(
+        given,
+        torch_device=torch.device("cuda" if on_gpu else "cpu"),
+        engine=given.engine.model_copy(update={"threads": cpus}),
+        checkpoint=given.checkpoint and given.checkpoint.absolute(),
+        # The package may be installed elsewhere there.
+        refiner=None if given.refiner in (None, SHIPPED_REFINER) else given.refiner.absolute(),
+    )
+    return replace(
+        order, root=order.root.absolute(), ingredients=ingredients, stream=replace(order.stream, workers=cpus)
+    )
+
+
+class ShardActor:
+    """Runs on a node of the cluster: keeps the converter and makes one shard at a time."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    @cached_property
+    def _converter(self) -> Converter:
+        torch.set_num_threads(1)  # as in a run without a cluster; only a generator's engine takes more
+        ingredients = self._order.ingredients
+        return CONVERTERS[self._order.converter].build(
+            replace(ingredients, refiner=ingredients.refiner or SHIPPED_REFINER)
+        )
+
+    def prepare(self, their_versions: Mapping[str, str], made_with: Mapping[str, str] | None) -> dict[str, str]:
+        """Build the converter and return what it says of itself; `made_with`: what it said elsewhere.
+
+        Raises:
+            EnvironmentFault: this node has other versions than the driver's, or does not see the folders.
+            SettingsError: the converter cannot be built, or would not compute as elsewhere.
+        """
+        node = f"node {socket.gethostname()}"
+        for path in (self._order.inputs, self._order.root / LOCK_NAME):
+            if not path.exists():
+                raise EnvironmentFault(
+                    f"{node} does not see {path}",
+                    "put the workspace and the output on a folder that all nodes share, under the same path",
+                )
+        if versions() != their_versions:
+            raise EnvironmentFault(
+                f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
+                "install the same versions on all nodes",
+            )
+        own = self._converter.describe()
+        if made_with is not None and own != made_with:
+            raise SettingsError(
+                f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",
+                "choose what all can do, --engine torch --precision fp32 for example",
+            )
+        return own
+
+    def make(self, job: ShardJob) -> dict[str, int]:
+        """Make a shard and return how many segments each target got.
+
+        Raises:
+            UmcError: see `conversion.streaming.stream`.
+        """
+        order, counts = self._order, _Counts()
+        device = order.ingredients.torch_device
+        stream([job], order.inputs, order.segments, order.stream, self._converter, device, counts)
+        return dict(counts.segments)
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.segments: Counter[str] = Counter()
+
+    def advance(self, target: str, n_segments: int) -> None:
+        """Count converted segments of one target."""
+        self.segments[target] += n_segments
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value[:12]}" for name, value in values.items()) or "nothing to choose"
