@@ -3,20 +3,28 @@
 import itertools
 import re
 import resource
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import PROJECT
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
+from umc_cli.shards.run_folder import locked
 from umc_cli.training.metrics import read_metrics
 from umc_cli.workflows import convert as workflow
 
 Umc = Callable[..., Run]
 
+TRAIN = (
+    *("train", "--preset", "smoke", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--no-publish"),
+    *("--quiet", "--log-every", "1", "--save-every", "3", "--name"),
+)
 CONVERT = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--shard-size", "2")
 
 
@@ -84,18 +92,73 @@ def test_no_code_asks_for_the_time_of_day() -> None:
     assert not found
 
 
-def test_a_training_that_fills_the_disk_keeps_its_last_state_and_goes_on(workspace: Path, run_umc: Umc) -> None:
+def record_more(workspace: Path) -> None:
+    """Add twenty recordings of either of two devices, enough to train on."""
     for device in (SOURCE, TARGET):
         for index in range(20):
             write_audio(workspace / f"data/{device}/a/more{index}.wav", noise(1.0, seed=index))
-    small = ("--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--no-publish", "--quiet")
-    command = ("train", "--preset", "smoke", *small, "--log-every", "1", "--save-every", "3", "--name")
-    assert run_umc(*command, "whole", "--max-steps", "6", cwd=workspace).exit_code == 0
-    assert run_umc(*command, "full", "--max-steps", "3", cwd=workspace).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [TRAIN, ("train-sec", "--source", SOURCE, "--preset", "smoke", "--name")])
+def test_of_two_trainings_at_once_the_second_is_refused(workspace: Path, umc: Umc, command: tuple[str, ...]) -> None:
+    record_more(workspace)
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(workspace / "runs/mine"):
+            is_held.set()
+            may_end.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    try:
+        assert is_held.wait(60)
+        run = umc(*command, "mine", "--max-steps", "1")
+    finally:
+        may_end.set()
+        other.join()
+    assert run.exit_code == 3, run.stderr
+    assert "another umc run is writing to" in run.stderr
+    assert {path.name for path in (workspace / "runs/mine").iterdir()} <= {".umc.lock"}
+
+
+def test_a_training_whose_folder_is_lost_is_a_fault_and_goes_on_once_it_is_back(
+    workspace: Path, run_umc: Umc, start_umc: Callable[..., Any]
+) -> None:
+    record_more(workspace)
+    folder, elsewhere = workspace / "runs/lost", workspace / "elsewhere"
+    with start_umc(*TRAIN, "lost", "--epochs", "100000", "--max-steps", "100000", cwd=workspace) as process:
+        while not (folder / "state.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        folder.rename(elsewhere)
+        folder.write_text("a file, where the run's folder was")
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 3, said
+    assert "cannot write" in said
+    assert "Traceback" not in said
+    folder.unlink()
+    elsewhere.rename(folder)
+    total = str(int(read_metrics(folder)[-1]["step"]) + 3)
+    for name, options in (("lost", ("--resume",)), ("whole", ("--epochs", "100000"))):
+        assert run_umc(*TRAIN, name, *options, "--max-steps", total, cwd=workspace, timeout=300).exit_code == 0
+    lost, whole = (
+        [row | {"seconds": 0.0} for row in read_metrics(workspace / "runs" / name)] for name in ("lost", "whole")
+    )
+    assert len(whole) == int(total)
+    assert lost == whole
+    assert not leftovers(folder)
+
+
+def test_a_training_that_fills_the_disk_keeps_its_last_state_and_goes_on(workspace: Path, run_umc: Umc) -> None:
+    record_more(workspace)
+    assert run_umc(*TRAIN, "whole", "--max-steps", "6", cwd=workspace).exit_code == 0
+    assert run_umc(*TRAIN, "full", "--max-steps", "3", cwd=workspace).exit_code == 0
     state = (workspace / "runs/full/state.safetensors").read_bytes()
     limit = len(state) // 2
     run = run_umc(
-        *(*command, "full", "--resume", "--max-steps", "6"),
+        *(*TRAIN, "full", "--resume", "--max-steps", "6"),
         cwd=workspace,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
     )
@@ -103,7 +166,7 @@ def test_a_training_that_fills_the_disk_keeps_its_last_state_and_goes_on(workspa
     assert "no room left to write" in run.stderr
     assert "Traceback" not in run.stderr
     assert (workspace / "runs/full/state.safetensors").read_bytes() == state
-    assert run_umc(*command, "full", "--resume", "--max-steps", "6", cwd=workspace).exit_code == 0
+    assert run_umc(*TRAIN, "full", "--resume", "--max-steps", "6", cwd=workspace).exit_code == 0
     whole, full = (
         [[value for name, value in row.items() if name.endswith("_loss")] for row in read_metrics(folder)]
         for folder in (workspace / "runs/whole", workspace / "runs/full")
