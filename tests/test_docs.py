@@ -34,7 +34,8 @@ from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.simulation.sound_events import write_sound_events
-from umc_cli.workflows.convert import ConvertReport, ConvertSettings, convert
+from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert_report import ConvertReport
 from umc_cli.workflows.difference_coverage import CoverageReport, MethodCoverage
 from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, EvaluateConversionSettings, MeasuredTarget
 from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, EvaluateLayersSettings

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,26 @@ def shards(root: Path) -> dict[str, str]:
 
 def leftovers(root: Path) -> list[Path]:
     return list(root.rglob("*.partial-*"))
+
+
+@contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Let another thread hold the lock of a folder."""
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(root):
+            is_held.set()
+            may_end.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    try:
+        assert is_held.wait(60)
+        yield
+    finally:
+        may_end.set()
+        other.join()
 
 
 def wait_for_shards(process: "subprocess.Popen[bytes]", root: Path, number: int) -> None:
@@ -168,21 +189,8 @@ def test_ctrl_c_in_any_command(umc: Umc, monkeypatch: pytest.MonkeyPatch, comman
 
 
 def test_of_two_runs_at_once_the_second_is_refused(workspace: Path, umc: Umc) -> None:
-    is_held, may_end = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with locked(workspace / "converted"):
-            is_held.set()
-            may_end.wait(60)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    try:
-        assert is_held.wait(60)
+    with held(workspace / "converted"):
         run = umc(*COMMAND)
-    finally:
-        may_end.set()
-        other.join()
     assert run.exit_code == 3
     assert "another umc run is writing to" in run.stderr
     assert not list(workspace.glob("converted/*/*.h5"))

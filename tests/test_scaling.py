@@ -20,6 +20,7 @@ from umc_cli.conversion import streaming
 from umc_cli.shards import plan as plans
 from umc_cli.shards import schema
 from umc_cli.workflows import convert as workflow
+from umc_cli.workflows import convert_report
 
 FEW_SHARDS = int(os.environ.get("UMC_TEST_SHARDS", "400"))
 
@@ -79,7 +80,7 @@ def test_memory_while_converting_does_not_grow_with_the_plan(tmp_path: Path, mon
     monkeypatch.setattr(streaming, "read_segments_within", lambda *_: segment)
     monkeypatch.setattr(streaming, "log_mel", lambda waveforms: waveforms.new_zeros(len(waveforms), 80, 80))
     monkeypatch.setattr(streaming, "write_shard", no_shard)
-    monkeypatch.setattr(workflow, "read_shard_header", lambda _: SimpleNamespace(n_segments=1, failed=[]))
+    monkeypatch.setattr(convert_report, "read_shard_header", lambda _: SimpleNamespace(n_segments=1, failed=[]))
     # The first run fills the caches of libraries.
     sizes = {"first": 4 * FEW_SHARDS, "few": FEW_SHARDS, "many": 4 * FEW_SHARDS}
     _, few, many = (held_bytes(tmp_path / name, size) for name, size in sizes.items())

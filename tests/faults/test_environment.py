@@ -4,7 +4,6 @@ import itertools
 import re
 import resource
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
-from tests.test_resume import leftovers, shards
-from umc_cli.shards.run_folder import locked
+from tests.test_resume import held, leftovers, shards
 from umc_cli.training.metrics import read_metrics
 from umc_cli.workflows import convert as workflow
 
@@ -102,21 +100,8 @@ def record_more(workspace: Path) -> None:
 @pytest.mark.parametrize("command", [TRAIN, ("train-sec", "--source", SOURCE, "--preset", "smoke", "--name")])
 def test_of_two_trainings_at_once_the_second_is_refused(workspace: Path, umc: Umc, command: tuple[str, ...]) -> None:
     record_more(workspace)
-    is_held, may_end = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with locked(workspace / "runs/mine"):
-            is_held.set()
-            may_end.wait(60)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    try:
-        assert is_held.wait(60)
+    with held(workspace / "runs/mine"):
         run = umc(*command, "mine", "--max-steps", "1")
-    finally:
-        may_end.set()
-        other.join()
     assert run.exit_code == 3, run.stderr
     assert "another umc run is writing to" in run.stderr
     assert {path.name for path in (workspace / "runs/mine").iterdir()} <= {".umc.lock"}

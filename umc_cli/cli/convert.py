@@ -29,7 +29,7 @@ from umc_cli.cli.options import (
 from umc_cli.cli.progress import conversion_progress
 
 if TYPE_CHECKING:
-    from umc_cli.workflows.convert import ConvertReport
+    from umc_cli.workflows.convert_report import ConvertReport
 
 _CONVERTER, _OUTPUT = "Conversion", "Result"
 

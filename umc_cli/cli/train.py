@@ -225,7 +225,6 @@ def command(
     --pretrain in the section "pretrain" and in UMC_PRETRAIN_<OPTION>.
     """
     from umc_cli.config import find_workspace
-    from umc_cli.training.ranks import is_first_process
     from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
     from umc_cli.workflows.train import load_train_settings, train
 
@@ -250,13 +249,12 @@ def command(
         run = partial(train_refiner, workspace, refiner_settings)
         go_on = f"umc train --pretrain {pretrain} --name {refiner_settings.run_name} --resume"
     try:
-        with training_progress(quiet or not is_first_process()) as progress:
+        with training_progress(quiet) as progress:
             report = run(progress)
     except KeyboardInterrupt:
         render.err().print(f"[yellow]Interrupted.[/] What was saved last is kept; go on with: {go_on}")
         raise typer.Exit(130) from None
-    if is_first_process():
-        show_report(report, go_on, as_json, quiet, verbose)
+    show_report(report, go_on, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)
 
 
@@ -264,6 +262,10 @@ def show_report(
     report: "TrainReport", go_on: str, as_json: bool, quiet: bool, verbose: bool, best: str = "best validation"
 ) -> None:
     """Print what a training did; `go_on` is the command that resumes it, `best` what the best score is called."""
+    from umc_cli.training.ranks import is_first_process
+
+    if not is_first_process():
+        return
     if not quiet:
         render.print_warnings(report.warnings)
     render.print_failed(report.failed, "", verbose, "recording", "could not be read")

@@ -169,7 +169,6 @@ def command(
     Every option can also stand in the section "train-sec" of umc.toml or in a variable UMC_TRAIN_SEC_<OPTION>.
     """
     from umc_cli.config import find_workspace
-    from umc_cli.training.ranks import is_first_process
     from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
     workspace = find_workspace(Path.cwd())
@@ -186,11 +185,10 @@ def command(
     settings = load_train_sec_settings(workspace, given)
     go_on = f"umc train-sec --source {settings.source} --name {settings.run_name} --resume"
     try:
-        with training_progress(quiet or not is_first_process()) as progress:
+        with training_progress(quiet) as progress:
             report = train_sec(workspace, settings, progress)
     except KeyboardInterrupt:
         render.err().print(f"[yellow]Interrupted.[/] What was saved last is kept; go on with: {go_on}")
         raise typer.Exit(130) from None
-    if is_first_process():
-        show_report(report, go_on, as_json, quiet, verbose, best="best macro F1 on held-out recordings")
+    show_report(report, go_on, as_json, quiet, verbose, best="best macro F1 on held-out recordings")
     raise typer.Exit(report.exit_code)

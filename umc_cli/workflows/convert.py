@@ -1,20 +1,16 @@
 """`umc convert`: the recordings of one device become shards of what other devices would have recorded."""
 
-import csv
-import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, Recordings, find_recordings, list_files
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings, list_files
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
@@ -28,17 +24,21 @@ from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_coun
 from umc_cli.shards import schema
 from umc_cli.shards.part import WHOLE, Part, parse_part
 from umc_cli.shards.plan import Plan, hash_of, plan_files
-from umc_cli.shards.reader import read_shard_header
-from umc_cli.shards.run_folder import complete_shard, locked, settle
+from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
 from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
+from umc_cli.workflows.convert_report import (
+    ConvertProgress,
+    ConvertReport,
+    all_failed,
+    complete,
+    counted,
+    write_failed,
+)
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
-
-FAILED_NAME = "failed.csv"
-
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
@@ -86,51 +86,6 @@ class ConvertSettings(SegmentSettings):
     """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
     cluster: str | None = None
     """Let Ray make the shards: `auto` starts it on this machine, an address joins a cluster."""
-
-
-class ConvertProgress(Progress, Protocol):
-    """Told how a run goes on, for people who wait."""
-
-    def planning(self, n_files: int) -> None:
-        """Headers are about to be read."""
-        ...
-
-    def start(self, targets: Sequence[str], n_segments: int) -> None:
-        """Conversion begins. `n_segments`: of each target."""
-        ...
-
-    def keep(self, target: str, n_segments: int) -> None:
-        """Count segments that an earlier run converted."""
-        ...
-
-
-@dataclass
-class ConvertReport:
-    """What a run did."""
-
-    source: str
-    targets: list[str]
-    converter: str
-    reason: str
-    output: str
-    part: str | None = None
-    """`I/N` if only this part's shards were to be made; all counts, and `failed`, are then of these alone."""
-    n_files: int = 0
-    n_segments: int = 0
-    """Segments in the shards of each target."""
-    n_shards_written: int = 0
-    n_shards_kept: int = 0
-    """Complete shards that an earlier run left."""
-    seconds: float = 0.0
-    made_with: dict[str, str] = field(default_factory=dict)
-    failed: list[FailedInput] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some inputs failed, the others are converted."""
-        return 1 if self.failed else 0
 
 
 def convert(
@@ -208,24 +163,15 @@ def convert(
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
             part = settings.part or WHOLE
-            jobs = open_jobs(
-                root,
-                workspace.root,
-                plan,
-                part,
-                target_ids,
-                ingredients,
-                settings.segments,
-                settings.reader_timeout_s,
-            )
+            jobs = open_jobs(order, plan, part, target_ids)
             shards = part.shards(plan.n_shards)
             progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
-            make_shards(_counted(jobs, report, progress), progress)
-        _complete(report, root, plan, shards, settings.part)
+            make_shards(counted(jobs, report, progress), progress)
+        complete(report, root, plan, shards, settings.part)
         with lock.alone():
             if lock.leave():
-                failed = report.failed if settings.part is None else _all_failed(root, plan, target_ids)
-                _write_failed(root / FAILED_NAME, failed)
+                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids)
+                write_failed(root, failed)
     report.seconds = time.monotonic() - started
     return report
 
@@ -378,62 +324,3 @@ def _identity(
         "source_record_sha256": hash_of(source_record.model_dump(mode="json")) if source_record else None,
         "source_levels_sha256": levels_hash(ingredients.level_quantiles.get(settings.source)),
     }
-
-
-def _counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:
-    """Pass on the jobs with something to make, and count all."""
-    before: set[str] = set()
-    for job in jobs:
-        files = {piece.file.path for piece in job.pieces}
-        report.n_files += len(files - before)  # a file that fills several shards may be in the part's shard before
-        before = files
-        for target in report.targets:
-            if target not in job.paths:
-                report.n_shards_kept += 1
-                progress.keep(target, job.n_segments)
-        report.n_shards_written += len(job.paths)
-        if job.paths:
-            yield job
-
-
-def _complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
-    """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
-    failed: dict[str, FailedInput] = {}
-    for index in shards:
-        header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
-        report.n_segments += header.n_segments
-        failed |= _failed_of(header)
-    # What belongs to no shard is told by one part.
-    report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
-    if shards and not report.n_segments and not report.failed:
-        report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
-    if part is None:
-        report.n_files = plan.summary.n_files  # with those that give no segment
-    report.n_files -= len(failed)
-
-
-def _all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
-    """Gather failures from the shards that all parts have finished so far."""
-    target, known = next(iter(target_ids.items()))
-    failed: dict[str, FailedInput] = {}
-    for index in range(plan.n_shards):
-        identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
-        header = complete_shard(root / target / schema.shard_name(index), identity)
-        failed |= _failed_of(header) if header else {}
-    return [*plan.failed, *failed.values()]
-
-
-def _failed_of(header: schema.ShardHeader) -> dict[str, FailedInput]:
-    return {entry["path"]: FailedInput(**entry) for entry in header.failed}
-
-
-def _write_failed(path: Path, failed: Sequence[FailedInput]) -> None:
-    if not failed:
-        with atomic_write.explain_os_errors(path):
-            path.unlink(missing_ok=True)
-        return
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "reason", "hint"])
-    writer.writerows((entry.path, entry.reason, entry.hint) for entry in failed)
-    atomic_write.write_text(path, table.getvalue())

@@ -17,7 +17,8 @@ from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.shards.schema import LOG_MEL, open_shard, shard_name
 from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
-from umc_cli.workflows.convert import ConvertProgress, ConvertReport, ConvertSettings, convert
+from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
 
 SOURCE = "xperia1v"
 PICTURED_TARGETS = ("pixel3", "xperia1", "xperia1ii")

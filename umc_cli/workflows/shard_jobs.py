@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.segments import SegmentSettings, read_segments_within
+from umc_cli.audio.segments import read_segments_within
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.streaming import ShardJob
 from umc_cli.errors import InputError
@@ -17,6 +16,7 @@ from umc_cli.shards import schema
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Piece, Plan, hash_of
 from umc_cli.shards.run_folder import complete_shard
+from umc_cli.workflows.shard_actor import Order
 
 
 def levels_hash(levels_db: NDArray[np.float32] | None) -> str | None:
@@ -31,21 +31,12 @@ def target_id(target: str, ingredients: Ingredients) -> str:
     return hash_of([target, record.model_dump(mode="json") if record else None, levels])
 
 
-def open_jobs(
-    root: Path,
-    inputs: Path,
-    plan: Plan,
-    part: Part,
-    target_ids: Mapping[str, str],
-    ingredients: Ingredients,
-    segment_settings: SegmentSettings,
-    reader_timeout_s: float,
-) -> Iterator[ShardJob]:
+def open_jobs(order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str]) -> Iterator[ShardJob]:
     """Yield the shards of one part, in order, each with what of it is still to be made; looked at when it is its turn.
 
     Complete shards of this very run are kept, unless a bad input was mended.
     """
-    descriptions = {target: _description(plan, target, ingredients) for target in target_ids}
+    descriptions = {target: _description(plan, target, order.ingredients) for target in target_ids}
     wanted = part.shards(plan.n_shards)
     for index, pieces in enumerate(plan.shards()):
         if index not in wanted:
@@ -61,14 +52,10 @@ def open_jobs(
             }
             for target, target_id in target_ids.items()
         }
-        paths = {target: root / target / schema.shard_name(index) for target in target_ids}
+        paths = {target: order.root / target / schema.shard_name(index) for target in target_ids}
         headers = {target: complete_shard(path, attributes[target]) for target, path in paths.items()}
         failed = {entry["path"] for header in headers.values() if header for entry in header.failed}
-        mended = {
-            piece.file.path
-            for piece in pieces
-            if piece.file.path in failed and _is_readable(piece, inputs, segment_settings, reader_timeout_s)
-        }
+        mended = {piece.file.path for piece in pieces if piece.file.path in failed and _is_readable(piece, order)}
         missing = {
             target: paths[target]
             for target, header in headers.items()
@@ -77,9 +64,10 @@ def open_jobs(
         yield ShardJob(pieces, missing, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
 
 
-def _is_readable(piece: Piece, inputs: Path, settings: SegmentSettings, timeout_s: float) -> bool:
+def _is_readable(piece: Piece, order: Order) -> bool:
+    path, cut = order.inputs / piece.file.path, order.segments
     try:
-        read_segments_within(timeout_s, inputs / piece.file.path, piece.file.header, piece.starts(settings), settings)
+        read_segments_within(order.stream.reader_timeout_s, path, piece.file.header, piece.starts(cut), cut)
     except InputError:
         return False
     return True

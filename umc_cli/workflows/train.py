@@ -1,7 +1,6 @@
 """`umc train`: recordings of several devices become a generator that converts between them."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +14,7 @@ from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import compute_threads, cpu_count, training_precision, versions
-from umc_cli.shards.run_folder import locked
-from umc_cli.training.ranks import joined
+from umc_cli.runtime import cpu_count, training_precision, versions
 from umc_cli.training.run import RunProgress, RunResult, run_training
 from umc_cli.workflows.convert import Names
 from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
@@ -29,6 +26,7 @@ from umc_cli.workflows.training_folder import (
     run_folder,
     settings_to_resume,
     settle_run,
+    shared_run,
 )
 
 SEGMENTS_NAME = "segments"
@@ -138,11 +136,10 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
     call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
     targets = _checkpoints(workspace, settings)
-    with joined(settings.compute_device) as (ranks, torch_device), compute_threads(cpu_count()), ExitStack() as held:
+    with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
-                held.enter_context(locked(folder))
                 run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
                 check_not_replacing(targets, run_id, call)
                 progress.preparing(sum(len(clips) for clips in chosen.clips.values()))

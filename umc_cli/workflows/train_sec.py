@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
-from umc_cli.runtime import compute_threads, cpu_count, training_precision, versions
+from umc_cli.runtime import cpu_count, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
@@ -24,9 +23,7 @@ from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 from umc_cli.sec.settings import SEC_PRESETS, SecSettings
 from umc_cli.sec.training import SecTraining
 from umc_cli.shards.plan import hash_of
-from umc_cli.shards.run_folder import locked
 from umc_cli.training.held_out import held_out_recordings
-from umc_cli.training.ranks import joined
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
 from umc_cli.workflows.convert import ConvertSettings, Targets
@@ -35,7 +32,7 @@ from umc_cli.workflows.sec_conversion import N_INVENTED, OnTheFlyConversions, ch
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
 from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
 from umc_cli.workflows.train import TrainProgress, TrainReport
-from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run
+from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run, shared_run
 
 SECTION = "train-sec"
 KIND = "sec"
@@ -138,11 +135,10 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     chosen = _choose(everything, settings, plan)
     _check_targets(DeviceRegistry(workspace.devices), settings, plan, everything)
     parts = network_parts(plan.augmentations, settings.method_settings)
-    with joined(settings.compute_device) as (ranks, torch_device), compute_threads(cpu_count()), ExitStack() as held:
+    with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
-                held.enter_context(locked(folder))
                 run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
                 progress.preparing(len(chosen.train) + len(chosen.held_out))
             stores = _stores(folder, chosen, settings, plan)

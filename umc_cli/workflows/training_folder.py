@@ -1,17 +1,22 @@
 """The folder of a training run and where its weights go: begun, gone on with, replaced or refused."""
 
 import secrets
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import is_device_id
-from umc_cli.runtime import versions
+from umc_cli.runtime import compute_threads, cpu_count, versions
+from umc_cli.shards.run_folder import locked
+from umc_cli.training.ranks import Ranks, joined
 from umc_cli.training.run_settings import check_same, clear_run, read_run_settings, write_run_settings
 
 
@@ -34,6 +39,25 @@ def run_folder(workspace: Workspace, name: str) -> Path:
     if not is_device_id(name):
         raise SettingsError(f"{name!r} cannot name a run", "use up to 64 letters, digits, dots, dashes and underscores")
     return workspace.runs / name
+
+
+@contextmanager
+def shared_run(folder: Path, device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """Join the other processes of a training, if there are any; the first one holds the lock of the run's folder.
+
+    `device_name`: see `training.ranks.joined`.
+
+    Raises:
+        SettingsError: no such device here, or one device for several ranks.
+        EnvironmentFault: the folder cannot be written, another run is writing it, or the processes do not find each
+            other.
+    """
+    with (
+        joined(device_name) as (ranks, device),
+        locked(folder) if ranks.is_first else nullcontext(),
+        compute_threads(cpu_count()),
+    ):
+        yield ranks, device
 
 
 def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, Any]:

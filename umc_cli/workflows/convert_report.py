@@ -1,0 +1,129 @@
+"""What a run of `umc convert` tells: how it goes on, what it counted, and which inputs failed."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from umc_cli import atomic_write
+from umc_cli.audio.manifest import FailedInput
+from umc_cli.conversion.streaming import Progress, ShardJob
+from umc_cli.shards import schema
+from umc_cli.shards.part import Part
+from umc_cli.shards.plan import Plan
+from umc_cli.shards.reader import read_shard_header
+from umc_cli.shards.run_folder import complete_shard
+
+_FAILED_NAME = "failed.csv"
+
+
+class ConvertProgress(Progress, Protocol):
+    """Told how a run goes on, for people who wait."""
+
+    def planning(self, n_files: int) -> None:
+        """Headers are about to be read."""
+        ...
+
+    def start(self, targets: Sequence[str], n_segments: int) -> None:
+        """Conversion begins. `n_segments`: of each target."""
+        ...
+
+    def keep(self, target: str, n_segments: int) -> None:
+        """Count segments that an earlier run converted."""
+        ...
+
+
+@dataclass
+class ConvertReport:
+    """What a run did."""
+
+    source: str
+    targets: list[str]
+    converter: str
+    reason: str
+    output: str
+    part: str | None = None
+    """`I/N` if only this part's shards were to be made; all counts, and `failed`, are then of these alone."""
+    n_files: int = 0
+    n_segments: int = 0
+    """Segments in the shards of each target."""
+    n_shards_written: int = 0
+    n_shards_kept: int = 0
+    """Complete shards that an earlier run left."""
+    seconds: float = 0.0
+    made_with: dict[str, str] = field(default_factory=dict)
+    failed: list[FailedInput] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some inputs failed, the others are converted."""
+        return 1 if self.failed else 0
+
+
+def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:
+    """Pass on the jobs with something to make, and count all."""
+    before: set[str] = set()
+    for job in jobs:
+        files = {piece.file.path for piece in job.pieces}
+        report.n_files += len(files - before)  # a file that fills several shards may be in the part's shard before
+        before = files
+        for target in report.targets:
+            if target not in job.paths:
+                report.n_shards_kept += 1
+                progress.keep(target, job.n_segments)
+        report.n_shards_written += len(job.paths)
+        if job.paths:
+            yield job
+
+
+def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
+    """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
+    failed: dict[str, FailedInput] = {}
+    for index in shards:
+        header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
+        report.n_segments += header.n_segments
+        failed |= _failed_of(header)
+    # What belongs to no shard is told by one part.
+    report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
+    if shards and not report.n_segments and not report.failed:
+        report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
+    if part is None:
+        report.n_files = plan.summary.n_files  # with those that give no segment
+    report.n_files -= len(failed)
+
+
+def all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
+    """Gather failures from the shards that all parts have finished so far."""
+    target, known = next(iter(target_ids.items()))
+    failed: dict[str, FailedInput] = {}
+    for index in range(plan.n_shards):
+        identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
+        header = complete_shard(root / target / schema.shard_name(index), identity)
+        failed |= _failed_of(header) if header else {}
+    return [*plan.failed, *failed.values()]
+
+
+def _failed_of(header: schema.ShardHeader) -> dict[str, FailedInput]:
+    return {entry["path"]: FailedInput(**entry) for entry in header.failed}
+
+
+def write_failed(root: Path, failed: Sequence[FailedInput]) -> None:
+    """Write `<root>/failed.csv`, or remove it where nothing failed.
+
+    Raises:
+        EnvironmentFault: the file cannot be written.
+    """
+    path = root / _FAILED_NAME
+    if not failed:
+        with atomic_write.explain_os_errors(path):
+            path.unlink(missing_ok=True)
+        return
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["path", "reason", "hint"])
+    writer.writerows((entry.path, entry.reason, entry.hint) for entry in failed)
+    atomic_write.write_text(path, table.getvalue())
