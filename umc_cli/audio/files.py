@@ -17,7 +17,12 @@ from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
 from umc_cli.audio.truncation import is_cut_short
 from umc_cli.errors import InputError
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
+_SUFFIXES = """
+    3g2 3ga 3gp aac aif aifc aiff amr ape au avi awb bwf caf flac m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpga oga ogg ogv
+    opus qta rf64 snd spx tta w64 wav wave weba webm wma wmv wv
+"""
+AUDIO_SUFFIXES = frozenset("." + suffix for suffix in _SUFFIXES.split())
+"""Names of files that are taken for recordings; what a file is, its content says. Films count by their sound."""
 
 LOWEST_SAMPLE_RATE_HZ = 4_000
 """Below telephone quality a header is broken rather than the recording slow."""
@@ -180,7 +185,6 @@ def _explain(path: Path) -> Iterator[None]:
             raise InputError("does not exist any more", "put it back, or convert again without it") from error
         reason = (str(error).splitlines() or ["no reason given"])[0]
         reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
-        formats = ", ".join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))
         raise InputError(
-            f"cannot be decoded: {reason}", f"it is damaged or not one of {formats}: record or export it again"
+            f"cannot be decoded: {reason}", "it is damaged or not audio: record it again, or export it as WAV or FLAC"
         ) from error
