@@ -32,14 +32,17 @@ from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.settings import SEC_PRESETS
+from umc_cli.settings.eval_conversion import EvaluateConversionSettings
+from umc_cli.settings.eval_layers import EvaluateLayersSettings
+from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import ConvertSettings, convert
 from umc_cli.workflows.convert_report import ConvertReport
 from umc_cli.workflows.difference_coverage import CoverageReport, MethodCoverage
-from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, EvaluateConversionSettings, MeasuredTarget
-from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, EvaluateLayersSettings
-from umc_cli.workflows.evaluate_sec import EvaluateSecReport, EvaluateSecSettings, ModelReport
+from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, MeasuredTarget
+from umc_cli.workflows.evaluate_layers import EvaluateLayersReport
+from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
 from umc_cli.workflows.pretrain import PretrainSettings
 from umc_cli.workflows.sec_methods import METHODS as SEC_METHODS
 from umc_cli.workflows.sec_predictions import EvaluatedDevice

@@ -199,7 +199,7 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(evaluate: Eval
         (("--source", "plain", "--hop", "30000", "--split", "val-sec"), "only 8 segments of plain", "add recordings"),
         (("--source", "plain", "--split", "test"), "setting 'split' from the command line", "umc eval conversion"),
         (("--source", "plain", "--seeds", "0"), "setting 'seeds' from the command line", "umc eval conversion --help"),
-        ((), "setting 'source': Field required", "umc eval conversion --help"),
+        ((), "setting 'source' is required: give --source", "umc eval conversion --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

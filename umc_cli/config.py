@@ -9,12 +9,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
+from umc_cli.wrong_settings import explain
 
 WORKSPACE_FILE = "umc.toml"
 SECTIONS = (
@@ -23,11 +24,55 @@ SECTIONS = (
 )  # fmt: skip
 """What `umc.toml` may hold: the folders, and a section for each command that has settings."""
 
+_COMMANDS = {"pretrain": "train", "eval-conversion": "eval conversion", "eval-layers": "eval layers"}
+"""Commands whose section has another name."""
+
 
 class Settings(BaseModel):
-    """Base of every settings class: frozen, validated, unknown names refused."""
+    """Base of every settings class: frozen, validated, unknown names refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The text below a field is its description: the help of its option, and its row on the command's page.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Let a field that only gets another default keep its description and its option."""
+        for name, field in cls.model_fields.items():
+            for parent in cls.__mro__[1:]:
+                inherited = getattr(parent, "model_fields", {}).get(name)
+                if inherited is None:
+                    continue
+                field.description = field.description or inherited.description
+                if not any(isinstance(mark, Option) for mark in field.metadata):
+                    field.metadata += [mark for mark in inherited.metadata if isinstance(mark, Option)]
+
+
+RUN, RECORDINGS, MACHINE, RESULT = "Run", "Recordings", "Machine", "Result"
+"""Headings under which the help of several commands lists options."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Makes a setting an option of its command: `Annotated[int, Option(panel="Result")]`.
+
+    A setting without it can be given in umc.toml and in the environment only.
+    """
+
+    panel: str = ""
+    """Heading of the help under which it stands."""
+    flags: tuple[str, ...] = ()
+    """A short name (`-o`) beside the field's, or a long one (`--window`) in its place."""
+    metavar: str = ""
+    words: tuple[str, ...] = ()
+    """What the shell completes; a Literal or an Enum needs none."""
+    devices: bool = False
+    """The shell completes ids of devices."""
+    default: str = ""
+    """What the help says of a default that the value itself does not say."""
+    is_whole: bool = False
+    """Of a list: each use of the option is one entry, commas included."""
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -47,8 +92,12 @@ class WordOrPath:
 
 
 def split_names(value: Any) -> Any:
-    """Return the parts of a text with commas between them; anything else as it is."""
+    """Return the parts of a comma-separated text; anything else as it is."""
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +131,7 @@ def find_workspace(start: Path) -> Workspace:
     for section in content:
         if section not in SECTIONS:
             raise SettingsError(
-                f"{root / WORKSPACE_FILE}: unknown section {section!r}", f"known sections: {', '.join(SECTIONS)}"
+                f"{root / WORKSPACE_FILE}: unknown section {section!r}", did_you_mean(section, SECTIONS, "sections")
             )
     folders = {name: root / name for name in ("data", "devices", "checkpoints", "converted", "runs")}
     for origin, given in (
@@ -96,7 +145,8 @@ def find_workspace(start: Path) -> Workspace:
             raise SettingsError(f"{origin} is not a section", "write [workspace] above its folders")
         unknown = set(given) - set(folders)
         if unknown:
-            raise SettingsError(f"{origin}: unknown name {sorted(unknown)[0]!r}", f"known names: {', '.join(folders)}")
+            name = min(unknown)
+            raise SettingsError(f"{origin}: unknown name {name!r}", did_you_mean(name, folders, "folders"))
         folders |= {name: _folder(root, value, f"{origin}: {name}") for name, value in given.items()}
     return Workspace(root=root, sections=content, **folders)
 
@@ -132,14 +182,18 @@ def load_settings(
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(
-            _explain(error, origins), f"see `umc {section.replace('eval-', 'eval ')} --help`"
-        ) from error
+        command = _COMMANDS.get(section, section)
+        raise SettingsError(explain(error, origins, schema, section), f"see `umc {command} --help`") from error
+
+
+def variable_prefix(section: str) -> str:
+    """Return what the variables of a section begin with: `UMC_TRAIN_SEC_` of `train-sec`."""
+    return f"UMC_{section.upper().replace('-', '_')}_"
 
 
 def _of_environment(section: str) -> dict[str, str]:
     """Return the values of `UMC_<SECTION>_<FIELD>`; `UMC_EVAL_LAYERS_HOP` belongs to `eval-layers`, not to `eval`."""
-    prefixes = {name: f"UMC_{name.upper().replace('-', '_')}_" for name in (*SECTIONS, section)}
+    prefixes = {name: variable_prefix(name) for name in (*SECTIONS, section)}
     own = prefixes[section]
     longer = tuple(prefix for prefix in prefixes.values() if prefix.startswith(own) and prefix != own)
     return {
@@ -198,19 +252,10 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        origin = origins.get(str(item["loc"][0]), "") if item["loc"] else ""
-        parts.append(f"setting {name!r}{f' from {origin}' if origin else ''}: {item['msg']}")
-    return "; ".join(parts)
-
-
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}", "make it readable") from error
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}", "mend the line it names") from error
+        raise SettingsError(f"{path} is not valid TOML: {error}", "fix the line it names") from error

@@ -1,5 +1,7 @@
 """What can go wrong, as the user should read it: what failed, and what to do about it."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import ClassVar
 
 
@@ -35,3 +37,16 @@ class EnvironmentFault(UmcError):  # noqa: N818 - a fault, not an error of the u
     """The machine failed, not the input: disk full, folder read-only, device lost, output locked."""
 
     exit_code = 3
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that `word` most likely was meant to be, if any is near."""
+    by_lower = {name.lower(): name for name in known}
+    return next((by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=1)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], things: str) -> str:
+    """Return a hint for a word that is not among the `known` ones: a guess if one is near, and all of them."""
+    names = list(known)
+    guess = closest(word, names)
+    return (f"did you mean {guess!r}? " if guess else "") + f"known {things}: {', '.join(names) or 'none'}"

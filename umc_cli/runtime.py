@@ -4,23 +4,15 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 
 import torch
 
 from umc_cli import __version__
 from umc_cli.errors import SettingsError
+from umc_cli.precision import Precision
 
-
-class Precision(StrEnum):
-    """Number format of the generator's arithmetic."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
+__all__ = ["Precision"]
 
 TORCH_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 

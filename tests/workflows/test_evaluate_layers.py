@@ -19,7 +19,8 @@ from umc_cli.config import Workspace, find_workspace
 from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import write_device
-from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, EvaluateLayersSettings, evaluate_layers
+from umc_cli.settings.eval_layers import EvaluateLayersSettings
+from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, evaluate_layers
 
 N_RECORDINGS = 16
 BANDS = np.linspace(-1, 1, 128)

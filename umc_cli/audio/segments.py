@@ -4,15 +4,13 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from umc_cli.audio.files import AudioHeader, read_samples
 from umc_cli.audio.log_mel import SEGMENT_SAMPLES
-from umc_cli.config import Settings
+from umc_cli.audio.segment_settings import SegmentSettings as SegmentSettings
 from umc_cli.errors import InputError
 
 Segments = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -20,24 +18,6 @@ Segments = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 _WAITS = 10
 """A process that stood still for hours (Ctrl-Z) has lost one of these waits, not its whole time."""
-
-
-class SegmentSettings(Settings):
-    """Which segments a recording gives."""
-
-    hop: int = Field(default=SEGMENT_SAMPLES, ge=256, le=1 << 40)
-    """Samples at 22,050 Hz from one segment's start to the next one's; 20,480 means no overlap."""
-    short_clips: Literal["pad", "drop"] = "pad"
-    """A clip shorter than one segment: pad it with zeros at the end, or leave it out."""
-    remainder: Literal["half", "pad", "drop"] = "half"
-    """What is left behind the last whole segment: `half` pads it with zeros if at least half of it is new."""
-    silence_gate: float | None = Field(default=None, le=0)
-    """Leave out segments whose RMS level lies below this, in dB re full scale; None keeps all."""
-
-    @property
-    def segments(self) -> "SegmentSettings":
-        """Return these settings alone, where a command's settings hold more."""
-        return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))
 
 
 def segment_starts(n_samples: int, settings: SegmentSettings) -> range:

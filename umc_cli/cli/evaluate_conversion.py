@@ -2,31 +2,18 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import (
-    MACHINE,
-    RECORDINGS,
-    DroppedRemainder,
-    DroppedShortClips,
-    Engine,
-    Hop,
-    Json,
-    Precision,
-    Quiet,
-    SilenceGate,
-    Verbose,
-    complete_device_ids,
-    complete_words,
-)
+from umc_cli.cli.options import Json, Quiet, Verbose
+from umc_cli.cli.settings_options import Given, with_options
+from umc_cli.config import find_workspace, load_settings
+from umc_cli.settings.eval_conversion import SECTION, EvaluateConversionSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport
-
-_JUDGES = "Judges"
 
 _COLUMNS = {
     "distance dB": "log_spectral_distance_signal_db",
@@ -42,119 +29,16 @@ _COLUMNS = {
 _SHARES = {"probe_target_share", "probe_source_share", "content_accuracy"}
 
 
-def conversion_command(
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Device whose recordings are converted.", autocompletion=complete_device_ids, show_default=False
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices to convert to, with commas between them, or `all` with recordings. (default: all)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-        ),
-    ] = None,
-    converters: Annotated[
-        str | None,
-        typer.Option(
-            help="no_conversion, level_only, or converters, with commas between them. "
-            "(default: all for which everything is there)",
-            show_default=False,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights (safetensors) for film_gan (default: checkpoints/generator.safetensors) or for the refiners "
-            "(default: checkpoints/refiner.safetensors, else those of the package).",
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split that is measured: train-mc, train-sec or val-sec. (default: val-sec)",
-            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    most_segments: Annotated[
-        int | None,
-        typer.Option(
-            help="Segments of one device that are measured or learned from, at the most. (default: 500)",
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    hop: Hop = None,
-    short_clips: DroppedShortClips = None,
-    remainder: DroppedRemainder = None,
-    silence_gate: SilenceGate = None,
-    probe: Annotated[
-        bool | None,
-        typer.Option(
-            "--probe/--no-probe",
-            help="Train classifiers as judges, or leave out what rests on them. (default: train them)",
-            show_default=False,
-            rich_help_panel=_JUDGES,
-        ),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            help="Classifiers of each kind, trained from other seeds. (default: 3)",
-            show_default=False,
-            rich_help_panel=_JUDGES,
-        ),
-    ] = None,
-    engine: Engine = None,
-    precision: Precision = None,
-    compute_device: Annotated[
-        str | None,
-        typer.Option(
-            help="Where converters run: cpu, cuda, cuda:N or auto. (default: auto)",
-            autocompletion=complete_words("auto", "cpu", "cuda"),
-            show_default=False,
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@with_options(EvaluateConversionSettings, SECTION)
+def conversion_command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure converters on recordings that several devices made of the same sounds, or of other ones.
 
     Converters learn from split train-mc, judges from all splits but the measured one.
-
-    Every option can also stand in the section "eval-conversion" of umc.toml or in a variable
-    UMC_EVAL_CONVERSION_<OPTION>.
     """
-    given = {
-        "source": source,
-        "targets": targets,
-        "converters": converters,
-        "checkpoint": checkpoint,
-        "split": split,
-        "most_segments": most_segments,
-        "hop": hop,
-        "short_clips": short_clips,
-        "remainder": remainder,
-        "silence_gate": silence_gate,
-        "probe": probe,
-        "seeds": seeds,
-        "engine": engine,
-        "precision": precision,
-        "compute_device": compute_device,
-    }
-    from umc_cli.config import find_workspace, load_settings
-    from umc_cli.workflows.evaluate_conversion import EvaluateConversionSettings, evaluate_conversion
+    from umc_cli.workflows.evaluate_conversion import evaluate_conversion
 
     workspace = find_workspace(Path.cwd())
-    settings = load_settings(EvaluateConversionSettings, workspace, "eval-conversion", given)
+    settings = load_settings(EvaluateConversionSettings, workspace, SECTION, given)
     report = evaluate_conversion(workspace, settings, lambda step: None if quiet else render.err().print(step))
     _show(report, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)

@@ -2,114 +2,31 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import (
-    RECORDINGS,
-    ComputeDevice,
-    DroppedRemainder,
-    DroppedShortClips,
-    Hop,
-    Json,
-    Quiet,
-    SilenceGate,
-    Verbose,
-    complete_device_ids,
-    complete_words,
-)
+from umc_cli.cli.options import Json, Quiet, Verbose
+from umc_cli.cli.settings_options import Given, with_options
+from umc_cli.config import find_workspace, load_settings
+from umc_cli.settings.eval_layers import SECTION, EvaluateLayersSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.evaluate_layers import EvaluateLayersReport
 
-_FIGURE = "Figure"
 
-
-def layers_command(
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Device whose recordings are converted.", autocompletion=complete_device_ids, show_default=False
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices to convert to, with commas between them, or `all` with a record. (default: all)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Generator (safetensors), trained for all devices. (default: checkpoints/generator.safetensors)",
-            show_default=False,
-        ),
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            help="Picture: .png, .svg or .pdf. (default: draw none)", show_default=False, rich_help_panel=_FIGURE
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing picture.", rich_help_panel=_FIGURE)
-    ] = False,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split that is converted: train-mc, train-sec or val-sec. (default: val-sec)",
-            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    most_segments: Annotated[
-        int | None,
-        typer.Option(
-            help="Segments that are converted to every target, at the most. (default: 200)",
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    hop: Hop = None,
-    short_clips: DroppedShortClips = None,
-    remainder: DroppedRemainder = None,
-    silence_gate: SilenceGate = None,
-    compute_device: ComputeDevice = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+@with_options(EvaluateLayersSettings, SECTION)
+def layers_command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure where in a generator the target device can be read: Figure 3 of the paper.
 
-    Every segment is converted to every target; of each layer, what its means over channels, frequency and time tell of
-    the target: the mutual information, at least, and the accuracy of a linear probe.
-
-    Every option can also stand in the section "eval-layers" of umc.toml or in a variable UMC_EVAL_LAYERS_<OPTION>.
+    Every segment is converted to every target. For each layer, the means over channels, frequency and time are asked
+    for the target: mutual information (a lower bound) and the accuracy of a linear probe.
     """
-    given = {
-        "source": source,
-        "targets": targets,
-        "checkpoint": checkpoint,
-        "figure": figure,
-        "overwrite": overwrite or None,
-        "split": split,
-        "most_segments": most_segments,
-        "hop": hop,
-        "short_clips": short_clips,
-        "remainder": remainder,
-        "silence_gate": silence_gate,
-        "compute_device": compute_device,
-    }
-    from umc_cli.config import find_workspace, load_settings
-    from umc_cli.workflows.evaluate_layers import EvaluateLayersSettings, evaluate_layers
+    from umc_cli.workflows.evaluate_layers import evaluate_layers
 
     workspace = find_workspace(Path.cwd())
-    settings = load_settings(EvaluateLayersSettings, workspace, "eval-layers", given)
+    settings = load_settings(EvaluateLayersSettings, workspace, SECTION, given)
     report = evaluate_layers(
         workspace, settings, lambda step: None if quiet else render.err().print(step, markup=False)
     )

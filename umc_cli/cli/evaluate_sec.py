@@ -3,25 +3,16 @@
 from collections.abc import Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import (
-    RECORDINGS,
-    ComputeDevice,
-    Hop,
-    Json,
-    Quiet,
-    Remainder,
-    ShortClips,
-    SilenceGate,
-    Verbose,
-    complete_device_ids,
-    complete_words,
-)
+from umc_cli.cli.options import Json, Quiet, Verbose
+from umc_cli.cli.settings_options import Given, with_options
+from umc_cli.config import find_workspace, load_settings
 from umc_cli.errors import SettingsError
+from umc_cli.settings.eval_sec import SECTION, EvaluateSecSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,141 +20,27 @@ if TYPE_CHECKING:
     from umc_cli.evaluation.paired_comparison import Comparison
     from umc_cli.workflows.evaluate_sec import EvaluateSecReport
 
-_TABLE, _REPORT = "Table", "Report"
 
-
+@with_options(EvaluateSecSettings, SECTION)
 def command(
-    context: typer.Context,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Runs of `umc train-sec`, or files (safetensors), with commas between them; may be repeated. "
-            "(default: all runs that hold a classifier)",
-            show_default=False,
-        ),
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Only models that were trained on this device. (default: all)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-        ),
-    ] = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices whose recordings are classified, with commas between them, or `all`. (default: all)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-        ),
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="A:B",
-            help="Two runs or methods, to be compared on the same recordings; may be repeated.",
-            show_default=False,
-            rich_help_panel=_TABLE,
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            help="Run or method at which 0 % of the gap is closed. (default: method none)",
-            show_default=False,
-            rich_help_panel=_TABLE,
-        ),
-    ] = None,
-    ideal: Annotated[
-        str | None,
-        typer.Option(
-            help="Run or method at which 100 % of the gap is closed. (default: method ideal)",
-            show_default=False,
-            rich_help_panel=_TABLE,
-        ),
-    ] = None,
-    bootstrap: Annotated[
-        int | None,
-        typer.Option(
-            help="Replicates of the bootstrap over recordings; 0: no intervals over recordings. (default: 1000)",
-            show_default=False,
-            rich_help_panel=_TABLE,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of the bootstrap. (default: 0)", show_default=False, rich_help_panel=_TABLE),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for report.html, scores.csv, scores.md and scores.json. (default: write none)",
-            show_default=False,
-            rich_help_panel=_REPORT,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace these files.", rich_help_panel=_REPORT)
-    ] = False,
-    picture: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PNG",
-            help="Picture to show in report.html; may be repeated.",
-            show_default=False,
-            rich_help_panel=_REPORT,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split that is classified: train-mc, train-sec or val-sec. (default: val-sec)",
-            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    hop: Hop = None,
-    short_clips: ShortClips = None,
-    remainder: Remainder = None,
-    silence_gate: SilenceGate = None,
-    compute_device: ComputeDevice = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    context: typer.Context, given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
     """Score sound event classifiers on the recordings of every device, or measure conversions.
 
-    Without a command: macro F1 of the classifiers that `umc train-sec` trained, on every device.
-
-    Every option can also stand in the section "eval" of umc.toml or in a variable UMC_EVAL_<OPTION>.
+    Without a command: macro F1 of the classifiers that umc train-sec trained, on every device.
     """
-    given = {
-        "model": _joined(model), "source": source, "devices": devices, "compare": _joined(compare),
-        "baseline": baseline, "ideal": ideal, "bootstrap": bootstrap, "seed": seed, "output": output,
-        "overwrite": overwrite or None, "picture": _joined(picture), "split": split, "hop": hop,
-        "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
-        "compute_device": compute_device,
-    }  # fmt: skip
     if context.invoked_subcommand is not None:
         if as_json or quiet or verbose or any(value is not None for value in given.values()):
             name = context.invoked_subcommand
-            raise SettingsError(f"an option stands before {name!r}", f"write it behind: umc eval {name} --option")
+            raise SettingsError("options must come after the subcommand", f"umc eval {name} --option")
         return
-    from umc_cli.config import find_workspace, load_settings
-    from umc_cli.workflows.evaluate_sec import SECTION, EvaluateSecSettings, evaluate_sec
+    from umc_cli.workflows.evaluate_sec import evaluate_sec
 
     workspace = find_workspace(Path.cwd())
     settings = load_settings(EvaluateSecSettings, workspace, SECTION, given)
     report = evaluate_sec(workspace, settings, lambda step: None if quiet else render.err().print(step, markup=False))
     _show(report, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)
-
-
-def _joined(values: list[str] | None) -> str | None:
-    return ",".join(values) if values else None
 
 
 def _show(report: "EvaluateSecReport", as_json: bool, quiet: bool, verbose: bool) -> None:

@@ -14,6 +14,7 @@ from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import parse_json
+from umc_cli.wrong_settings import first_fault
 
 N_BANDS = 128
 """Mel bands of a frequency response (paper, section 4.1)."""
@@ -125,9 +126,7 @@ def read_device(path: Path) -> Device:
     try:
         device = Device.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"device record {path}: {where}: {first['msg']}", "see docs/file-formats.md") from error
+        raise SettingsError(f"device record {path}: {first_fault(error)}", "see docs/file-formats.md") from error
     if device.id != path.stem:
         raise SettingsError(f"device record {path} is of device {device.id!r}", "name the file after the id")
     return device

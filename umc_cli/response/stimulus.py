@@ -18,6 +18,7 @@ from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import parse_json
+from umc_cli.wrong_settings import first_fault
 
 FORMAT_NAME: Final = "umc-stimulus"
 FORMAT_VERSION: Final = 1
@@ -161,6 +162,4 @@ def read_stimulus(path: Path) -> ImpulseTrain | SineSweep:
         adapter: TypeAdapter[ImpulseTrain | SineSweep] = TypeAdapter(Stimulus)
         return adapter.validate_python(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"stimulus {path}: {where}: {first['msg']}", "see docs/file-formats.md") from error
+        raise SettingsError(f"stimulus {path}: {first_fault(error)}", "see docs/file-formats.md") from error

@@ -17,6 +17,7 @@ from umc_cli.sec.augmentations.contract import (
     SpectrogramAugmentation,
     WaveformAugmentation,
 )
+from umc_cli.wrong_settings import first_fault
 
 
 class NetworkParts(Settings):
@@ -111,9 +112,7 @@ def _settings(name: str, given: Mapping[str, Mapping[str, Any]]) -> Settings:
     try:
         return AUGMENTATIONS[name].settings.model_validate(dict(given.get(name, {})))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"method {name}: {where}: {first['msg']}", "see docs/extending.md#sec-methods") from error
+        raise SettingsError(f"method {name}: {first_fault(error)}", "see docs/extending.md#sec-methods") from error
 
 
 def _part(spec: AugmentationSpec, given: Mapping[str, Any], mean_db: float, std_db: float) -> nn.Module:

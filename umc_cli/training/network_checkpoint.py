@@ -13,6 +13,7 @@ from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError
+from umc_cli.wrong_settings import first_fault
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -55,10 +56,8 @@ def stored_settings(path: Path, checkpoint: Checkpoint, schema: type[SettingsT],
     try:
         return schema.model_validate(checkpoint.metadata.get(key))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"checkpoint {path} has settings that this umc does not know: {where}: {first['msg']}",
+            f"checkpoint {path} has settings that this umc does not know: {first_fault(error)}",
             f"it was written by umc {checkpoint.metadata.get('umc_version')}; update umc",
         ) from error
 

@@ -5,16 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Literal
-
-from pydantic import Field
 
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.engines import check_engine_name
-from umc_cli.conversion.level_quantiles import MIN_SEGMENTS, measure_level_quantiles
+from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.conversion_measures import (
@@ -26,11 +23,11 @@ from umc_cli.evaluation.conversion_measures import (
     measure_conversion,
 )
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
-from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
+from umc_cli.runtime import compute_device, compute_threads, cpu_count
+from umc_cli.settings.eval_conversion import EvaluateConversionSettings
 from umc_cli.workflows.choose_converter import Known, find_checkpoints
 from umc_cli.workflows.conversion_judges import train_judges
 from umc_cli.workflows.conversion_references import make_reference, read_split
-from umc_cli.workflows.convert import Names
 from umc_cli.workflows.measured_converters import (
     MEASURED_CONVERTERS,
     convert_segments,
@@ -41,34 +38,6 @@ from umc_cli.workflows.recorded_segments import SegmentReader
 
 TRUE_RECORDINGS = "target_recordings"
 """The row of what the targets themselves recorded, measured like a conversion: what a perfect one would get."""
-
-
-class EvaluateConversionSettings(SegmentSettings):
-    """Settings of `umc eval conversion`; also the section `[eval-conversion]` of umc.toml."""
-
-    # Padding is no recording: a converter that adds a noise floor to it would be blamed for being right.
-    short_clips: Literal["pad", "drop"] = "drop"
-    remainder: Literal["half", "pad", "drop"] = "drop"
-
-    source: str
-    """Device whose recordings are converted."""
-    targets: Names = ("all",)
-    """Devices to convert to; `all` means every other device with recordings in the split."""
-    converters: Names = ()
-    """`no_conversion`, `level_only` or converters; none means all for which everything is there."""
-    checkpoint: Path | None = None
-    """Weights for `film_gan` or for the refiners; default: as for `umc convert`."""
-    split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
-    """What is measured; converters learn from `train-mc`, the judges from all other splits than this one."""
-    most_segments: int = Field(default=500, ge=MIN_SEGMENTS)
-    """Segments of one device that are measured, and that the judges learn from, at the most."""
-    probe: bool = True
-    """Train the device probe and the label classifier; without them there are no measures that rest on them."""
-    seeds: int = Field(default=3, ge=1)
-    """Classifiers of each kind, trained from the seeds 0, 1, ..."""
-    engine: str = "auto"
-    precision: Precision = Precision.AUTO
-    compute_device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
-from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator, preset_name
 from umc_cli.conversion.layer_statistics import DIMENSIONS, layer_statistics
@@ -26,11 +23,8 @@ from umc_cli.evaluation.report.layers_figure import draw_layers_figure
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import compute_device, compute_threads, cpu_count
-from umc_cli.workflows.convert import Names
+from umc_cli.settings.eval_layers import MIN_RECORDINGS, EvaluateLayersSettings
 from umc_cli.workflows.recorded_segments import SegmentReader
-
-MIN_RECORDINGS = 10
-"""Two for each of the five folds of the probe."""
 
 DEFINITIONS = {
     "information_bits": "lower bound of the mutual information of target device and statistic: H(target) minus the "
@@ -44,28 +38,6 @@ _ALIKE_DB = 0.01
 
 _TOLD_EVERY = 64
 """Segments, a multiple of the batch."""
-
-
-class EvaluateLayersSettings(SegmentSettings):
-    """Settings of `umc eval layers`; also the section `[eval-layers]` of umc.toml."""
-
-    short_clips: Literal["pad", "drop"] = "drop"
-    remainder: Literal["half", "pad", "drop"] = "drop"
-
-    source: str
-    """Device whose recordings are converted."""
-    targets: Names = ("all",)
-    """Devices to convert to; `all` means every other device with a record."""
-    checkpoint: Path | None = None
-    """Generator; default: `generator.safetensors` in the workspace's checkpoints."""
-    split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
-    most_segments: int = Field(default=200, ge=MIN_RECORDINGS)
-    """Segments that are converted to every target, at the most; one recording gives a tenth of them."""
-    figure: Path | None = None
-    """Picture to draw."""
-    overwrite: bool = False
-    """Replace an existing picture."""
-    compute_device: str = "auto"
 
 
 @dataclass

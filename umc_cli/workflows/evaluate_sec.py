@@ -6,14 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
 from umc_cli.audio.manifest import TEST_SPLIT, FailedInput, find_recordings
-from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import WordOrPath, Workspace, dump_settings
+from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
     ScoredModel,
@@ -38,14 +35,13 @@ from umc_cli.evaluation.report.results_page import (
 )
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, versions
-from umc_cli.workflows.convert import Names, Paths
+from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.workflows.recorded_segments import SegmentReader
 from umc_cli.workflows.sec_models import SecModel, find_models
 from umc_cli.workflows.sec_predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
 from umc_cli.workflows.sec_rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.workflows.sec_spectrograms import draw_spectrograms
 
-SECTION = "eval"
 FILES = ("report.html", "scores.csv", "scores.md", "scores.json")
 
 DEFINITIONS = {
@@ -58,35 +54,6 @@ DEFINITIONS = {
     "gap_closed": "(mean_without_source - baseline) / (ideal - baseline)",
     "mcnemar": "exact, two-sided; takes segments for independent, which those of one recording are not",
 }
-
-
-class EvaluateSecSettings(SegmentSettings):
-    """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
-
-    model: Annotated[Names, WordOrPath()] = ()
-    """Runs of the workspace, or files; none means all runs that hold a classifier."""
-    split: Literal["train-mc", "train-sec", "val-sec"] = "val-sec"
-    devices: Names = ("all",)
-    """Devices whose recordings are classified; `all` means every one with recordings in the split."""
-    source: str | None = None
-    """Only models trained on this device."""
-    baseline: str | None = None
-    """Run or method from which the gap is measured; default: method `none` of the same source."""
-    ideal: str | None = None
-    """Run or method up to which; default: method `ideal` of the same source."""
-    compare: Names = ()
-    """Pairs of runs, methods or labels of rows, as A:B."""
-    bootstrap: int = Field(default=1000, ge=0, le=100_000)
-    """Replicates; 0 means no intervals over recordings."""
-    seed: int = Field(default=0, ge=0)
-    """Of the bootstrap's draws."""
-    output: Path | None = None
-    """Folder for report.html, scores.csv, scores.md and scores.json."""
-    overwrite: bool = False
-    """Replace them."""
-    picture: Paths = ()
-    """PNG files that are shown in the page."""
-    compute_device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from umc_cli.errors import SettingsError
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus, write_stimulus
+from umc_cli.wrong_settings import first_fault
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,6 @@ def make_stimulus(kind: str, path: Path, options: dict[str, Any], overwrite: boo
     try:
         stimulus = STIMULI[kind].model_validate(stop_hz | given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(
-            f"stimulus: {'.'.join(map(str, first['loc']))}: {first['msg']}", "see docs/commands/measure-ir.md"
-        ) from error
+        raise SettingsError(f"stimulus: {first_fault(error)}", "see docs/commands/measure-ir.md") from error
     sidecar = write_stimulus(stimulus, path)
     return StimulusReport(read_stimulus(sidecar), str(path), str(sidecar))

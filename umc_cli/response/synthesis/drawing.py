@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from umc_cli.config import Settings
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import N_BANDS, DeviceRegistry
 from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.contract import Differences, MethodSpec, Responses, Sampler
 from umc_cli.response.synthesis.levels import LevelSettings, draw_noise_floors, draw_sensitivity_differences
 from umc_cli.response.synthetic_differences import SyntheticDifferences
+from umc_cli.wrong_settings import first_fault
 
 _BLOCK = 1024
 """Differences drawn at once: half a megabyte, which fits a processor's cache."""
@@ -32,7 +33,7 @@ def find_method(name: str) -> MethodSpec:
         SettingsError: there is none of that name.
     """
     if name not in METHODS:
-        raise SettingsError(f"unknown method {name!r}", f"use {', '.join(METHODS)}")
+        raise SettingsError(f"unknown method {name!r}", did_you_mean(name, METHODS, "methods"))
     return METHODS[name]
 
 
@@ -46,10 +47,8 @@ def method_settings(name: str, given: Mapping[str, Any]) -> Settings:
     try:
         return schema.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = "".join(f" {part!r}" for part in first["loc"])
         raise SettingsError(
-            f"method {name}: setting{where}: {first['msg']}", f"its settings: {', '.join(schema.model_fields)}"
+            f"method {name}: setting {first_fault(error)}", f"its settings: {', '.join(schema.model_fields)}"
         ) from error
 
 

@@ -1,0 +1,26 @@
+"""Which segments a recording gives."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
+from umc_cli.config import RECORDINGS, Option, Settings
+
+
+class SegmentSettings(Settings):
+    """Which segments a recording gives."""
+
+    hop: Annotated[int, Field(ge=256, le=1 << 40), Option(RECORDINGS)] = SEGMENT_SAMPLES
+    """Samples (at 22,050 Hz) from one segment to the next; 20480 means no overlap."""
+    short_clips: Annotated[Literal["pad", "drop"], Option(RECORDINGS)] = "pad"
+    """A clip shorter than one segment: pad (with zeros at the end) or drop."""
+    remainder: Annotated[Literal["half", "pad", "drop"], Option(RECORDINGS)] = "half"
+    """The partial segment at the end of a recording: half (pad it if at least half of it is new), pad or drop."""
+    silence_gate: Annotated[float | None, Field(le=0), Option(RECORDINGS, default="keep all")] = None
+    """Leave out segments below this RMS level, in dB re full scale."""
+
+    @property
+    def segments(self) -> "SegmentSettings":
+        """Return these settings alone, where a command's settings hold more."""
+        return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))

@@ -1,0 +1,152 @@
+"""Options of a command, made from its settings class: name, type, help, default and heading are written there alone."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from umc_cli.cli.completion import complete_device_ids, complete_words
+from umc_cli.config import Option, variable_prefix
+
+Given = dict[str, Any]
+"""What was typed, by setting; None for settings that were not."""
+
+
+def with_options(
+    schema: type[BaseModel], section: str, presets: Mapping[str, BaseModel] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator: the command's parameter `given` becomes one option for each setting marked with `Option`.
+
+    `section`: of umc.toml. `presets`: settings that any of them gives are shown with "(preset)" as their default.
+    """
+    from_preset = {name for preset in (presets or {}).values() for name in preset.model_fields_set}
+    options = {
+        name: _parameter(name, field, mark, name in from_preset)
+        for name, field in _own_first(schema)
+        for mark in field.metadata
+        if isinstance(mark, Option)
+    }
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(**arguments: Any) -> None:
+            given = {name: _typed(schema.model_fields[name], arguments.pop(name)) for name in options}
+            function(given=given, **arguments)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(function, eval_str=True).parameters.values():
+            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += options.values() if parameter.name == "given" else [keyword]
+        vars(command)["__signature__"] = inspect.Signature(parameters)
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__name__ = function.__name__
+        command.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{_other_places(section)}"
+        return command
+
+    return decorate
+
+
+def option_name(name: str, mark: Option) -> str:
+    """Return the long option of a setting: `--shard-size` of `shard_size`."""
+    return next((flag for flag in mark.flags if flag.startswith("--")), f"--{name.replace('_', '-')}")
+
+
+def shown_default(field: FieldInfo, mark: Option, from_preset: bool = False) -> str:
+    """Return what help and pages say of a setting's default; empty for a required setting and for flags."""
+    if from_preset:
+        return "preset"
+    if mark.default:
+        return f"default: {mark.default}"
+    value = field.get_default(call_default_factory=True)
+    if field.is_required() or value is False:
+        return ""
+    if value is True:
+        return "default: yes"
+    if value is None or value == ():
+        raise TypeError(f"an option whose default is {value!r} says in Option(default=...) what that means")
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, float):
+        value = f"{value:g}"
+    return f"default: {','.join(value) if isinstance(value, tuple) else value}"
+
+
+def _own_first(schema: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """Return the fields, those of the class itself before the inherited ones."""
+    return sorted(schema.model_fields.items(), key=lambda item: item[0] not in schema.__annotations__)
+
+
+def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> inspect.Parameter:
+    kind = _plain_type(field)
+    default = shown_default(field, mark, from_preset)
+    text = (field.description or "").replace("\n", " ").replace("`", "")
+    flags = [option_name(name, mark), *(flag for flag in mark.flags if not flag.startswith("--"))]
+    words = mark.words or _words_of(field)
+    completion = complete_device_ids if mark.devices else complete_words(*words) if words else None
+    is_switch = kind is bool and field.default is True
+    is_flag = kind is bool and not is_switch
+    declaration = typer.Option(
+        *([f"{flags[0]}/--no-{flags[0].removeprefix('--')}"] if is_switch else flags),
+        help=text + (f" ({default})" if default else ""),
+        show_default=False,
+        metavar=mark.metavar or ("LIST" if kind is tuple else None),
+        autocompletion=completion,
+        rich_help_panel=mark.panel or None,
+    )
+    annotation = list[str] if kind is tuple else kind
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if is_flag else None,
+        annotation=Annotated[bool if is_flag else annotation | None, declaration],
+    )
+
+
+def _typed(field: FieldInfo, value: Any) -> Any:
+    """Return what the settings take: an unused flag is None, repeated lists are one list."""
+    if value is False and not field.default:
+        return None
+    if isinstance(value, list):
+        mark = next(mark for mark in field.metadata if isinstance(mark, Option))
+        if not value:
+            return None
+        return tuple(value) if mark.is_whole else ",".join(value)
+    return value
+
+
+def _plain_type(field: FieldInfo) -> type:
+    """Return bool, int, float, Path, tuple or str."""
+    types = [part for part in _parts_of(field.annotation) if part is not NoneType]
+    for kind in (bool, int, float, Path):
+        if kind in types:
+            return kind
+    return tuple if any(get_origin(part) is tuple for part in types) else str
+
+
+def _parts_of(annotation: Any) -> tuple[Any, ...]:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) not in (Union, UnionType):
+        return (annotation,)
+    return tuple(inner for part in get_args(annotation) for inner in _parts_of(part))
+
+
+def _words_of(field: FieldInfo) -> tuple[str, ...]:
+    for part in _parts_of(field.annotation):
+        if get_origin(part) is Literal:
+            return get_args(part)
+        if isinstance(part, type) and issubclass(part, Enum):
+            return tuple(member.value for member in part)
+    return ()
+
+
+def _other_places(section: str) -> str:
+    return (
+        f'Every option can also be set in the section "{section}" of umc.toml or in a variable '
+        f"{variable_prefix(section)}<OPTION>."
+    )

@@ -1,0 +1,37 @@
+"""Settings of `umc eval conversion`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import RECORDINGS, Names, Option
+from umc_cli.settings.machine import ConverterEngineSettings
+
+SECTION = "eval-conversion"
+_JUDGES = "Judges"
+
+
+class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
+    """Settings of `umc eval conversion`; also the section `[eval-conversion]` of umc.toml."""
+
+    source: Annotated[str, Option(devices=True)]
+    """Device whose recordings are converted."""
+    targets: Annotated[Names, Option(devices=True)] = ("all",)
+    """Devices to convert to, comma-separated, or all (every other device with recordings in the split)."""
+    converters: Annotated[Names, Option(default="all whose inputs are available")] = ()
+    """no_conversion, level_only, or converters, comma-separated."""
+    checkpoint: Annotated[Path | None, Option(default="as for umc convert")] = None
+    """Weights (safetensors) for film_gan or for the refiners."""
+    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
+    """Split that is measured: train-mc, train-sec or val-sec."""
+    most_segments: Annotated[int, Field(ge=10), Option(RECORDINGS)] = 500
+    """Maximum segments of one device to measure or to learn from."""
+    # A converter that adds a noise floor to padding would be blamed for being right.
+    short_clips: Literal["pad", "drop"] = "drop"
+    remainder: Literal["half", "pad", "drop"] = "drop"
+    probe: Annotated[bool, Option(_JUDGES)] = True
+    """Train classifiers as judges, or leave out the measures that rest on them."""
+    seeds: Annotated[int, Field(ge=1), Option(_JUDGES)] = 3
+    """Classifiers of each kind, trained from different seeds."""

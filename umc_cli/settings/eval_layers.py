@@ -1,0 +1,35 @@
+"""Settings of `umc eval layers`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import RECORDINGS, Names, Option
+from umc_cli.settings.machine import ComputeDeviceSettings
+
+SECTION = "eval-layers"
+MIN_RECORDINGS = 10
+"""Fewer cannot be divided into those that the probe learns from and those that it is asked about."""
+
+
+class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings):
+    """Settings of `umc eval layers`; also the section `[eval-layers]` of umc.toml."""
+
+    source: Annotated[str, Option(devices=True)]
+    """Device whose recordings are converted."""
+    targets: Annotated[Names, Option(devices=True)] = ("all",)
+    """Devices to convert to, comma-separated, or all (every other device with a record)."""
+    checkpoint: Annotated[Path | None, Option(default="checkpoints/generator.safetensors")] = None
+    """Generator (safetensors) that was trained for all devices."""
+    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
+    """Split that is converted: train-mc, train-sec or val-sec."""
+    most_segments: Annotated[int, Field(ge=MIN_RECORDINGS), Option(RECORDINGS)] = 200
+    """Maximum segments to convert to every target; one recording gives a tenth of them."""
+    short_clips: Literal["pad", "drop"] = "drop"
+    remainder: Literal["half", "pad", "drop"] = "drop"
+    figure: Annotated[Path | None, Option("Figure", default="draw none")] = None
+    """Picture to draw: .png, .svg or .pdf."""
+    overwrite: Annotated[bool, Option("Figure")] = False
+    """Replace an existing picture."""

@@ -1,0 +1,43 @@
+"""Settings of `umc eval`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import RECORDINGS, Names, Option, Paths, WordOrPath
+from umc_cli.settings.machine import ComputeDeviceSettings
+
+SECTION = "eval"
+
+_TABLE, _REPORT = "Table", "Report"
+
+
+class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
+    """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
+
+    model: Annotated[Names, WordOrPath(), Option(default="all runs that hold a classifier")] = ()
+    """Runs of umc train-sec, or files (safetensors), comma-separated; may be repeated."""
+    source: Annotated[str | None, Option(devices=True, default="all")] = None
+    """Only models that were trained on this device."""
+    devices: Annotated[Names, Option(devices=True)] = ("all",)
+    """Devices whose recordings are classified, comma-separated, or all (every device with recordings)."""
+    compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none")] = ()
+    """Two runs or methods to compare on the same recordings; may be repeated."""
+    baseline: Annotated[str | None, Option(_TABLE, default="method none")] = None
+    """Run or method at which 0 % of the gap is closed."""
+    ideal: Annotated[str | None, Option(_TABLE, default="method ideal")] = None
+    """Run or method at which 100 % of the gap is closed."""
+    bootstrap: Annotated[int, Field(ge=0, le=100_000), Option(_TABLE)] = 1000
+    """Replicates of the bootstrap over recordings; 0: no intervals over recordings."""
+    seed: Annotated[int, Field(ge=0), Option(_TABLE)] = 0
+    """Random seed of the bootstrap."""
+    output: Annotated[Path | None, Option(_REPORT, metavar="DIR", default="write none")] = None
+    """Folder for report.html, scores.csv, scores.md and scores.json."""
+    overwrite: Annotated[bool, Option(_REPORT)] = False
+    """Replace these files."""
+    picture: Annotated[Paths, Option(_REPORT, metavar="PNG", default="none")] = ()
+    """Picture to show in report.html; may be repeated."""
+    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
+    """Split that is classified: train-mc, train-sec or val-sec."""

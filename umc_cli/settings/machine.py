@@ -1,0 +1,31 @@
+"""Settings of the machine that several commands share."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from umc_cli.config import MACHINE, Option, Settings
+from umc_cli.precision import Precision
+
+
+class ComputeDeviceSettings(Settings):
+    """Where tensors are computed."""
+
+    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda"))] = "auto"
+    """cpu, cuda, cuda:N or auto (CUDA where there is one)."""
+
+
+class WorkerSettings(Settings):
+    """How many recordings are read at once."""
+
+    workers: Annotated[int | None, Field(ge=1), Option(MACHINE, default="one per processor")] = None
+    """Reader threads."""
+
+
+class ConverterEngineSettings(ComputeDeviceSettings):
+    """How the network of a converter is computed."""
+
+    engine: Annotated[str, Option(MACHINE, words=("auto", "torch", "openvino"))] = "auto"
+    """Engine of the network: torch, openvino or auto."""
+    precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
+    """fp32, bf16, fp16 or auto (the fastest that the machine has units for)."""

@@ -1,0 +1,76 @@
+"""What is wrong with a setting, in words that a user knows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from umc_cli.errors import closest
+
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "missing": lambda _: "is required",
+    "extra_forbidden": lambda _: "is not a known name",
+    "literal_error": lambda about: f"must be {about['expected']}",
+    "enum": lambda about: f"must be {about['expected']}",
+    "greater_than_equal": lambda about: f"must be at least {about['ge']}",
+    "greater_than": lambda about: f"must be more than {about['gt']}",
+    "less_than_equal": lambda about: f"must be at most {about['le']}",
+    "less_than": lambda about: f"must be less than {about['lt']}",
+    "finite_number": lambda _: "must be a finite number",
+    "int_from_float": lambda _: "must be a whole number",
+    "int_parsing_size": lambda _: "is too long for a number",
+    "too_short": lambda about: f"must have at least {about['min_length']} items",
+    "too_long": lambda about: f"must have at most {about['max_length']} items",
+    "value_error": lambda about: str(about["error"]),
+}
+"""By the kind of error."""
+
+_TYPES = {
+    "int": "a whole number", "float": "a number", "string": "text", "bool": "true or false", "path": "a path",
+    "tuple": "a list", "list": "a list", "dict": "a table of settings", "model": "a table of settings",
+    "mapping": "a table of settings",
+}  # fmt: skip
+
+
+def explain(error: ValidationError, origins: Mapping[str, str], schema: type[BaseModel], section: str) -> str:
+    """Return every fault that `error` found in the settings of a `section`, and where each value came from."""
+    return "; ".join(_explain_one(item, origins, schema, section) for item in error.errors())
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return where the first fault of a document is, and what is wrong there: `hop: must be a whole number`."""
+    item = error.errors()[0]
+    where = ".".join(str(part) for part in item["loc"])
+    return f"{where}: {_reason(item)}" if where else _reason(item)
+
+
+def _explain_one(item: ErrorDetails, origins: Mapping[str, str], schema: type[BaseModel], section: str) -> str:
+    path = [str(part) for part in item["loc"]]
+    origin = f" from {origins[path[0]]}" if path and path[0] in origins else ""
+    setting = f"setting {'.'.join(path)!r}{origin}"
+    if not path:
+        return f"settings of {section}: {_reason(item)}"
+    if item["type"] == "extra_forbidden":
+        guess = closest(path[0], schema.model_fields) if len(path) == 1 else None
+        return f"{setting}: there is no such setting of {section}" + (f"; did you mean {guess!r}?" if guess else "")
+    if item["type"] == "missing":
+        return (
+            f"{setting} is required: give --{path[-1].replace('_', '-')}"
+            if len(path) == 1
+            else f"{setting} is required"
+        )
+    return f"{setting} is {_shown(item['input'])}: {_reason(item)}"
+
+
+def _reason(item: ErrorDetails) -> str:
+    kind = item["type"]
+    if kind in _WORDS:
+        return _WORDS[kind](item.get("ctx", {}))
+    type_name = kind.partition("_")[0]
+    return f"must be {_TYPES[type_name]}" if type_name in _TYPES else item["msg"].lower()
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
