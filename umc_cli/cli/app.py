@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from umc_cli import __version__
 from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, shards, synth_fr, train, train_sec
-from umc_cli.cli.render import print_error
+from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ app.command("demo")(demo.command)
 app.add_typer(devices.app, name="devices")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(shards.app, name="shards")
+
+_USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What typer raises for wrong usage; it does not export the class."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,14 +68,31 @@ def main() -> None:
     _open_closed_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller wants it ignored
         signal.signal(signal.SIGINT, _interrupt)
+    as_json = "--json" in sys.argv[1:]
     try:
-        app()
+        sys.exit(_run_for_json() if as_json else app())
     except UmcError as error:
-        print_error(error)
-        sys.exit(error.exit_code)
+        _end(error, as_json)
     except OSError as error:
-        print_error(EnvironmentFault(f"the system refused: {error}", "check the disk and the working folder"))
-        sys.exit(EnvironmentFault.exit_code)
+        _end(EnvironmentFault(f"the system refused: {error}", "check the disk and the working folder"), as_json)
+
+
+def _run_for_json() -> int | None:
+    """Run the command; raise wrong usage as an error of ours, which is printed as JSON like any other."""
+    try:
+        code: int | None = app(standalone_mode=False)
+    except typer.Abort:
+        return 130
+    except _USAGE_ERROR as error:
+        raise UmcError(error.format_message(), "see --help") from error
+    return code
+
+
+def _end(error: UmcError, as_json: bool) -> NoReturn:
+    print_error(error)
+    if as_json:
+        print_json({"error": {"message": error.message, "hint": error.hint}, "exit_code": error.exit_code})
+    sys.exit(error.exit_code)
 
 
 def _interrupt(*_: object) -> None:
