@@ -53,7 +53,7 @@ def test_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ),
         ('[convert]\nhop = "many"\n', r"setting 'hop' from umc.toml \[convert\] is 'many': must be a whole number"),
         ("convert = 3\n", "'convert' is not a section"),
-        ("[convert]\n", "setting 'source' is required: give --source"),
+        ("[convert]\n", "setting 'source' is required"),
     ],
 )
 def test_wrong_settings_say_where_they_come_from(tmp_path: Path, toml: str, message: str) -> None:

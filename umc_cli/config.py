@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from umc_cli.errors import SettingsError, did_you_mean
-from umc_cli.wrong_settings import explain
+from umc_cli.wrong_settings import COMMAND_LINE, explain
 
 WORKSPACE_FILE = "umc.toml"
 SECTIONS = (
@@ -45,8 +45,9 @@ class Settings(BaseModel):
                 if inherited is None:
                     continue
                 field.description = field.description or inherited.description
-                if not any(isinstance(mark, Option) for mark in field.metadata):
-                    field.metadata += [mark for mark in inherited.metadata if isinstance(mark, Option)]
+                mark = Option.of(inherited)
+                if mark is not None and Option.of(field) is None:
+                    field.metadata.append(mark)
 
 
 RUN, RECORDINGS, MACHINE, RESULT = "Run", "Recordings", "Machine", "Result"
@@ -73,6 +74,15 @@ class Option:
     """What the help says of a default that the value itself does not say."""
     is_whole: bool = False
     """Of a list: each use of the option is one entry, commas included."""
+
+    def name_of(self, setting: str) -> str:
+        """Return the long option of a setting: `--shard-size` of `shard_size`."""
+        return next((flag for flag in self.flags if flag.startswith("--")), f"--{setting.replace('_', '-')}")
+
+    @staticmethod
+    def of(field: FieldInfo) -> "Option | None":
+        """Return the mark of a field, if it has one."""
+        return next((mark for mark in field.metadata if isinstance(mark, Option)), None)
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -175,7 +185,7 @@ def load_settings(
         ("the defaults", defaults or {}),
         (f"{WORKSPACE_FILE} [{section}]", _paths_from_root(schema, section_values, workspace.root)),
         ("the environment", from_environment),
-        ("the command line", {name: value for name, value in overrides.items() if value is not None}),
+        (COMMAND_LINE, {name: value for name, value in overrides.items() if value is not None}),
     ):
         values |= layer
         origins |= dict.fromkeys(layer, origin)
@@ -183,7 +193,11 @@ def load_settings(
         return schema.model_validate(values)
     except ValidationError as error:
         command = _COMMANDS.get(section, section)
-        raise SettingsError(explain(error, origins, schema, section), f"see `umc {command} --help`") from error
+        names = {
+            name: mark.name_of(name) if (mark := Option.of(field)) else ""
+            for name, field in schema.model_fields.items()
+        }
+        raise SettingsError(explain(error, origins, names, section), f"see `umc {command} --help`") from error
 
 
 def variable_prefix(section: str) -> str:

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from umc_cli.errors import closest
+
+COMMAND_LINE = "the command line"
+"""Where a value came from that was typed."""
 
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda _: "is required",
@@ -33,9 +36,12 @@ _TYPES = {
 }  # fmt: skip
 
 
-def explain(error: ValidationError, origins: Mapping[str, str], schema: type[BaseModel], section: str) -> str:
-    """Return every fault that `error` found in the settings of a `section`, and where each value came from."""
-    return "; ".join(_explain_one(item, origins, schema, section) for item in error.errors())
+def explain(error: ValidationError, origins: Mapping[str, str], names: Mapping[str, str], section: str) -> str:
+    """Return every fault that `error` found in the settings of a `section`, and where each value came from.
+
+    `names`: of all settings, and the option of each; empty for one that has none.
+    """
+    return "; ".join(_explain_one(item, origins, names, section) for item in error.errors())
 
 
 def first_fault(error: ValidationError) -> str:
@@ -45,21 +51,18 @@ def first_fault(error: ValidationError) -> str:
     return f"{where}: {_reason(item)}" if where else _reason(item)
 
 
-def _explain_one(item: ErrorDetails, origins: Mapping[str, str], schema: type[BaseModel], section: str) -> str:
+def _explain_one(item: ErrorDetails, origins: Mapping[str, str], names: Mapping[str, str], section: str) -> str:
     path = [str(part) for part in item["loc"]]
-    origin = f" from {origins[path[0]]}" if path and path[0] in origins else ""
-    setting = f"setting {'.'.join(path)!r}{origin}"
     if not path:
         return f"settings of {section}: {_reason(item)}"
+    option, origin = names.get(path[0], ""), origins.get(path[0], "")
+    is_typed = origin == COMMAND_LINE and option
+    setting = option if is_typed else f"setting {'.'.join(path)!r}" + (f" from {origin}" if origin else "")
     if item["type"] == "extra_forbidden":
-        guess = closest(path[0], schema.model_fields) if len(path) == 1 else None
+        guess = closest(path[0], names) if len(path) == 1 else None
         return f"{setting}: there is no such setting of {section}" + (f"; did you mean {guess!r}?" if guess else "")
     if item["type"] == "missing":
-        return (
-            f"{setting} is required: give --{path[-1].replace('_', '-')}"
-            if len(path) == 1
-            else f"{setting} is required"
-        )
+        return f"{setting} is required" + (f": give {option}" if option else "")
     return f"{setting} is {_shown(item['input'])}: {_reason(item)}"
 
 

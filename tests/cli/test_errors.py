@@ -12,10 +12,13 @@ from tests.samples import Run
     ("arguments", "message"),
     [
         (("convert", "--source", "nobody", "--json"), "no recordings of 'nobody'"),
-        (("convert", "--json"), "setting 'source' is required: give --source"),
+        (("eval", "conversion", "--json"), "setting 'source' is required: give --source"),
         (("convert", "--json", "--nonsense"), "No such option: --nonsense"),
-        (("convert", "--json", "--shard-size", "many"), "many"),
-        (("convert", "--json", "--source", "nobody", "--shard-size", "0"), "is 0: must be at least 1"),
+        (
+            ("eval", "conversion", "--json", "--seeds", "many", "--source", "a"),
+            "--seeds is 'many': must be a whole number",
+        ),
+        (("eval", "conversion", "--json", "--source", "nobody", "--seeds", "0"), "--seeds is '0': must be at least 1"),
         (("nonsense", "--json"), "No such command 'nonsense'"),
         (("shards", "nowhere", "--json"), "nowhere"),
     ],

@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from umc_cli.cli.completion import complete_device_ids, complete_words
 from umc_cli.config import Option, variable_prefix
 
+_METAVARS: dict[type, str] = {int: "<int>", float: "<float>", tuple: "<list>"}
+
 Given = dict[str, Any]
 """What was typed, by setting; None for settings that were not."""
 
@@ -29,8 +31,7 @@ def with_options(
     options = {
         name: _parameter(name, field, mark, name in from_preset)
         for name, field in _own_first(schema)
-        for mark in field.metadata
-        if isinstance(mark, Option)
+        if (mark := Option.of(field))
     }
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -49,11 +50,6 @@ def with_options(
         return command
 
     return decorate
-
-
-def option_name(name: str, mark: Option) -> str:
-    """Return the long option of a setting: `--shard-size` of `shard_size`."""
-    return next((flag for flag in mark.flags if flag.startswith("--")), f"--{name.replace('_', '-')}")
 
 
 def shown_default(field: FieldInfo, mark: Option, from_preset: bool = False) -> str:
@@ -85,7 +81,7 @@ def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> 
     kind = _plain_type(field)
     default = shown_default(field, mark, from_preset)
     text = (field.description or "").replace("\n", " ").replace("`", "")
-    flags = [option_name(name, mark), *(flag for flag in mark.flags if not flag.startswith("--"))]
+    flags = [mark.name_of(name), *(flag for flag in mark.flags if not flag.startswith("--"))]
     words = mark.words or _words_of(field)
     completion = complete_device_ids if mark.devices else complete_words(*words) if words else None
     is_switch = kind is bool and field.default is True
@@ -94,11 +90,12 @@ def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> 
         *([f"{flags[0]}/--no-{flags[0].removeprefix('--')}"] if is_switch else flags),
         help=text + (f" ({default})" if default else ""),
         show_default=False,
-        metavar=mark.metavar or ("LIST" if kind is tuple else None),
+        metavar=mark.metavar or _METAVARS.get(kind),
         autocompletion=completion,
         rich_help_panel=mark.panel or None,
     )
-    annotation = list[str] if kind is tuple else kind
+    # Numbers are texts here: the settings check them, in their words.
+    annotation = list[str] if kind is tuple else str if kind in _METAVARS else kind
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -112,10 +109,8 @@ def _typed(field: FieldInfo, value: Any) -> Any:
     if value is False and not field.default:
         return None
     if isinstance(value, list):
-        mark = next(mark for mark in field.metadata if isinstance(mark, Option))
-        if not value:
-            return None
-        return tuple(value) if mark.is_whole else ",".join(value)
+        mark = Option.of(field)
+        return None if not value else tuple(value) if mark and mark.is_whole else ",".join(value)
     return value
 
 
