@@ -1,6 +1,5 @@
 """Which recordings there are: a manifest, folders `<device>/<label>/`, or a list of files."""
 
-import csv
 import hashlib
 import os
 import re
@@ -8,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any
 
 from umc_cli.audio.files import AUDIO_SUFFIXES
+from umc_cli.audio.manifest_table import REQUIRED_COLUMNS, Row, columns_problem, manifest_rows
+from umc_cli.audio.names import FilesOnDisk, lookalikes, plain_name, plain_path
 from umc_cli.errors import SettingsError
-from umc_cli.json_text import parse_json
 
 SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
 """The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
@@ -21,7 +20,6 @@ CONVERSION_SPLIT, CLASSIFIER_SPLIT, TEST_SPLIT = "train-mc", "train-sec", "val-s
 """What converters learn from, what classifiers learn from, and what neither does."""
 
 MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
-REQUIRED_COLUMNS = ("path", "device", "label")
 _OWN_COLUMNS = (*REQUIRED_COLUMNS, "split", "recording")
 
 _NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")
@@ -69,21 +67,28 @@ class Recordings:
 
     clips: tuple[Clip, ...]
     failed: tuple[FailedInput, ...]
+    warnings: tuple[str, ...] = ()
+    """Of labels and devices that look alike."""
 
 
 def find_recordings(data: Path) -> Recordings:
     """Return all recordings of a data folder: those of its manifest, else those in `<device>/<label>/**`.
 
     Raises:
-        SettingsError: the folder is missing, or its manifest cannot be read as a table.
+        SettingsError: the folder is missing, its manifest cannot be read as a table, or a recording is in two splits.
     """
     if not data.is_dir():
         raise SettingsError(
             f"no data folder {data}",
             "put recordings into data/<device>/<label>/, name the folder in umc.toml, or list files as arguments",
         )
-    manifest = next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
+    manifest = find_manifest(data)
     return read_manifest(manifest) if manifest else scan_folders(data)
+
+
+def find_manifest(data: Path) -> Path | None:
+    """Return the manifest of a data folder, if there is one."""
+    return next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
 
 
 def read_manifest(path: Path) -> Recordings:
@@ -92,7 +97,7 @@ def read_manifest(path: Path) -> Recordings:
     A row that cannot be used (unknown split, bad device id, listed before) is returned as failed, the others as clips.
 
     Raises:
-        SettingsError: the file is missing, not UTF-8, or lacks a required column.
+        SettingsError: see `manifest_rows`; or the clips of one recording have two splits.
     """
     clips: list[Clip] = []
     failed: list[FailedInput] = []
@@ -100,18 +105,19 @@ def read_manifest(path: Path) -> Recordings:
     words: dict[str, str] = {}
     nothing: dict[str, str] = {}
     columns: tuple[str, ...] = ()
+    on_disk = FilesOnDisk()
     folder = os.path.normpath(path.parent / "x")[:-1]
-    for line, row in _manifest_rows(path):
+    for line, row in manifest_rows(path):
         where = f"{path.name} line {line}"
-        problem = _row_problem(row, columns)
-        if problem:
+        problem = _row_problem(row, columns) if isinstance(row, dict) else row
+        if problem or not isinstance(row, dict):
             failed.append(FailedInput(_printable_path(row) or where, f"{where}: {problem[0]}", problem[1]))
             continue
-        assert isinstance(row, dict)
         columns = tuple(row)
-        name = row["path"]
+        name = _given_path(row["path"], folder)
         # Of a million rows, each with a `Path` or a call of `normpath`, these would take several seconds.
         file = folder + name if _is_plain(name) else os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
+        file = on_disk.spelled(file)
         if file in lines_by_path:
             failed.append(
                 FailedInput(
@@ -122,20 +128,23 @@ def read_manifest(path: Path) -> Recordings:
             )
             continue
         lines_by_path[file] = line
+        # Rows share words, so that a million of them take little memory.
+        for column in ("device", "label", "split"):
+            word = row.get(column, "")
+            row[column] = words.get(word) or words.setdefault(word, plain_name(word))
         clips.append(
             Clip(
                 file=file,
-                # Rows share words, so that a million of them take little memory.
-                device=words.setdefault(row["device"], row["device"]),
-                label=words.setdefault(row["label"], row["label"]),
-                split=words.setdefault(row.get("split", ""), row.get("split", "")),
-                recording=row.get("recording") or _without_suffix(name),
+                device=row["device"],
+                label=row["label"],
+                split=row["split"],
+                recording=plain_name(row.get("recording", "")) or recording_name(name),
                 extra={key.replace("/", "_"): value for key, value in row.items() if key not in _OWN_COLUMNS}
                 or nothing,
             )
         )
     del lines_by_path
-    return Recordings(assign_splits(clips), tuple(failed))
+    return _recordings(clips, failed)
 
 
 def scan_folders(data: Path) -> Recordings:
@@ -153,47 +162,37 @@ def scan_folders(data: Path) -> Recordings:
                 )
             )
         else:
-            recording = _without_suffix("/".join(place[1:]))
-            clips.append(Clip(str(path), device=place[0], label=place[1], split="", recording=recording))
-    return Recordings(assign_splits(clips), tuple(failed))
+            clips.append(clip_at(str(path), place))
+    return _recordings(clips, failed)
 
 
-def list_files(names: Iterable[str], device: str, data: Path) -> Recordings:
-    """Return listed files as recordings of `device`.
-
-    A file that the manifest of `data` knows, or that lies in `<data>/<device>/<label>/`, keeps what they say of it;
-    any other one gets the name of its folder as label.
-    """
-    known = _manifest_clips(data)
-    clips: list[Clip] = []
-    failed: list[FailedInput] = []
-    seen: set[str] = set()
-    for name in names:
-        file = os.path.abspath(name)
-        clip = known.get(file) or _clip_by_place(Path(file), device, data)
-        if file in seen:
-            failed.append(FailedInput(name, "listed twice", "list every file once"))
-        elif clip.device != device:
-            failed.append(
-                FailedInput(
-                    name,
-                    f"is a recording of {clip.device}, not of {device}",
-                    f"use --source {clip.device} for it",
-                )
-            )
-        else:
-            clips.append(clip)
-        seen.add(file)
-    return Recordings(assign_splits(clips), tuple(failed))
+def clip_at(file: str, place: Sequence[str]) -> Clip:
+    """Return the recording at a place in the folders: device, label, and further parts of its path."""
+    device, label, recording = plain_path(place[0]), plain_path(place[1]), recording_name("/".join(place[1:]))
+    return Clip(file, device, label, "", recording)
 
 
-def assign_splits(clips: list[Clip]) -> tuple[Clip, ...]:
+def recording_name(path: str) -> str:
+    """Return the name of the recording in a file: its path without suffix."""
+    return plain_path(_without_suffix(path))
+
+
+def assign_splits(clips: list[Clip], known: Iterable[Clip] = ()) -> tuple[Clip, ...]:
     """Give every clip without a split one, in place: deterministic, grouped by recording, stratified by label.
 
     Within a label the recordings are ordered by a hash of their name, so neither the order of the files nor that of
     the manifest matters. Clips that have a split keep it, and so does every other clip of the same recording.
+
+    `known`: clips that have a split and hand it on, but do not count.
+
+    Raises:
+        SettingsError: a recording is in two splits: what was learned from would be tested on,
+            if only from another device.
     """
-    split_by_recording = {clip.recording: clip.split for clip in clips if clip.split}
+    split_by_recording = {clip.recording: clip.split for clip in known}
+    for clip in clips:
+        if clip.split and split_by_recording.setdefault(clip.recording, clip.split) != clip.split:
+            raise _leak(clip, clips)
     label_by_recording: dict[str, str] = {}
     for clip in clips:
         if clip.recording not in split_by_recording:
@@ -210,6 +209,31 @@ def assign_splits(clips: list[Clip]) -> tuple[Clip, ...]:
         if not clip.split:
             clips[index] = replace(clip, split=split_by_recording[clip.recording])
     return tuple(clips)
+
+
+def _recordings(clips: list[Clip], failed: Iterable[FailedInput]) -> Recordings:
+    warnings = [
+        *lookalikes("labels", {clip.label for clip in clips}),
+        *lookalikes("devices", {clip.device for clip in clips}),
+    ]
+    return Recordings(assign_splits(clips), tuple(failed), tuple(warnings))
+
+
+def _leak(leaking: Clip, clips: Iterable[Clip]) -> SettingsError:
+    first = next(clip for clip in clips if clip.recording == leaking.recording and clip.split)
+    return SettingsError(
+        f"recording {leaking.recording!r} is in two splits: {first.file} in {first.split}, "
+        f"{leaking.file} in {leaking.split}",
+        "give all clips of a recording the same split in the manifest",
+    )
+
+
+def _given_path(name: str, folder: str) -> str:
+    """Return a manifest's path without blanks at its ends and as this system writes it, unless it exists as it is."""
+    if (name != name.strip() or "\\" in name) and not os.path.lexists(os.path.join(folder, name)):  # noqa: PTH118
+        name = name.strip()
+        return name.replace("\\", "/") if os.sep == "/" else name
+    return name
 
 
 def _is_plain(name: str) -> bool:
@@ -233,75 +257,27 @@ def _split_at(share: float) -> str:
     return split
 
 
-def _manifest_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".jsonl":
-                for line, text in enumerate(file, start=1):
-                    if text.strip():
-                        yield line, _json_row(text)
-                return
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restkey="", strict=True)
-            columns = reader.fieldnames or []
-            missing = [column for column in REQUIRED_COLUMNS if column not in columns]
-            if missing:
-                raise SettingsError(
-                    f"manifest {path} has no column {missing[0]!r}",
-                    f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; "
-                    f"found: {', '.join(columns) or 'none'}",
-                )
-            problem = _columns_problem(columns)
-            if problem:
-                raise SettingsError(f"manifest {path} has {problem}", "give every column a name of its own")
-            for row in reader:
-                yield reader.line_num, row
-    except OSError as error:
-        raise SettingsError(f"cannot read manifest {path}: {error.strerror}", "check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"manifest {path} cannot be read: {error}", "save it as UTF-8 text") from error
-
-
-def _json_row(text: str) -> Any:
-    try:
-        row = parse_json(text)
-    except ValueError:
-        return None
-    return {key: "" if value is None else str(value) for key, value in row.items()} if isinstance(row, dict) else None
-
-
-def _printable_path(row: Any) -> str:
+def _printable_path(row: Row) -> str:
     name = row.get("path", "") if isinstance(row, dict) else ""
-    return name if isinstance(name, str) and name.isprintable() else ""
+    return name if name.isprintable() else ""
 
 
-def _columns_problem(columns: Sequence[str]) -> str | None:
-    for column in columns:
-        if columns.count(column) > 1:
-            return f"a column {column!r} twice"
-        if not column.strip(".") or not column.isprintable():
-            return f"a column named {column!r}"
-    return None
-
-
-def _row_problem(row: Any, good_columns: tuple[str, ...]) -> tuple[str, str] | None:
+def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[str, str] | None:
     """Return what is wrong with a row and what to do. `good_columns`: those of an earlier row that was well."""
-    if not isinstance(row, dict):
-        return "is not a JSON object", "write one JSON object a line"
-    if "" in row or None in row.values():
-        return "has another number of fields than the header", "quote fields that hold the separator"
-    if tuple(row) != good_columns and (problem := _columns_problem(list(row))):
+    if tuple(row) != good_columns and (problem := columns_problem(list(row))):
         return f"has {problem}", "give every column a name of its own"
     for value in row.values():
         if _NO_TEXT.search(value):
             return "holds a zero byte or half a character", "save it as UTF-8 text"
     for column in REQUIRED_COLUMNS:
-        if not row.get(column):
+        if not row.get(column, "").strip():
             return f"has no {column}", "fill it in"
-    device = row["device"]
+    device = row["device"].strip()
     if "/" in device or "\\" in device or device.startswith("."):
         return f"{device!r} is not a device id", "use letters, digits, dots, dashes and underscores"
-    if row.get("split") and row["split"] not in SPLITS:
-        return f"unknown split {row['split']!r}", f"use one of {', '.join(SPLITS)}, or leave it empty"
+    split = row.get("split", "").strip()
+    if split and split not in SPLITS:
+        return f"unknown split {split!r}", f"use one of {', '.join(SPLITS)}, or leave it empty"
     return None
 
 
@@ -332,14 +308,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a symbolic link to itself
         return False
-
-
-def _manifest_clips(data: Path) -> dict[str, Clip]:
-    manifest = next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
-    return {os.path.abspath(clip.file): clip for clip in read_manifest(manifest).clips} if manifest else {}
-
-
-def _clip_by_place(path: Path, device: str, data: Path) -> Clip:
-    if path.is_relative_to(data) and len(place := path.relative_to(data).parts) >= 3:
-        return Clip(str(path), place[0], place[1], "", _without_suffix("/".join(place[1:])))
-    return Clip(str(path), device, path.parent.name or "unlabelled", "", _without_suffix(str(path)))

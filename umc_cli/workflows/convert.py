@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings, list_files
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
@@ -110,7 +111,7 @@ def convert(
         raise SettingsError("--part and --cluster both divide the run", "give one of them")
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
-    chosen = everything if files is None else list_files(files, settings.source, workspace.data)
+    chosen = everything if files is None else list_files(files, settings.source, workspace.data, everything)
     clips = _select(chosen, settings, workspace, are_listed=files is not None)
     choice, known = choose_conversion(workspace, settings, registry, everything)
     root = settings.output or workspace.converted
@@ -122,7 +123,7 @@ def convert(
         str(root),
         part=str(settings.part) if settings.part else None,
         left_out=dict(choice.left_out),
-        warnings=_odd_devices(everything.clips),
+        warnings=[*everything.warnings, *_odd_devices(everything.clips)],
     )
     with locked(root, settings.part) as lock:
         tables = {}

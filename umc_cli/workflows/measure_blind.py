@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.manifest import Clip, FailedInput, find_recordings, list_files
+from umc_cli.audio.listed_files import list_files
+from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.errors import InputError, SettingsError
@@ -62,8 +63,9 @@ def measure_blind(
     if settings.device == reference_device:
         raise SettingsError("device and reference device are the same", "name a device whose response is known")
     reference = DeviceRegistry(workspace.devices).get(reference_device)
-    everything = find_recordings(workspace.data).clips
-    listed = list_files(files, settings.device, workspace.data) if files else None
+    recordings = find_recordings(workspace.data)
+    everything = recordings.clips
+    listed = list_files(files, settings.device, workspace.data, recordings) if files else None
     own = listed.clips if listed else everything
     before = _read(_of(own=everything, device=reference_device, workspace=workspace))
     after = _read(_of(own=own, device=settings.device, workspace=workspace))

@@ -25,11 +25,9 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
     """Return the devices that `pair` (`A:B`) or `named` names; without both, all that have recordings to train on.
 
     Raises:
-        SettingsError: a device has no recordings or no record, there are fewer than two, or a recording straddles
-            two splits.
+        SettingsError: a device has no recordings or no record, there are fewer than two, or see `find_recordings`.
     """
     found = find_recordings(workspace.data)
-    _check_no_leak(found.clips)
     clips: dict[str, list[Clip]] = defaultdict(list)
     for clip in found.clips:
         if clip.split == CONVERSION_SPLIT:
@@ -72,16 +70,3 @@ def _split_pair(pair: str) -> list[str]:
     if len(devices) != 2 or not all(devices) or devices[0] == devices[1]:
         raise SettingsError(f"{pair!r} is not a pair of devices", "write two device ids with a colon between them: A:B")
     return devices
-
-
-def _check_no_leak(clips: Sequence[Clip]) -> None:
-    """Refuse a sound that is in two splits: what was trained on would be tested on, if only from another device."""
-    first: dict[str, Clip] = {}
-    for clip in clips:
-        other = first.setdefault(clip.recording, clip)
-        if other.split != clip.split:
-            raise SettingsError(
-                f"recording {clip.recording!r} is in two splits: {other.file} in {other.split}, "
-                f"{clip.file} in {clip.split}",
-                "give all clips of a recording the same split in the manifest",
-            )
