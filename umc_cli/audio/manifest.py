@@ -109,10 +109,11 @@ def read_manifest(path: Path) -> Recordings:
     folder = os.path.normpath(path.parent / "x")[:-1]
     for line, row in manifest_rows(path):
         where = f"{path.name} line {line}"
-        problem = _row_problem(row, columns) if isinstance(row, dict) else row
-        if problem or not isinstance(row, dict):
+        problem = row if isinstance(row, tuple) else _row_problem(row, columns)
+        if problem:
             failed.append(FailedInput(_printable_path(row) or where, f"{where}: {problem[0]}", problem[1]))
             continue
+        assert isinstance(row, dict)
         columns = tuple(row)
         name = _given_path(row["path"], folder)
         # Of a million rows, each with a `Path` or a call of `normpath`, these would take several seconds.

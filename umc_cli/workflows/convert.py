@@ -7,11 +7,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings
+from umc_cli.audio.names import plain_name
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
@@ -42,6 +43,7 @@ from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+Labels = Annotated[Names, AfterValidator(lambda labels: tuple(plain_name(label) for label in labels))]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 RunPart = Annotated[
@@ -64,7 +66,7 @@ class ConvertSettings(SegmentSettings):
     checkpoint: Path | None = None
     """Weights for `film_gan` (default: `<checkpoints>/generator.safetensors`) or for `refiner` and `refiner_quantile`
     (default: `<checkpoints>/refiner.safetensors`, else those that come with the package)."""
-    label: Names = ()
+    label: Labels = ()
     """Only these labels; none means all."""
     split: Names = ()
     """Only these splits; none means all."""
