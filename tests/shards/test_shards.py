@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from umc_cli.shards.reader import ShardDataset
 from umc_cli.shards.writer import ShardRows, write_shard
 
 
-def make_shard(path: Path, n_rows: int = 37, label_offset: int = 0, dtype: schema.Dtype = "float16") -> np.ndarray:
+def make_shard(
+    path: Path, n_rows: int = 37, label_offset: int = 0, dtype: schema.Dtype = "float16", label: str = "label{}"
+) -> np.ndarray:
     values = np.random.default_rng(n_rows).uniform(-100, 20, (n_rows, 80, 80)).astype(dtype)
     attributes = dict.fromkeys(["run_id", "target_id", "source"], "x")
     attributes |= {"shard_index": 0, "target": path.parent.name, "description": "{}"}
     rows = ShardRows(
-        label=[f"label{(index + label_offset) % 3}" for index in range(n_rows)],
+        label=[label.format((index + label_offset) % 3) for index in range(n_rows)],
         recording=[f"r{index}" for index in range(n_rows)],
         split=["train-sec" if index % 2 else "val-sec" for index in range(n_rows)],
         source_path=[f"data/x/ü{index}.wav" for index in range(n_rows)],
@@ -141,6 +144,25 @@ def test_dataset_gives_spectrogram_and_label(tmp_path: Path) -> None:
     np.testing.assert_array_equal(log_mel[0], values[4].astype(np.float32))
     assert len(ShardDataset(tmp_path, split="train-sec")) == 18
     assert ShardDataset(tmp_path, labels=["label2", "label1", "label0"])[4][1] == 1
+
+
+def test_an_index_means_the_same_label_in_every_split(tmp_path: Path) -> None:
+    """A label that only one split has must not move the others."""
+    make_shard(tmp_path / "y" / "shard-00000.h5", n_rows=3)  # label0 and label2 in val-sec, label1 in train-sec
+    test, train = (ShardDataset(tmp_path, split=split) for split in ("val-sec", "train-sec"))
+    assert test.labels == train.labels == ["label0", "label1", "label2"]
+    assert [label for _, label in test] == [0, 2]
+    assert [label for _, label in train] == [1]
+    assert ShardDataset(tmp_path, split="train-sec", labels=["label1"])[0][1] == 0
+
+
+def test_labels_of_earlier_shards_are_one_however_they_are_spelled(tmp_path: Path) -> None:
+    for target, form in (("y", "NFC"), ("z", "NFD")):
+        name = unicodedata.normalize(form, "tür")
+        make_shard(tmp_path / target / "shard-00000.h5", n_rows=3, label=name)
+    dataset = ShardDataset(tmp_path)
+    assert dataset.labels == [unicodedata.normalize("NFC", "tür")]
+    assert ShardDataset(tmp_path, labels=["a", unicodedata.normalize("NFD", "tür")])[5][1] == 1
 
 
 def test_dataset_refuses_what_it_does_not_know(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from umc_cli.audio.names import plain_name
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.hdf5_dataset import BROKEN
 from umc_cli.shards import schema
@@ -46,8 +47,8 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, root: Path | str, split: str | None = None, labels: Sequence[str] | None = None) -> None:
         """Read the labels and splits of all shards below `root`; spectrograms stay on disk.
 
-        `root`: an output root (all targets) or the folder of one target. `split`: only its segments.
-        `labels`: their order; default: all labels found, sorted.
+        `root`: an output root (all targets) or the folder of one target. `split`: only its segments. `labels`: their
+        order; default: all labels below `root`, in whichever split, sorted. So an index means the same in every split.
 
         Raises:
             SettingsError: no shards, or a label that `labels` lacks.
@@ -57,6 +58,7 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
         self._files: dict[int, Any] = {}
         self._owner = os.getpid()
         shard, row, texts = [], [], []
+        found: set[str] = set()
         for index, path in enumerate(self._paths):
             with schema.open_shard(path) as file:
                 n_rows = schema.read_header(file).n_segments
@@ -65,15 +67,19 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
                 keep = np.flatnonzero(splits == split) if split else np.arange(len(splits))
                 shard.append(np.full(len(keep), index))
                 row.append(keep)
-                texts.append(schema.read_texts(file, "label", n_rows)[keep])
+                of_rows = schema.read_texts(file, "label", n_rows)
+                found.update(of_rows.tolist())
+                texts.append(of_rows[keep])
         self._shard, self._row = np.concatenate(shard), np.concatenate(row)
-        names = np.concatenate(texts).astype(str)
-        self.labels = list(labels) if labels is not None else sorted(set(names.tolist()))
-        unknown = set(names.tolist()) - set(self.labels)
+        names = np.concatenate(texts).tolist()
+        # Shards of earlier versions may hold a label as folders spelled it.
+        plain = {name: plain_name(name) for name in found}
+        self.labels = list(labels) if labels is not None else sorted(set(plain.values()))
+        order = {plain_name(name): index for index, name in enumerate(self.labels)}
+        unknown = sorted({plain[name] for name in set(names)} - set(order))
         if unknown:
-            raise SettingsError(f"label {sorted(unknown)[0]!r} is not among the given labels", "add it to `labels`")
-        order = {name: index for index, name in enumerate(self.labels)}
-        self._label = np.array([order[name] for name in names.tolist()], dtype=np.int64)
+            raise SettingsError(f"label {unknown[0]!r} is not among the given labels", "add it to `labels`")
+        self._label = np.array([order[plain[name]] for name in names], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._row)
