@@ -95,3 +95,22 @@ def test_the_benchmark_of_planning_plans_every_row() -> None:
         assert set(figures[name]["cpu_seconds_by_stage"]) == {
             "find_recordings", "plan_files", "settle", "others"
         }  # fmt: skip
+
+
+@pytest.mark.realdata
+@pytest.mark.timeout(300)
+def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: Path, tmp_path: Path) -> None:
+    script = PROJECT / "examples" / "evaluate_real_devices.py"
+    asked = ["--set", "pairs/dance_studio", "--smoke", "--converters", "none,eq_noise", "--output", str(tmp_path)]
+    command = [sys.executable, str(script), str(realdata), *asked]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert run.returncode == 0, run.stderr
+    unconverted = next(line for line in run.stdout.splitlines() if line.startswith("| none |"))
+    assert 4 < float(unconverted.split("|")[2]) < 6
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines)[:-20])  # ended in the middle of a line
+    again = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert again.stdout == run.stdout
+    assert "a line is cut off" in again.stderr
+    assert again.stderr.count("distance") == 1
