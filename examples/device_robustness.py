@@ -253,7 +253,7 @@ def main() -> None:
         if not folder.exists():
             write_sound_events(folder, preset.clips_per_class, None, seed=0)
         clips = labelled_clips(folder)
-        responses_db = np.array([phone.frequency_response_db for phone in DeviceRegistry(Path("nowhere"))])
+        responses_db = np.array([phone.frequency_response_db for phone in DeviceRegistry()])
     roots = [options.output / options.preset / f"draw{draw}" for draw in range(options.draws or preset.draws)]
     for draw, root in enumerate(roots):
         if not (root / "data" / "manifest.csv").is_file():

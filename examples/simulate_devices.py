@@ -75,7 +75,7 @@ def main() -> None:
         responses_db = split_responses(options.clips)[options.of_shipped == "test"]
     else:
         clips = labelled_clips(options.clips)
-        phones = DeviceRegistry(Path("nowhere"))
+        phones = DeviceRegistry()
         responses_db = np.array([phone.frequency_response_db for phone in phones])
     random = np.random.default_rng(options.seed)
     devices = [draw_device(f"sim{number}", responses_db, random) for number in range(options.devices)]

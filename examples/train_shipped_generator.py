@@ -81,7 +81,7 @@ def read_responses(folder: Path) -> dict[str, np.ndarray]:
 def split_responses(data: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the responses to train on and those of the test, [n, 128] dB each."""
     microphones = read_responses(data / "impulse_responses")
-    phones = {phone.id: np.array(phone.frequency_response_db) for phone in DeviceRegistry(Path("nowhere"))}
+    phones = {phone.id: np.array(phone.frequency_response_db) for phone in DeviceRegistry()}
     held_out = {*np.random.default_rng(7).permutation(sorted(microphones))[:TEST_MICROPHONES], *TEST_PHONES}
     everything = microphones | phones
     parts = ([], [])

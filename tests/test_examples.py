@@ -32,7 +32,7 @@ def test_any_folder_of_clips_becomes_a_multi_device_workspace(workspace: Path, t
     found = find_recordings(tmp_path / "set" / "data").clips
     assert {(clip.device, clip.label) for clip in found} == {(d, label) for d in ("sim0", "sim1") for label in "ab"}
     assert {clip.recording for clip in found if clip.device == "sim0"} == {f"{'ab'[i % 2]}/good{i}" for i in range(4)}
-    assert DeviceRegistry(tmp_path / "set" / "devices").ids() == ["sim0", "sim1"]
+    assert DeviceRegistry(tmp_path / "set" / "devices").own_ids() == ["sim0", "sim1"]
 
 
 @pytest.mark.timeout(600)

@@ -1,9 +1,7 @@
 """`umc synth-fr`, and invented devices as targets of `umc convert`, as a user gives them."""
 
 import json
-import shutil
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 import h5py
@@ -67,7 +65,7 @@ def test_settings_of_the_method_come_from_the_command_line_and_the_workspace(umc
 
 def test_methods_learn_from_the_workspace_s_devices(umc: Umc, workspace: Path) -> None:
     """Three devices that differ in level over the upper half only."""
-    pixel = DeviceRegistry(workspace / "none").get("pixel3")
+    pixel = DeviceRegistry().get("pixel3")
     for index, step_db in enumerate((-5.0, 0.0, 5.0)):
         response_db = tuple(step_db * (band >= 64) for band in range(128))
         write_device(
@@ -182,19 +180,28 @@ def test_existing_files_are_kept_unless_told_otherwise(umc: Umc, workspace: Path
 
 @pytest.mark.parametrize(("method", "n_devices"), [("pca", 2), ("mixture", 1)])
 def test_too_few_devices_are_refused(umc: Umc, workspace: Path, method: str, n_devices: int) -> None:
-    (workspace / "devices").mkdir()
-    library = Path(str(resources.files("umc_cli") / "assets/devices"))
-    for name in [SOURCE, "pixel3"][:n_devices]:
-        shutil.copy(library / f"{name}.json", workspace / "devices")
-    run = umc("synth-fr", "--method", method, "--output", "set.safetensors")
+    (workspace / "few").mkdir()
+    for index in range(n_devices):
+        soundfile.write(workspace / f"few/{index}.wav", np.array([0.9, 0.1 * index] + [0.0] * 400), 22_050)
+    run = umc("synth-fr", "--method", method, "--learn-from", "few", "--output", "set.safetensors")
     assert run.exit_code == 2
     assert f"or more measured devices; there are {n_devices}" in run.stderr
     assert "--learn-from library" in run.stderr
     assert not (workspace / "set.safetensors").exists()
     assert umc("synth-fr", "--method", method, "--learn-from", "library").exit_code == 0
-    coverage = umc("synth-fr", "--coverage")
+    coverage = umc("synth-fr", "--coverage", "--learn-from", "few")
     assert coverage.exit_code == 2
     assert "coverage takes 4 or more measured devices" in coverage.stderr
+
+
+def test_a_first_device_of_one_s_own_is_learned_from_beside_the_library(umc: Umc, workspace: Path) -> None:
+    own = DeviceRegistry().get("pixel3").model_copy(update={"id": "mine"})
+    write_device(own, workspace / "devices")
+    run = umc("synth-fr", "--json")
+    assert run.exit_code == 0
+    assert run.json["devices"] == sorted(["mine", *DeviceRegistry().ids()])
+    assert run.json["learned_from"] == "the workspace and the package's library"
+    assert umc("convert", "--source", SOURCE, "--targets", "synth:1").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -231,7 +238,7 @@ def test_quantile_cannot_serve_devices_that_never_recorded(umc: Umc) -> None:
 
 
 def test_ids_of_records_are_not_taken(umc: Umc, workspace: Path) -> None:
-    library = DeviceRegistry(workspace / "none")
+    library = DeviceRegistry()
     for device in library:
         write_device(device, workspace / "devices")
     write_device(library.get("pixel3").model_copy(update={"id": "synth-001"}), workspace / "devices")

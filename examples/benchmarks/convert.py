@@ -104,7 +104,7 @@ def measure_generator(repeats: int) -> dict[str, float | str]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name, engine = build_engine(generator, device=device, threads=cpu_count())
     batch = torch.randn(BATCH, 80, 80, device=device)
-    registry = DeviceRegistry(Path("nowhere"))
+    registry = DeviceRegistry()
     difference = torch.from_numpy(fr_difference_db(registry.get(SOURCE), registry.get(TARGETS[0]))).unsqueeze(0)
     with torch.inference_mode():
         gamma, beta = (value.to(device) for value in generator.film_encoder(difference))
@@ -220,7 +220,7 @@ def measure_eq(folder: Path, n_clips: int, repeats: int) -> dict[str, float]:
     responses, theirs_output = folder / "responses", folder / "npy"
     responses.mkdir()
     theirs_output.mkdir()
-    registry = DeviceRegistry(Path("nowhere"))
+    registry = DeviceRegistry()
     for target in TARGETS:
         write_impulse_response(
             responses / f"{target}.wav", fr_difference_db(registry.get(SOURCE), registry.get(target))
@@ -255,7 +255,7 @@ def write_impulse_response(path: Path, difference_db: np.ndarray) -> None:
     """Write a linear-phase filter of 1,024 taps that has the difference as its response."""
     from scipy.signal import firwin2
 
-    centres = np.array(DeviceRegistry(Path("nowhere")).get(SOURCE).band_centres_hz)
+    centres = np.array(DeviceRegistry().get(SOURCE).band_centres_hz)
     frequencies = np.concatenate([[0], centres, [11_025]])
     gains = 10 ** (np.concatenate([difference_db[:1], difference_db, [-200]]) / 20)
     soundfile.write(path, firwin2(1023, frequencies, gains, fs=22_050), 22_050, subtype="FLOAT")

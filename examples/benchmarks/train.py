@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ def segments() -> TrainingSegments:
 def our_step(batch: int, device: torch.device, precision: Precision) -> Callable[[], object]:
     """Return the step of `umc train --preset paper`, with another batch."""
     settings = ADVERSARIAL_PRESETS["paper"].model_copy(update={"batch_size": batch, "precision": precision})
-    registry = DeviceRegistry(Path("nowhere"))
+    registry = DeviceRegistry()
     records = [registry.get(name) for name in DEVICES]
     training = AdversarialTraining(settings, segments(), records, is_pair=False, torch_device=device)
     return lambda: training.step(0)

@@ -97,9 +97,9 @@ def test_a_sensitivity_that_is_no_number_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_device_record_is_a_curve_over_the_bands_it_trusts() -> None:
-    registry = DeviceRegistry(Path("no such folder"))
-    device = registry.get("pixel3")
-    curve = read_curve_file(registry.folder / "pixel3.json").curve
+    device, path = DeviceRegistry().get("pixel3"), DeviceRegistry().path("pixel3")
+    assert path is not None
+    curve = read_curve_file(path).curve
     centres = np.array(device.band_centres_hz)
     trusted = centres >= device.trusted_range_hz[0]
     np.testing.assert_array_equal(curve.frequency_hz, centres[trusted])
@@ -155,7 +155,7 @@ def test_what_is_no_sofa_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_xml_of_a_maker_gives_the_record_of_the_library(realdata: Path) -> None:
-    library = DeviceRegistry(Path("no such folder")).get("xperia1v")
+    library = DeviceRegistry().get("xperia1v")
     path = realdata / "phone_responses" / "raw" / "sony_sm8550_xperia1v_5v.xml"
     found = read_curve_file(path, "builtin_mic_1")
     np.testing.assert_allclose(band_response_db(found.curve), library.frequency_response_db, atol=0.06)

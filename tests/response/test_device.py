@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import runpy
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -150,53 +148,71 @@ def test_refuses_json_of_another_kind_and_a_missing_file(tmp_path: Path) -> None
         read_device(tmp_path / "absent.json")
 
 
-def test_the_registry_knows_the_devices_of_its_folder(tmp_path: Path) -> None:
+def test_the_workspace_lies_over_the_library(tmp_path: Path) -> None:
     for device_id in ("zebra", "ant"):
         write_device(make_device(device_id), tmp_path)
     (tmp_path / "notes.txt").write_text("not a device", encoding="utf-8")
     registry = DeviceRegistry(tmp_path)
-    assert not registry.is_library
-    assert registry.ids() == ["ant", "zebra"]
+    assert registry.own_ids() == ["ant", "zebra"]
+    assert registry.ids() == ["ant", *LIBRARY_IDS, "zebra"]
+    assert [device.id for device in registry] == registry.ids()
     assert "ant" in registry
-    assert "pixel3" not in registry
-    assert [device.id for device in registry] == ["ant", "zebra"]
+    assert "bee" not in registry
+    assert registry.get("pixel3").name == "Google Pixel 3, bottom microphone"
     with pytest.raises(SettingsError, match="unknown device 'bee'") as caught:
         registry.get("bee")
-    assert "ant, zebra" in caught.value.hint
+    assert caught.value.hint.startswith("known devices: ant, pixel3, ")
 
 
-def test_an_empty_folder_is_a_registry_without_devices(tmp_path: Path) -> None:
+def test_a_record_of_the_workspace_replaces_the_library_s_of_the_same_id(tmp_path: Path) -> None:
+    mine = make_device("pixel3")
+    write_device(mine, tmp_path)
     registry = DeviceRegistry(tmp_path)
-    assert registry.ids() == []
-    with pytest.raises(SettingsError, match="unknown device") as caught:
-        registry.get("pixel3")
-    assert "known devices: none" in caught.value.hint
-
-
-def test_a_device_that_only_the_library_knows_is_brought_in_by_the_command_in_the_hint(tmp_path: Path) -> None:
-    folder = tmp_path / "my devices"
-    folder.mkdir()
-    registry = DeviceRegistry(folder)
-    with pytest.raises(SettingsError, match="unknown device 'pixel3'") as caught:
-        registry.get("pixel3")
-    command = caught.value.hint.partition("the package's library knows pixel3: ")[2]
-    subprocess.run(shlex.split(command), check=True)
-    assert registry.get("pixel3") == DeviceRegistry(tmp_path / "nowhere").get("pixel3")
-    assert registry.library_hint(["pixel3", "bee"]) == ""
-    assert "xperia1.json" in registry.library_hint(["pixel3", "xperia1"])
-    assert DeviceRegistry(tmp_path / "nowhere").library_hint(["bee"]) == ""
-
-
-def test_the_registry_falls_back_to_the_library(tmp_path: Path) -> None:
-    registry = DeviceRegistry(tmp_path / "devices")
-    assert registry.is_library
+    assert registry.get("pixel3") == mine != DeviceRegistry().get("pixel3")
+    assert registry.path("pixel3") == tmp_path / "pixel3.json"
     assert registry.ids() == LIBRARY_IDS
-    assert registry.get("pixel3").name == "Google Pixel 3, bottom microphone"
+    assert registry.replaced_ids() == registry.own_ids() == ["pixel3"]
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_without_records_of_its_own_a_workspace_has_the_library(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    registry = DeviceRegistry(tmp_path / folder)
+    assert registry.own_ids() == registry.replaced_ids() == []
+    assert registry.ids() == registry.ids_to_learn_from() == DeviceRegistry().ids() == LIBRARY_IDS
+
+
+@pytest.mark.parametrize(
+    ("own", "recorded", "meant"),
+    [
+        ([], [], LIBRARY_IDS),
+        ([], ["met"], ["met", *LIBRARY_IDS]),
+        (["mine"], [], LIBRARY_IDS),
+        (["mine"], ["mine", "met"], ["met"]),
+        (["mine", "other"], [], ["other"]),
+        (["mine", "other"], ["met"], ["met", "other"]),
+        (["other"], [], ["other"]),
+    ],
+)
+def test_all_means_the_workspace_s_devices_or_else_the_library_s(
+    tmp_path: Path, own: list[str], recorded: list[str], meant: list[str]
+) -> None:
+    for device_id in own:
+        write_device(make_device(device_id), tmp_path)
+    assert DeviceRegistry(tmp_path).others("mine", recorded) == meant
+
+
+@pytest.mark.parametrize("n_own", range(5))
+def test_methods_learn_from_the_workspace_s_devices_where_these_are_enough(tmp_path: Path, n_own: int) -> None:
+    own = [f"d{index}" for index in range(n_own)]
+    for device_id in own:
+        write_device(make_device(device_id), tmp_path)
+    assert DeviceRegistry(tmp_path).ids_to_learn_from() == (own if n_own >= 3 else [*own, *LIBRARY_IDS])
 
 
 @pytest.mark.parametrize("device_id", LIBRARY_IDS)
 def test_a_library_record_is_complete(device_id: str) -> None:
-    device = DeviceRegistry(Path("no such folder")).get(device_id)
+    device = DeviceRegistry().get(device_id)
     np.testing.assert_allclose(device.band_centres_hz, band_centres_hz(), atol=0.051)
     assert np.interp(1000, device.band_centres_hz, device.frequency_response_db) == pytest.approx(0, abs=0.3)
     assert device.trusted_range_hz[1] == 11_025
@@ -218,7 +234,7 @@ def phone_responses() -> Path:
 @pytest.mark.realdata
 def test_the_library_agrees_with_the_published_values() -> None:
     folder = phone_responses()
-    devices = {device.sources[0].file: device for device in DeviceRegistry(Path("no such folder"))}
+    devices = {device.sources[0].file: device for device in DeviceRegistry()}
     rows = list(csv.DictReader((folder / "metadata.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["file"] for row in rows} == set(devices)
     for row in rows:
@@ -242,7 +258,9 @@ def test_the_library_is_what_the_example_builds(tmp_path: Path) -> None:
     folder = phone_responses()
     script = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "build_phone_library.py"))
     script["build_library"](folder, tmp_path)
-    shipped = DeviceRegistry(Path("no such folder")).folder
+    found = DeviceRegistry().path("pixel3")
+    assert found is not None
+    shipped = found.parent
     assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {
         path.name: path.read_text(encoding="utf-8") for path in shipped.glob("*.json")
     }
@@ -250,7 +268,7 @@ def test_the_library_is_what_the_example_builds(tmp_path: Path) -> None:
 
 @pytest.mark.realdata
 def test_the_third_pixel_microphone_is_referred_to_1_khz() -> None:
-    device = DeviceRegistry(Path("no such folder")).get("pixel3-bottom2")
+    device = DeviceRegistry().get("pixel3-bottom2")
     curve = read_curve(phone_responses() / "curves" / device.sources[0].file)
     assert np.interp(1000, curve.frequency_hz, curve.response_db) < -9, "the published curve is 0 dB at 10 kHz"
     assert np.interp(1000, device.band_centres_hz, device.frequency_response_db) == pytest.approx(0, abs=0.1)

@@ -59,7 +59,7 @@ def test_a_data_set_is_a_workspace_whose_recordings_are_shared(tmp_path: Path) -
         for device in ("d0", "d1")
         for recording, split in (("take-a", "train-mc"), ("take-b", "val-sec"))
     }
-    assert DeviceRegistry(tmp_path / "set" / "devices").ids() == ["d0", "d1"]
+    assert DeviceRegistry(tmp_path / "set" / "devices").own_ids() == ["d0", "d1"]
     truth = json.loads((tmp_path / "set" / "simulation.json").read_text())
     assert truth["devices"]["d1"] == devices(2)[1].settings.model_dump(mode="json")
 

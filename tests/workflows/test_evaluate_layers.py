@@ -204,7 +204,7 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(recorded: Work
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ({"source": "nobody"}, "unknown device 'nobody'", "known devices: falling, hollow, plain"),
+        ({"source": "nobody"}, "unknown device 'nobody'", "known devices: falling, hollow, pixel3, "),
         ({"targets": "wavy,nobody"}, "unknown device 'nobody'", "known devices"),
         ({"targets": "plain,wavy"}, "target 'plain' is the source itself", "leave it out"),
         ({"targets": "wavy"}, "wavy as target, at least two are needed", "--targets all"),

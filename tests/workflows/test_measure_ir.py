@@ -486,3 +486,28 @@ def test_a_minute_is_measured_in_two_seconds(umc: Umc, workspace: Path, stimulus
         measure_ir(find_workspace(workspace), settings, [workspace / "take.wav"])
         spent.append(time.process_time() - started)
     assert min(spent) < 2
+
+
+def test_after_the_first_measurement_the_library_is_still_there(umc: Umc, workspace: Path) -> None:
+    """docs/measuring-a-phone.md, step 10, and a conversion to all."""
+    (workspace / "curve.csv").write_text(CURVE)
+    (workspace / "data" / "xperia1v").rename(workspace / "data" / "myphone")
+    measured = umc("measure-ir", "curve.csv", "--device", "myphone", "--json")
+    assert measured.json["warnings"] == []
+    assert umc("devices", "compare", "myphone", "pixel3").exit_code == 0
+    listed = umc("devices", "--json").json
+    assert (listed["own"], listed["replaced"], len(listed["devices"])) == (["myphone"], [], 14)
+    run = umc("convert", "--source", "myphone", "--json")
+    assert run.exit_code == 0
+    assert len(run.json["targets"]) == 13
+
+
+def test_a_record_that_replaces_one_of_the_library_says_so(umc: Umc, workspace: Path) -> None:
+    (workspace / "curve.csv").write_text(CURVE)
+    run = umc("measure-ir", "curve.csv", "--device", "pixel3", "--name", "My Pixel")
+    assert run.exit_code == 0
+    assert "the package's library has a device 'pixel3' too" in run.stderr
+    assert umc("devices", "show", "pixel3", "--json").json["name"] == "My Pixel"
+    listed = umc("devices")
+    assert "replaces the library's: pixel3" in listed.stderr
+    assert umc("devices", "--json").json["replaced"] == ["pixel3"]

@@ -30,15 +30,20 @@ def list_command(context: typer.Context, as_json: Json = False) -> None:
     report = list_devices(find_workspace(Path.cwd()))
     if as_json:
         devices = [device.model_dump(mode="json") for device in report.devices]
-        render.print_json({"registry": report.registry, "is_library": report.is_library, "devices": devices})
+        content = {"registry": report.registry, "own": report.own, "replaced": report.replaced, "devices": devices}
+        render.print_json(content)
         return
-    where = "the package's library (the workspace has no devices/)" if report.is_library else report.registry
-    render.err().print(f"{len(report.devices)} devices in {render.printable(where)}", markup=False)
-    table = render.table(
-        "id", "name", "obtained", "trusted Hz", "level dBFS", "floor dB", right=["trusted Hz", "level dBFS", "floor dB"]
-    )
+    own = f"{render.count(len(report.own), 'record')} in {report.registry}"
+    shipped = f"{len(report.devices) - len(report.own)} of the package's library"
+    render.err().print(render.printable(f"{own}, {shipped}"), markup=False)
+    if report.replaced:
+        replaced = f"the workspace's record replaces the library's: {', '.join(report.replaced)}"
+        render.err().print(render.printable(replaced), markup=False)
+    numbers = ["trusted Hz", "level dBFS", "floor dB"]
+    table = render.table("id", "from", "name", "obtained", *numbers, right=numbers)
     for device in report.devices:
-        table.add_row(device.id, device.name, device.method, _trusted(device), _level(device), _floor(device))
+        where = "workspace" if device.id in report.own else "library"
+        table.add_row(device.id, where, device.name, device.method, _trusted(device), _level(device), _floor(device))
     if not render.fits(table):  # then only names are broken, never ids and numbers
         for column in table.columns:
             if column.header != "name":

@@ -36,8 +36,8 @@ def command(
     learn_from: Annotated[
         str | None,
         typer.Option(
-            help="What pca and mixture learn from: devices (the workspace's, or the package's library if it has none), "
-            "library, or a folder of WAV files with impulse responses. (default: devices)",
+            help="What pca and mixture learn from: devices (the workspace's, with the package's library if these are "
+            "fewer than three), library, or a folder of WAV files with impulse responses. (default: devices)",
             show_default=False,
         ),
     ] = None,

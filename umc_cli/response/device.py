@@ -2,8 +2,7 @@
 
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -23,6 +22,9 @@ FORMAT_NAME: Final = "umc-device"
 FORMAT_VERSION: Final = 1
 
 _LIBRARY = Path(str(resources.files("umc_cli") / "assets" / "devices"))
+
+FEWEST_TO_LEARN_FROM = 3
+"""Records of its own that a workspace needs for methods to learn from these alone: what all methods can learn from."""
 
 _ID_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 
@@ -153,18 +155,54 @@ def format_record(content: dict[str, Any]) -> str:
 
 
 class DeviceRegistry:
-    """The devices that a workspace knows: those in its folder, or the package's library if it has none."""
+    """The devices that are known: the workspace's records lie over those of the package's library.
 
-    def __init__(self, folder: Path) -> None:
-        self.is_library = not folder.is_dir()
-        self.folder = _LIBRARY if self.is_library else folder
+    Where both hold a record of one id, the workspace's wins.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Look into the workspace's `folder` of records first; None: the library alone."""
+        self._folder = folder
 
     def ids(self) -> list[str]:
         """Return the ids in alphabetical order."""
-        return sorted(path.stem for path in self.folder.glob("*.json") if _ID_PATTERN.fullmatch(path.stem))
+        return sorted({*self.own_ids(), *_ids_in(_LIBRARY)})
+
+    def own_ids(self) -> list[str]:
+        """Return the ids of the workspace's own records, in alphabetical order."""
+        return _ids_in(self._folder) if self._folder else []
+
+    def replaced_ids(self) -> list[str]:
+        """Return the ids of the library's records that the workspace's own replace, in alphabetical order."""
+        return sorted(set(self.own_ids()) & set(_ids_in(_LIBRARY)))
+
+    def others(self, source: str, recorded: Collection[str] = ()) -> list[str]:
+        """Return the devices beside `source` that "all" means, in alphabetical order.
+
+        They are the workspace's: those with a record of its own, and those in `recorded`, which have recordings. Where
+        it has no record of its own, or no other device, they are the library's too.
+        """
+        own = self.own_ids()
+        meant = {*own, *recorded} - {source}
+        return sorted(meant if own and meant else {*meant, *self.ids()} - {source})
+
+    def ids_to_learn_from(self) -> list[str]:
+        """Return the devices that stand for devices at large, in alphabetical order.
+
+        The workspace's own, if it has `FEWEST_TO_LEARN_FROM` records or more; else all that are known.
+        """
+        own = self.own_ids()
+        return own if len(own) >= FEWEST_TO_LEARN_FROM else self.ids()
+
+    def path(self, device_id: str) -> Path | None:
+        """Return the file of a device's record; None where there is none."""
+        if not is_device_id(device_id):
+            return None
+        folders = (self._folder, _LIBRARY) if self._folder else (_LIBRARY,)
+        return next((path for folder in folders if (path := folder / f"{device_id}.json").is_file()), None)
 
     def __contains__(self, device_id: str) -> bool:
-        return bool(_ID_PATTERN.fullmatch(device_id)) and (self.folder / f"{device_id}.json").is_file()
+        return self.path(device_id) is not None
 
     def __iter__(self) -> Iterator[Device]:
         return (self.get(device_id) for device_id in self.ids())
@@ -175,20 +213,16 @@ class DeviceRegistry:
         Raises:
             SettingsError: the id is not a file name, is unknown, or its record is broken.
         """
-        check_device_id(device_id)
-        if device_id not in self:
-            raise self.unknown(device_id, self.ids())
-        return read_device(self.folder / f"{device_id}.json")
+        path = self.path(check_device_id(device_id))
+        if path is None:
+            raise unknown_device(device_id, self.ids())
+        return read_device(path)
 
-    def unknown(self, device_id: str, known: Iterable[str]) -> SettingsError:
-        """Return the error for a device that is not among the `known` ones."""
-        hint = f"known devices: {', '.join(sorted(known)) or 'none'}"
-        return SettingsError(f"unknown device {device_id!r}", hint + self.library_hint([device_id]))
 
-    def library_hint(self, device_ids: Iterable[str]) -> str:
-        """Say, for the end of a hint, how records come from the library that the folder lacks; "" if none can."""
-        there = [name for name in sorted(set(device_ids)) if name not in self and name in DeviceRegistry(_LIBRARY)]
-        if not there:
-            return ""
-        files = " ".join(shlex.quote(str(_LIBRARY / f"{name}.json")) for name in there)
-        return f"; the package's library knows {', '.join(there)}: cp {files} {shlex.quote(str(self.folder))}"
+def unknown_device(device_id: str, known: Iterable[str]) -> SettingsError:
+    """Return the error for a device that is not among the `known` ones."""
+    return SettingsError(f"unknown device {device_id!r}", f"known devices: {', '.join(sorted(known))}")
+
+
+def _ids_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.json") if is_device_id(path.stem))

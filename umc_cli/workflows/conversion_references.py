@@ -11,7 +11,7 @@ from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
-from umc_cli.response.device import Device, DeviceRegistry, check_device_id
+from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.response.difference import level_difference_db
 from umc_cli.workflows.recorded_segments import SegmentReader, counterparts
 
@@ -45,7 +45,7 @@ def read_split(
     known = {*registry.ids(), *(clip.device for clip in clips)}
     for target in wanted:
         if check_device_id(target) not in known:
-            raise registry.unknown(target, known)
+            raise unknown_device(target, known)
         if target == source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
         if target not in recorded:

@@ -21,7 +21,7 @@ from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
-from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
+from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id, unknown_device
 from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
 from umc_cli.shards import schema
 from umc_cli.shards.part import WHOLE, Part, parse_part
@@ -247,12 +247,11 @@ def choose_conversion(
     if not settings.targets:
         raise SettingsError("no target is named", "use --targets all, or device ids with commas between them")
     check_engine_name(settings.engine)
-    recorded = frozenset(
-        clip.device for clip in everything.clips if clip.split == CONVERSION_SPLIT and is_device_id(clip.device)
-    )
+    recorded = devices_to_convert_to(everything)
     invented = invent_targets(settings.targets, settings.source, registry, workspace)
     invented_records = {device.id: device for devices in invented.values() for device in devices}
-    candidates = {*registry.ids(), *recorded, *invented_records}
+    known_ids = {*registry.ids(), *recorded, *invented_records}
+    candidates = registry.others(settings.source, recorded)
     names, checkpoints = _names_and_checkpoints(workspace, settings)
     targets = None
     if settings.targets != ("all",):
@@ -261,24 +260,25 @@ def choose_conversion(
         ]
         targets = tuple(dict.fromkeys(chain.from_iterable(expanded)))
     for target in targets or ():
-        if check_device_id(target) not in candidates:
-            raise registry.unknown(target, candidates)
+        if check_device_id(target) not in known_ids:
+            raise unknown_device(target, known_ids)
         if target == settings.source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
-    named = candidates if targets is None else set(targets)
+    named = candidates if targets is None else targets
     known = Known(
         devices={name: registry.get(name) for name in sorted({settings.source, *named}) if name in registry}
         | invented_records,
         recorded=recorded,
         **checkpoints,
     )
-    try:
-        return choose(names, settings.source, targets, candidates, known), known
-    except SettingsError as error:
-        if not any(Need.RESPONSE in CONVERTERS[name].needs for name in names):
-            raise
-        without_record = {settings.source, *(targets or candidates)} - set(known.devices)
-        raise SettingsError(error.message, error.hint + registry.library_hint(without_record)) from error
+    return choose(names, settings.source, targets, candidates, known), known
+
+
+def devices_to_convert_to(everything: Recordings) -> frozenset[str]:
+    """Return the devices whose recordings converters may learn from."""
+    return frozenset(
+        clip.device for clip in everything.clips if clip.split == CONVERSION_SPLIT and is_device_id(clip.device)
+    )
 
 
 def _names_and_checkpoints(workspace: Workspace, settings: ConvertSettings) -> tuple[tuple[str, ...], dict[str, Path]]:

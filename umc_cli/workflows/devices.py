@@ -14,23 +14,25 @@ from umc_cli.response.difference import fr_difference_db, level_difference_db
 
 @dataclass(frozen=True)
 class DevicesReport:
-    """The registry's devices."""
+    """The devices that are known."""
 
     registry: str
-    """Folder of the records."""
-    is_library: bool
-    """The workspace has no records of its own, so these are the package's."""
+    """Folder of the workspace's own records."""
+    own: list[str]
+    """Ids of the devices with a record there; the others are the library's."""
+    replaced: list[str]
+    """Those of `own` that the library knows too: the workspace's record is used."""
     devices: list[Device]
 
 
 def list_devices(workspace: Workspace) -> DevicesReport:
-    """Return all devices of the workspace's registry.
+    """Return all devices: the workspace's, and those of the package's library.
 
     Raises:
         SettingsError: a record is broken.
     """
     registry = DeviceRegistry(workspace.devices)
-    return DevicesReport(str(registry.folder), registry.is_library, list(registry))
+    return DevicesReport(str(workspace.devices), registry.own_ids(), registry.replaced_ids(), list(registry))
 
 
 def show_device(workspace: Workspace, device_id: str) -> Device:

@@ -129,8 +129,8 @@ def _check_figure(settings: EvaluateLayersSettings) -> None:
 def _differences(registry: DeviceRegistry, settings: EvaluateLayersSettings) -> dict[str, NDArray[np.float32]]:
     """Return the difference of every target. Shape: [128] dB, target minus source."""
     source = registry.get(settings.source)
-    others = tuple(name for name in registry.ids() if name != source.id)
-    targets = others if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
+    is_all = settings.targets == ("all",)
+    targets = tuple(registry.others(source.id) if is_all else dict.fromkeys(settings.targets))
     if source.id in targets:
         raise SettingsError(f"target {source.id!r} is the source itself", "leave it out of --targets")
     records = [registry.get(name) for name in targets]

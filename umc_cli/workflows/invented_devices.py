@@ -38,7 +38,7 @@ def invent_targets(
     if source not in registry:
         raise SettingsError(
             f"targets {named[0]!r} are invented from the record of their source, and {source} has none",
-            f"measure {source}, or name other targets" + registry.library_hint([source]),
+            f"measure {source}, or name other targets",
         )
     drawn = _differences(named[0], workspace)
     record = registry.get(source)

@@ -43,7 +43,7 @@ class LearnedResponses:
 
 
 def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedResponses:
-    """Return responses: of the workspace's devices, of the package's library, or of a folder of impulse responses.
+    """Return responses: of the devices that are known, of the package's library, or of a folder of impulse responses.
 
     `learn_from`: `devices`, `library`, or a folder of WAV files, of which the first channel is read.
 
@@ -51,8 +51,7 @@ def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedRes
         SettingsError: there is no such folder, it holds no WAV file, or a record or file is broken.
     """
     if learn_from in (FROM_DEVICES, FROM_LIBRARY):
-        registry = DeviceRegistry(workspace.devices if learn_from == FROM_DEVICES else Path("no folder of devices"))
-        return _of_registry(registry)
+        return _of_registry(DeviceRegistry(workspace.devices if learn_from == FROM_DEVICES else None))
     folder = Path(learn_from)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
     if not paths:
@@ -91,7 +90,7 @@ def draw_from(
 
 
 def _of_registry(registry: DeviceRegistry) -> LearnedResponses:
-    devices = list(registry)
+    devices = [registry.get(device_id) for device_id in registry.ids_to_learn_from()]
     centres_hz = band_centres_hz()
     is_trusted = np.ones(len(centres_hz), bool)
     for device in devices:
@@ -100,11 +99,18 @@ def _of_registry(registry: DeviceRegistry) -> LearnedResponses:
         low, high = device.trusted_range_hz
         is_trusted &= (centres_hz >= low) & (centres_hz <= high)
     return LearnedResponses(
-        origin="the package's library" if registry.is_library else str(registry.folder),
+        origin=_origin(registry),
         names=tuple(device.id for device in devices),
         responses_db=np.array([device.frequency_response_db for device in devices]).reshape(-1, len(centres_hz)),
         is_trusted=is_trusted,
     )
+
+
+def _origin(registry: DeviceRegistry) -> str:
+    own, chosen = registry.own_ids(), registry.ids_to_learn_from()
+    if not own:
+        return "the package's library"
+    return "the workspace" if chosen == own else "the workspace and the package's library"
 
 
 def _impulse_response_db(path: Path) -> Responses:

@@ -16,7 +16,7 @@ from umc_cli.config import Settings, WordOrPath, Workspace
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 from umc_cli.evaluation.report.response_figure import DOTS_PER_INCH, Response, response_figure
-from umc_cli.response.device import Device, Method, SourceFile, check_device_id, write_device
+from umc_cli.response.device import Device, DeviceRegistry, Method, SourceFile, check_device_id, write_device
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
@@ -143,9 +143,9 @@ def finish(report: MeasureIrReport, workspace: Workspace, figure: Path | None) -
         )
     if report.failed_gates:
         return
-    if not workspace.devices.is_dir():
+    if report.device.id in DeviceRegistry():
         report.warnings.append(
-            f"{workspace.devices} is new: the workspace now knows only the devices in it, not the package's library"
+            f"the package's library has a device {report.device.id!r} too: in this workspace the new record replaces it"
         )
     write_device(report.device, workspace.devices)
     report.written = True

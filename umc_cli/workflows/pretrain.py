@@ -119,11 +119,8 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
     of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
     registry = DeviceRegistry(workspace.devices)
-    responses_db = np.array([device.frequency_response_db for device in registry])
-    if not len(responses_db):
-        raise SettingsError(
-            f"no device is known in {workspace.devices}", "add records, or remove the folder to use the library"
-        )
+    devices = [registry.get(device_id) for device_id in registry.ids_to_learn_from()]
+    responses_db = np.array([device.frequency_response_db for device in devices])
     clips = _one_a_recording(find_recordings(workspace.data).clips)
     n_held_out = max(1, round(settings.held_out_share * len(clips)))
     with locked(folder), compute_threads(max(1, cpu_count() - 1)):
@@ -159,7 +156,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             name=settings.run_name,
             folder=str(folder),
             mode=KIND,
-            devices=[device.id for device in registry],
+            devices=[device.id for device in devices],
             precision=Precision.FP32.value,
             n_segments={SIMULATED: len(sounds)},
             n_held_out={SIMULATED: len(held_out)},

@@ -32,8 +32,8 @@ class SynthFrSettings(Settings):
     """Differences to draw."""
     seed: int = Field(default=0, ge=0)
     learn_from: Annotated[str, WordOrPath(words=(FROM_DEVICES, FROM_LIBRARY))] = FROM_DEVICES
-    """`devices`: the workspace's, or the package's library where it has none; `library`; or a folder of WAV files with
-    impulse responses."""
+    """`devices`: the workspace's, with the package's library where these are fewer than three; `library`; or a folder
+    of WAV files with impulse responses."""
     method_settings: dict[str, Any] = Field(default={})
     """Settings of the method that are not to have their defaults."""
     levels: LevelSettings = LevelSettings()

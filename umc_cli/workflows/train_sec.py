@@ -14,7 +14,7 @@ from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_reco
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.errors import SettingsError
-from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
+from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.runtime import cpu_count, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
@@ -26,7 +26,7 @@ from umc_cli.shards.plan import hash_of
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
-from umc_cli.workflows.convert import ConvertSettings, Targets
+from umc_cli.workflows.convert import ConvertSettings, Targets, devices_to_convert_to
 from umc_cli.workflows.invented_devices import PREFIX
 from umc_cli.workflows.sec_conversion import N_INVENTED, OnTheFlyConversions, choose_sec_conversion, converters_of
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
@@ -148,7 +148,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 conversion = _conversion(
                     workspace, settings, plan.conversion, everything, folder, chosen, stores[0], torch_device
                 )
-            material = _material(workspace, settings, mean_db, std_db)
+            material = _material(workspace, settings, everything, mean_db, std_db)
             batches = TrainingBatches(
                 segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
                 n_classes=len(chosen.classes),
@@ -289,11 +289,11 @@ def _check_targets(
     known = {*registry.ids(), *(clip.device for clip in everything.clips)}
     for target in settings.targets:
         if target not in known and not target.startswith(PREFIX):
-            raise registry.unknown(target, known)
+            raise unknown_device(target, known)
         if "dir" in plan.augmentations and target not in registry and target != settings.source:
             raise SettingsError(
                 f"dir lacks a device record of {target}",
-                "measure it (umc measure-ir), or leave it out of --targets" + registry.library_hint([target]),
+                "measure it (umc measure-ir), or leave it out of --targets",
             )
 
 
@@ -370,10 +370,13 @@ def _conversion(
     )
 
 
-def _material(workspace: Workspace, settings: TrainSecSettings, mean_db: float, std_db: float) -> AugmentationMaterial:
+def _material(
+    workspace: Workspace, settings: TrainSecSettings, everything: Recordings, mean_db: float, std_db: float
+) -> AugmentationMaterial:
     """Return what augmentations may know: the responses of the targets, never of devices that are not named."""
     registry = DeviceRegistry(workspace.devices)
-    names = registry.ids() if settings.targets == ("all",) else settings.targets
+    is_all = settings.targets == ("all",)
+    names = registry.others(settings.source, devices_to_convert_to(everything)) if is_all else settings.targets
     known = [registry.get(name) for name in names if name in registry and name != settings.source]
     source = registry.get(settings.source) if settings.source in registry else None
     return AugmentationMaterial(

@@ -50,8 +50,7 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
     if without:
         raise SettingsError(
             f"no frequency response is known of {', '.join(without)}",
-            f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices"
-            + registry.library_hint(without),
+            f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices",
         )
     return TrainingDevices(
         records=tuple(registry.get(device) for device in chosen),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,6 @@ _BLOCK = 1024
 
 MOST = 1_000_000
 """A set of as many takes 1 GB, and nearly 4 GB at most while it is summed up and written."""
-
-_NO_FOLDER = Path("no folder of devices")
 
 
 def find_method(name: str) -> MethodSpec:
@@ -70,7 +67,7 @@ def fit_method(name: str, responses_db: Responses, settings: Settings | None = N
 
 def library_responses_db() -> Responses:
     """Return the responses of the package's library, [n devices, 128] in dB, by id."""
-    return np.array([device.frequency_response_db for device in DeviceRegistry(_NO_FOLDER)])
+    return np.array([device.frequency_response_db for device in DeviceRegistry()])
 
 
 @lru_cache(maxsize=len(METHODS))
