@@ -8,7 +8,14 @@ from torch.nn import functional as F
 
 from tests.conftest import PROJECT
 from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
-from umc_cli.conversion.engines import ENGINES, build_engine, choose_engine, openvino_engine, torch_engine
+from umc_cli.conversion.engines import (
+    ENGINES,
+    build_engine,
+    choose_engine,
+    openvino_engine,
+    openvino_package,
+    torch_engine,
+)
 from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
 from umc_cli.conversion.engines.torch_engine import TorchEngine
@@ -171,7 +178,7 @@ os.kill(os.getpid(), signal.SIGINT)
 def test_auto_takes_openvino_on_the_cpu_and_torch_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine(CPU) == "openvino"
     assert choose_engine(torch.device("cuda")) == "torch"
-    monkeypatch.setattr(openvino_engine, "is_installed", lambda: False)
+    monkeypatch.setattr(openvino_package, "is_installed", lambda: False)
     assert choose_engine(CPU) == "torch"
 
 

@@ -7,7 +7,6 @@ The paper (section 4.1) gives window, hop and bands; scale, norm, power and floo
 import threading
 from functools import lru_cache
 
-import librosa
 import torch
 import torchaudio
 from torch import Tensor
@@ -21,6 +20,7 @@ from umc_cli.audio.log_mel_settings import (
     SEGMENT_SAMPLES,
     LogMelSettings,
 )
+from umc_cli.audio.mel_scale import evenly_spaced_hz
 
 __all__ = [
     "FLOOR_DB", "HOP_SAMPLES", "LOG_MEL_SETTINGS", "N_FRAMES", "SAMPLE_RATE_HZ", "SEGMENT_SAMPLES", "LogMelSettings",
@@ -100,7 +100,7 @@ def _work_buffers(device: torch.device) -> _WorkBuffers:
 def mel_band_edges_hz(n_mels: int) -> "list[float]":
     """Return the n_mels + 2 edges in Hz of the bands; band i rises from edge i to i + 1 and falls to i + 2."""
     settings = LOG_MEL_SETTINGS
-    return [float(edge) for edge in librosa.mel_frequencies(n_mels + 2, fmin=settings.f_min_hz, fmax=settings.f_max_hz)]
+    return [float(edge) for edge in evenly_spaced_hz(n_mels + 2, settings.f_min_hz, settings.f_max_hz)]
 
 
 @lru_cache(maxsize=4)
@@ -116,7 +116,8 @@ def _mel_groups(device: torch.device) -> list[tuple[slice, Tensor]]:
     the product takes half the time.
     """
     settings = LOG_MEL_SETTINGS
-    # torchaudio's filter bank equals librosa's within 1e-5 dB; librosa's would load numba and scipy, a second's work.
+    # torchaudio's filter bank equals librosa's within 1e-5 dB; librosa's would load numba and scipy, a second's work,
+    # and need a place to cache in.
     filters = torchaudio.functional.melscale_fbanks(
         n_freqs=settings.n_fft // 2 + 1,
         f_min=settings.f_min_hz,

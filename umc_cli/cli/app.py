@@ -3,9 +3,14 @@
 Heavy libraries are loaded inside the commands, so that `umc --help` answers at once.
 """
 
+import atexit
 import os
+import secrets
+import shutil
 import signal
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -66,6 +71,7 @@ def _global_options(
 def main() -> None:
     """Run `umc` and end the process with an exit code that tells the truth."""
     _open_closed_streams()
+    _keep_matplotlib_out_of_home()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller wants it ignored
         signal.signal(signal.SIGINT, _interrupt)
     as_json = "--json" in sys.argv[1:]
@@ -105,6 +111,19 @@ def _end_at_once(*_: object) -> NoReturn:
     show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
     os.write(2, show_cursor + b"Stopped at once. The same command goes on with what is finished.\n")
     os._exit(130)
+
+
+def _keep_matplotlib_out_of_home() -> None:
+    """Let matplotlib, where a command draws, keep its list of fonts for this process only, unless it is told where.
+
+    Left alone it writes to the user's home folder, and complains where there is none.
+    """
+    if "MPLCONFIGDIR" in os.environ:
+        return
+    with suppress(OSError):  # there may be no place for temporary files
+        folder = Path(tempfile.gettempdir()) / f"umc-{secrets.token_hex(8)}"  # matplotlib makes it, if it is loaded
+        os.environ["MPLCONFIGDIR"] = str(folder)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _open_closed_streams() -> None:

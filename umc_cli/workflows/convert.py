@@ -16,8 +16,8 @@ from umc_cli.audio.names import plain_name
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
-from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need, how_made
+from umc_cli.conversion.engines import check_engine_name, slower_engine_reason
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
@@ -145,6 +145,8 @@ def convert(
             else _make_here(order)
         )
         with making as (report.made_with, make_shards):
+            if slower := slower_engine_reason(settings.engine, report.made_with):
+                report.warnings.append(slower)
             progress.planning(len(clips))
             planned, unplannable = plan_files(
                 clips, workspace.root, settings.segments, ingredients.engine.threads, root
@@ -190,7 +192,7 @@ def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
         def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
             stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
 
-        yield converter.describe(), make_shards
+        yield how_made(converter, device), make_shards
 
 
 def _odd_devices(clips: Sequence[Clip]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Converter, Ingredients
+from umc_cli.conversion.converters.contract import Converter, Ingredients, how_made
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
 from umc_cli.errors import EnvironmentFault, SettingsError
@@ -82,7 +82,7 @@ class ShardActor:
                 f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
                 "install the same versions on all nodes",
             )
-        own = self._converter.describe()
+        own = how_made(self._converter, self._order.ingredients.torch_device)
         if made_with is not None and own != made_with:
             raise SettingsError(
                 f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",

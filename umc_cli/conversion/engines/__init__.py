@@ -1,8 +1,10 @@
 """The engines, by the name that `umc convert --engine` takes. To add one, see docs/extending.md."""
 
+from collections.abc import Mapping
+
 import torch
 
-from umc_cli.conversion.engines import openvino_engine, torch_engine
+from umc_cli.conversion.engines import openvino_engine, openvino_package, torch_engine
 from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEngine, RefinerEngineBuilder
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner import Refiner
@@ -23,8 +25,22 @@ REFINER_ENGINES: dict[str, RefinerEngineBuilder] = {
 
 
 def choose_engine(device: torch.device) -> str:
-    """Return the fastest engine for a device: `torch` on CUDA, `openvino` on CPUs that it is made for."""
-    return "openvino" if device.type == "cpu" and openvino_engine.is_installed() else "torch"
+    """Return the fastest engine for a device: `torch` on CUDA, `openvino` on CPUs where it can be loaded."""
+    if device.type != "cpu" or not openvino_package.is_installed() or openvino_package.failure():
+        return "torch"
+    return "openvino"
+
+
+def slower_engine_reason(asked: str, made_with: Mapping[str, str]) -> str | None:
+    """Say why `auto` did not take the fastest engine, if it would have and could not.
+
+    `asked`: what the settings name; `made_with`: see `converters.contract.how_made`.
+    """
+    on_cpu = "compute_device" not in made_with
+    if asked != AUTO or made_with.get("engine") != "torch" or not on_cpu or not openvino_package.is_installed():
+        return None
+    failure = openvino_package.failure()
+    return f"engine torch computes, which is slower: engine openvino cannot be loaded ({failure})" if failure else None
 
 
 def check_engine_name(name: str) -> None:

@@ -5,9 +5,7 @@ bf16 computes them directly.
 """
 
 import copy
-import importlib.util
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
 from umc_cli.conversion.generator import Generator, Stem
@@ -27,11 +26,6 @@ OpenVinoStem = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 _CAPABILITIES = {Precision.FP32: "FP32", Precision.BF16: "BF16", Precision.FP16: "FP16"}
 _PRECISION_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
-
-
-def is_installed() -> bool:
-    """Return whether OpenVINO is there; it is not made for every processor."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 class OpenVinoEngine:
@@ -84,9 +78,11 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
     """
     if device.type != "cpu":
         raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
-    if not is_installed():
+    if not openvino_package.is_installed():
         raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
-    core = _core()
+    if failure := openvino_package.failure():
+        raise SettingsError(f"engine 'openvino' cannot be loaded: {failure}", "use --engine torch")
+    core = openvino_package.core()
     precision = _choose_precision(wanted, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), has_bf16_units(device))
     settings = {
         "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
@@ -94,19 +90,6 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
         "NUM_STREAMS": 1,
     }
     return precision, lambda model: core.compile_model(model, "CPU", settings).create_infer_request()
-
-
-@cache
-def _core() -> Any:
-    """Return OpenVINO's only core in this process, which is never dropped.
-
-    The CPU plugin lets the thread that loads it handle signals on a stack of the plugin's own. Unloaded from another
-    thread, or while a second core has one, it frees that stack and leaves it in use: the next Ctrl-C is a segmentation
-    fault.
-    """
-    import openvino
-
-    return openvino.Core()
 
 
 class _DirectStem(nn.Module):

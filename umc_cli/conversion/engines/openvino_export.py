@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from umc_cli.conversion.engines.openvino_package import without_telemetry
 from umc_cli.conversion.generator import Generator
 
 EXAMPLE_BATCH = 2
@@ -55,15 +56,16 @@ def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> Any:
 
     `example` holds one tensor per input; dimensions as long as `EXAMPLE_BATCH` are left open.
     """
-    import openvino
-    from openvino import opset13
-    from openvino.frontend.pytorch import ConversionExtension
+    with without_telemetry():
+        import openvino
+        from openvino import opset13
+        from openvino.frontend.pytorch import ConversionExtension
 
     def to_mvn(node: Any) -> Any:
         axes = opset13.constant(np.array(_SPATIAL_AXES, dtype=np.int32))
         return opset13.mvn(node.get_input(0), axes, True, _EPS, "INSIDE_SQRT").outputs()
 
-    with _quiet():
+    with _quiet(), without_telemetry():
         program = torch.export.export(module, example, dynamic_shapes=_open_dimensions(example))
         model = openvino.convert_model(program, extension=ConversionExtension("umc.instance_norm.default", to_mvn))
     model.reshape({index: _open_shape(tensor) for index, tensor in enumerate(example)})

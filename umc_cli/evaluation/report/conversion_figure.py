@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.audio.mel_scale import hz_to_mel
 from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 
@@ -151,13 +151,13 @@ def _draw_spectrogram(
     axes.tick_params(labelsize=_FONT_POINTS)
     end_ms = 1000 * settings.n_frames * settings.hop_samples / settings.sample_rate_hz
     # Equal steps on the mel axis; the outer half of the first and the last band lies outside the picture.
-    edges_mel = librosa.hz_to_mel(mel_band_edges_hz(settings.n_mels))
+    edges_mel = hz_to_mel(mel_band_edges_hz(settings.n_mels))
     half_band = (edges_mel[1] - edges_mel[0]) / 2
     bottom, top = edges_mel[1] - half_band, edges_mel[-2] + half_band
     axes.set_xlim(0, end_ms)
     axes.set_ylim(bottom, top)
     axes.set_xticks([0, 300, 600, 900])
-    axes.set_yticks(librosa.hz_to_mel(np.array(_TICKS_KHZ[1:]) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ[1:]])
+    axes.set_yticks(hz_to_mel(np.array(_TICKS_KHZ[1:]) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ[1:]])
     if image is None:
         _say(axes, without)
         return None
@@ -174,16 +174,16 @@ def _draw_difference(
     limit_db: float,
 ) -> None:
     axes.tick_params(labelsize=_FONT_POINTS)
-    axes.set_xlim(0, float(librosa.hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
+    axes.set_xlim(0, float(hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
     axes.set_ylim(-limit_db, limit_db)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
-    axes.set_xticks(librosa.hz_to_mel(np.array(_TICKS_KHZ) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ])
+    axes.set_xticks(hz_to_mel(np.array(_TICKS_KHZ) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ])
     if difference_db is None:
         _say(axes, "response unknown")
         return
     axes.axhline(0, color="0.6", linewidth=0.6)
     axes.grid(color="0.9", linewidth=0.4)
-    mel = librosa.hz_to_mel(np.asarray(band_centres_hz, dtype=float))
+    mel = hz_to_mel(np.asarray(band_centres_hz, dtype=float))
     axes.fill_between(mel, difference_db, color="tab:blue", alpha=0.15, linewidth=0)
     axes.plot(mel, difference_db, color="tab:blue", linewidth=1.0)
 

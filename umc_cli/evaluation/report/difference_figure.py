@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.mel_scale import hz_to_mel
 from umc_cli.evaluation.report.figure_file import write_figure
 
 EXAMPLES = 5
@@ -35,7 +35,7 @@ def draw_difference_figure(
         EnvironmentFault: the file cannot be written.
     """
     figure, (left, right) = _two_panels()
-    mel = librosa.hz_to_mel(band_centres_hz)
+    mel = hz_to_mel(band_centres_hz)
     for axes, curves, title, unit in (
         (left, differences_db, f"{len(differences_db)} differences, {method}", "target − source (dB)"),
         (right, noise_floors_db, "noise floors of the targets", "level (dB re full scale)"),
@@ -45,8 +45,8 @@ def draw_difference_figure(
         axes.plot(mel, middle, color="tab:blue", linewidth=1.5, label="median")
         for row, curve in enumerate(curves[:EXAMPLES]):
             axes.plot(mel, curve, color="0.35", linewidth=0.6, label="the first five" if row == 0 else None)
-        axes.set_xlim(0, float(librosa.hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
-        axes.set_xticks(librosa.hz_to_mel(np.array(_TICKS_KHZ) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ])
+        axes.set_xlim(0, float(hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
+        axes.set_xticks(hz_to_mel(np.array(_TICKS_KHZ) * 1000), [f"{tick:g}" for tick in _TICKS_KHZ])
         _label(axes, title, "frequency (kHz)", unit)
     write_figure(path, figure)
 
