@@ -8,9 +8,14 @@ then the halves change places. Log-spectral distance in dB to what the target re
 with signal, and as one root mean square over all bands, frames and segments. Of recordings at 16 kHz, the bands up to
 7.6 kHz count.
 
+Where there are labels, two classifiers are trained on one device of the first half, its recordings converted to the
+others, and scored on the others' recordings of the second half (macro F1): the small network of `umc train-sec`, where
+every second sample is converted, with several seeds, and a logistic regression on the mean and deviation of every band,
+which gets each recording once as it is and once for every target. `ideal` gets what the others recorded themselves in
+the place of conversions. Differences are tested in pairs, source by source, half by half and seed by seed.
+
 Results are kept as JSON rows in <output>/rows.jsonl: a run that was ended goes on where it was, and other weights add
-rows of their own. Remove the file after a change of the library. `mics/frankensnare` takes 10 minutes of one core,
-`pairs/dance_studio` one.
+rows of their own. Remove the file after a change of the library.
 """
 
 import argparse
@@ -27,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from real_device_classifiers import Lesson, network_f1, network_settings, regression_f1, train_network
 from real_device_sets import RealSet, Together, halves, learn_devices, read_set, read_together
 from scipy.stats import ttest_rel
 
@@ -42,8 +48,13 @@ CONVERTERS = (NONE, "eq", "eq_noise", "quantile", "refiner", "refiner_quantile")
 STARTS = {"refiner": "eq_noise", "refiner_quantile": "quantile"}
 """What each refiner corrects, and so has to beat."""
 DISTANCES = {"all_db": "all frames", "signal_db": "frames with signal", "rms_db": "RMS"}
-SMOKE_RECORDINGS = 12
-"""Of a label, with --smoke."""
+COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"))
+NETWORK, REGRESSION = "network", "regression"
+EPOCHS = 20
+"""Of the network."""
+SMOKE_RECORDINGS, SMOKE_RECORDINGS_OF_A_LABEL = 40, 4
+"""With --smoke, of a set without and with labels."""
+SIGNIFICANT = 0.05
 
 Row = dict[str, Any]
 
@@ -85,7 +96,7 @@ class Half:
     learned_from: RealSet
     measured_on: RealSet
     weights: Path
-    _converted: dict[tuple[str, str, str, bool], NDArray[np.float32]] = field(default_factory=dict)
+    _lessons: dict[tuple[str, str], Lesson] = field(default_factory=dict)
 
     @cached_property
     def known(self) -> Ingredients:
@@ -109,6 +120,25 @@ class Half:
         name = "no_conversion" if converter == NONE else converter
         ingredients = replace(self.known, source=source, targets=(target,))
         return convert_segments(name, segments.log_mel[source], (target,), ingredients)[target]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Return the labels that are learned."""
+        return tuple(sorted(set(self.learning.labels)))
+
+    def lesson(self, converter: str, source: str) -> Lesson:
+        """Return what a classifier of the source learns from."""
+        if (converter, source) not in self._lessons:
+            targets = [] if converter == NONE else [one for one in self.learning.log_mel if one != source]
+            converted = [self.convert(converter, source, target, self.learning) for target in targets]
+            labels = self.numbers(self.learning.labels)
+            lesson = Lesson(self.learning.log_mel[source], converted, labels, self.classes)
+            self._lessons[converter, source] = lesson
+        return self._lessons[converter, source]
+
+    def numbers(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """Return the labels as numbers."""
+        return np.array([self.classes.index(label) for label in labels])
 
 
 def distance(half: Half, converter: str, source: str, target: str) -> Row:
@@ -146,6 +176,36 @@ def measure_distances(
     return found
 
 
+def classify(half: Half, classifier: str, converter: str, source: str, epochs: int, seed: int | None) -> Row:
+    """Return the macro F1 of one classifier on every device."""
+    heard, labels = half.measured.log_mel, half.numbers(half.measured.labels)
+    lesson = half.lesson(converter, source)
+    if classifier == REGRESSION:
+        scores = regression_f1(lesson, list(heard.values()), labels)
+    else:
+        network = train_network(lesson, network_settings(epochs, seed or 0))
+        scores = [network_f1(network, one, labels, len(half.classes)) for one in heard.values()]
+    by_device = dict(zip(heard, scores, strict=True))
+    return {"own_f1": by_device.pop(source), "f1": by_device}
+
+
+def measure_classifiers(
+    name: str, parts: Sequence[Half], converters: Sequence[str], epochs: int, seeds: int, key: Row, rows: Rows
+) -> list[Row]:
+    """Return a row for every classifier, seed, converter, source and half; first all of a seed, then the next."""
+    found = []
+    for classifier, seed in ((REGRESSION, None), *((NETWORK, number) for number in range(seeds))):
+        about: Row = {"measure": "classifier", "set": name, "classifier": classifier}
+        about |= {} if seed is None else {"epochs": epochs, "seed": seed}
+        for fold, half in enumerate(parts):
+            for source in half.measured_on.devices:
+                for converter in converters:
+                    row = about | {"fold": fold, "source": source, "converter": converter} | _key_of(converter, key)
+                    asked = (half, classifier, converter, source, epochs, seed)
+                    found.append(rows.get(row, lambda asked=asked: classify(*asked)))
+    return found
+
+
 def _key_of(converter: str, key: Mapping[str, Any]) -> dict[str, Any]:
     """Return the key with what only refiners depend on left out for the others."""
     return {name: value for name, value in key.items() if name != "weights" or "refiner" in converter}
@@ -178,11 +238,58 @@ def distance_comparisons(rows: Sequence[Row]) -> list[str]:
         ours, theirs = (np.array([np.mean(by_converter[one][name]) for name in names]) for one in (refiner, start))
         p = float(ttest_rel(ours, theirs).pvalue)
         percent = 100 * (theirs.mean() - ours.mean()) / theirs.mean()
-        verdict = "no difference" if p >= 0.05 else "nearer" if percent > 0 else "further away"
+        verdict = "no difference" if not p < SIGNIFICANT else "nearer" if percent > 0 else "further away"
         lines.append(
             f"- `{refiner}` beside `{start}`: {percent:+.1f} % ({verdict}; p {p:.2g}, {len(names)} recordings)"
         )
     return lines
+
+
+def classifier_table(rows: Sequence[Row]) -> list[str]:
+    """Return the table of one classifier: macro F1 on the other devices, its spreads, and the share of the gap."""
+    scores = {name: _scores(rows, name) for name in dict.fromkeys(row["converter"] for row in rows)}
+    low, high = (np.mean(list(scores[end].values())) if end in scores else np.nan for end in (NONE, IDEAL))
+    lines = ["| converter | macro F1 | sd over seeds | sd over sources | gap closed |", "|---|---:|---:|---:|---:|"]
+    for name, by_unit in scores.items():
+        mean = np.mean(list(by_unit.values()))
+        spreads = [_spread(by_unit, place) for place in (2, 1)]
+        cells = [f"{mean:.3f}", *spreads, f"{100 * (mean - low) / (high - low):.0f} %"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def classifier_comparisons(rows: Sequence[Row]) -> list[str]:
+    """Return paired t-tests of the macro F1, one pair for every half, source and seed."""
+    lines = []
+    for first, second in COMPARED:
+        ours, theirs = _scores(rows, first), _scores(rows, second)
+        units = sorted(ours.keys() & theirs.keys(), key=str)
+        if len(units) < 2:
+            continue
+        differences = np.array([ours[unit] - theirs[unit] for unit in units])
+        p = float(ttest_rel([ours[unit] for unit in units], [theirs[unit] for unit in units]).pvalue)
+        verdict = "no difference" if not p < SIGNIFICANT else "better" if differences.mean() > 0 else "worse"
+        spread = f"{differences.mean():+.3f} ± {differences.std(ddof=1):.3f}"
+        lines.append(f"- `{first}` beside `{second}`: {spread} ({verdict}; p {p:.2g}, {len(units)} pairs)")
+    return lines
+
+
+def _scores(rows: Sequence[Row], converter: str) -> dict[tuple[int, str, int | None], float]:
+    """Return the mean over targets by half, source and seed."""
+    return {
+        (row["fold"], row["source"], row.get("seed")): float(np.mean(list(row["f1"].values())))
+        for row in rows
+        if row["converter"] == converter
+    }
+
+
+def _spread(by_unit: Mapping[tuple[int, str, int | None], float], place: int) -> str:
+    """Return the standard deviation over the means of all that share one part of the key."""
+    groups = defaultdict(list)
+    for unit, value in by_unit.items():
+        groups[unit[place]].append(value)
+    means = [np.mean(values) for values in groups.values()]
+    return f"{np.std(means, ddof=1):.3f}" if len(means) > 1 else "-"
 
 
 def main() -> None:
@@ -194,6 +301,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, default=SHIPPED_REFINER, help="of the refiner; default: the shipped ones"
     )
+    parser.add_argument("--only", choices=("distance", "classifier"), help="default: both")
+    parser.add_argument("--seeds", type=int, default=3, help="of the network")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the network")
     parser.add_argument("--output", type=Path, default=Path("real-devices"), help="folder of the rows")
     parser.add_argument("--smoke", action="store_true", help="few recordings, one half: to see that all works")
     options = parser.parse_args()
@@ -203,13 +313,22 @@ def main() -> None:
     key: Row = {"weights": hashlib.sha256(options.weights.read_bytes()).hexdigest()[:12]}
     key |= {"smoke": True} if options.smoke else {}
     for name in options.sets or SETS:
-        first, second = halves(read_set(options.data, name), SMOKE_RECORDINGS if options.smoke else None)
-        parts = [Half(first, second, options.weights), Half(second, first, options.weights)][
-            : 1 if options.smoke else 2
-        ]
-        _print_lines(f"## {name}: log-spectral distance, dB (refiner {key['weights']})")
-        distances = measure_distances(name, parts, converters, key, rows)
-        _print_lines("", *distance_table(distances), "", *distance_comparisons(distances), "")
+        real = read_set(options.data, name)
+        few = SMOKE_RECORDINGS_OF_A_LABEL if real.has_labels else SMOKE_RECORDINGS
+        first, second = halves(real, few if options.smoke else None)
+        parts = [Half(first, second, options.weights)]
+        parts += [] if options.smoke else [Half(second, first, options.weights)]
+        if options.only != "classifier":
+            _print_lines(f"## {name}: log-spectral distance, dB (refiner {key['weights']})")
+            distances = measure_distances(name, parts, converters, key, rows)
+            _print_lines("", *distance_table(distances), "", *distance_comparisons(distances), "")
+        if real.has_labels and options.only != "distance":
+            epochs, seeds = (2, 1) if options.smoke else (options.epochs, options.seeds)
+            found = measure_classifiers(name, parts, [*converters, IDEAL], epochs, seeds, key, rows)
+            for classifier in (REGRESSION, NETWORK):
+                own = [row for row in found if row["classifier"] == classifier]
+                _print_lines(f"## {name}: macro F1 of the {classifier} on the other devices", "")
+                _print_lines(*classifier_table(own), "", *classifier_comparisons(own), "")
 
 
 def _print_lines(*lines: str) -> None:

@@ -101,16 +101,25 @@ def test_the_benchmark_of_planning_plans_every_row() -> None:
 @pytest.mark.timeout(300)
 def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: Path, tmp_path: Path) -> None:
     script = PROJECT / "examples" / "evaluate_real_devices.py"
-    asked = ["--set", "pairs/dance_studio", "--smoke", "--converters", "none,eq_noise", "--output", str(tmp_path)]
+    asked = ["--smoke", "--converters", "none,quantile", "--output", str(tmp_path)]
     command = [sys.executable, str(script), str(realdata), *asked]
     run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert run.returncode == 0, run.stderr
-    unconverted = next(line for line in run.stdout.splitlines() if line.startswith("| none |"))
-    assert 4 < float(unconverted.split("|")[2]) < 6
+    distances, regression, network, phones = (part.splitlines() for part in run.stdout.split("## ")[1:])
+    assert "mics/frankensnare: log-spectral distance" in distances[0]
+    assert 7 < _cell(distances, "none") < 9
+    assert 0.2 < _cell(regression, "none") < _cell(regression, "quantile") < _cell(regression, "ideal")
+    assert 0 <= _cell(network, "none") < 0.2  # two epochs
+    assert "pairs/dance_studio" in phones[0]
+    assert 3 < _cell(phones, "quantile") < 4 < _cell(phones, "none") < 6
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6 * 2 + 2 * 3 * 3 + 2 * 2
     (tmp_path / "rows.jsonl").write_text("\n".join(lines)[:-20])  # ended in the middle of a line
     again = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert again.stdout == run.stdout
     assert "a line is cut off" in again.stderr
-    assert again.stderr.count("distance") == 1
+    assert again.stderr.count("distance  ") == 1
+
+
+def _cell(lines: list[str], converter: str) -> float:
+    return float(next(line for line in lines if line.startswith(f"| {converter} |")).split("|")[2])

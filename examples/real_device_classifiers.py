@@ -1,0 +1,112 @@
+"""Classifiers of one device's recordings and of what converters make of them. Used by `evaluate_real_devices.py`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from umc_cli.evaluation.macro_f1 import score_device
+from umc_cli.runtime import Precision
+from umc_cli.sec.dataset import SecSegments, TrainingBatches
+from umc_cli.sec.method_parts import NetworkParts, SampleAlterations
+from umc_cli.sec.sec_checkpoint import SecNetworkSettings
+from umc_cli.sec.settings import SEC_PRESETS, SecSettings
+from umc_cli.sec.training import SecTraining, predict_logits
+
+Levels = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a classifier learns from."""
+
+    given: Levels
+    """[N, 80, 80] dB: what the source recorded."""
+    converted: Sequence[Levels]
+    """The same segments as each of several converters makes them those of each target; none: nothing is converted."""
+    labels: Labels
+    """[N]"""
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DrawnConversions:
+    """Conversions made beforehand; a sample gets one of them at random."""
+
+    converted: torch.Tensor
+    """[conversions, N, 80, 80], dB."""
+
+    def __call__(self, log_mel: torch.Tensor, rows: NDArray[np.int64], random: torch.Generator) -> torch.Tensor:
+        """See `SegmentConverter`."""
+        drawn = torch.randint(len(self.converted), (len(rows),), generator=random)
+        return self.converted[drawn, torch.from_numpy(rows)].float()
+
+
+def network_settings(epochs: int, seed: int, converted_share: float = 0.5) -> SecSettings:
+    """Return those of `train-sec --preset cpu`, stretched or shortened, in the fastest precision."""
+    preset = SEC_PRESETS["cpu"]
+    update = {"epochs": epochs, "learning_rate_epochs": max(1, round(preset.learning_rate_epochs * epochs / 30))}
+    update |= {"seed": seed, "converted_share": converted_share, "precision": Precision.BF16, "batch_size": 32}
+    return SecSettings.model_validate(preset.model_dump() | update)
+
+
+def train_network(
+    lesson: Lesson,
+    settings: SecSettings,
+    parts: NetworkParts | None = None,
+    alterations: SampleAlterations | None = None,
+) -> torch.nn.Module:
+    """Train the small network of `umc train-sec` and return it after the last step."""
+    segments = SecSegments(lesson.given.astype(np.float16), lesson.labels)
+    network = SecNetworkSettings(
+        backbone=settings.backbone,
+        classes=lesson.classes,
+        mean_db=float(lesson.given.mean()),
+        std_db=float(lesson.given.std()),
+        source="source",
+        method="none",
+        parts=parts or NetworkParts(),
+    )
+    converter = None
+    if len(lesson.converted):
+        converter = DrawnConversions(torch.from_numpy(np.stack([one.astype(np.float16) for one in lesson.converted])))
+    batches = TrainingBatches(
+        segments,
+        len(lesson.classes),
+        settings.batch_size,
+        settings.seed,
+        alterations or SampleAlterations(),
+        converter,
+        settings.converted_share,
+    )
+    training = SecTraining(settings, network, batches, segments, _CPU)
+    for index in range(settings.epochs * batches.per_epoch):
+        training.step(index)
+    return training.network
+
+
+def network_f1(network: torch.nn.Module, heard: Levels, labels: Labels, n_classes: int) -> float:
+    """Return the macro F1 of a network on recordings of one device. Shape: [N, 80, 80] dB, [N]."""
+    logits = predict_logits(network, SecSegments(heard.astype(np.float16), labels), _CPU)
+    return score_device(labels, logits.argmax(dim=1).numpy(), n_classes).macro_f1
+
+
+def regression_f1(lesson: Lesson, heard: Sequence[Levels], labels: Labels) -> list[float]:
+    """Return the macro F1 of a logistic regression on the mean and the deviation of every band, for each device."""
+    everything = [lesson.given, *lesson.converted]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model.fit(np.concatenate([_statistics(one) for one in everything]), np.tile(lesson.labels, len(everything)))
+    return [score_device(labels, model.predict(_statistics(one)), len(lesson.classes)).macro_f1 for one in heard]
+
+
+def _statistics(log_mel: Levels) -> Levels:
+    """Shape: [N, 80, 80] -> [N, 160]."""
+    return np.concatenate([log_mel.mean(axis=2), log_mel.std(axis=2)], axis=1)
