@@ -39,11 +39,12 @@ from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import Workspace, find_workspace
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.settings.eval_sec import EvaluateSecSettings
+from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.evaluate_sec import evaluate_sec
-from umc_cli.workflows.synth_fr import SynthFrSettings, synth_fr
+from umc_cli.workflows.synth_fr import synth_fr
 from umc_cli.workflows.train import load_train_settings, train
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 

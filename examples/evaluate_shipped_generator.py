@@ -24,7 +24,8 @@ from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.evaluation.conversion_metrics import frames_with_signal, log_spectral_distance
 from umc_cli.evaluation.spectrogram_classifier import classify, train_classifier
-from umc_cli.runtime import Precision, cpu_count
+from umc_cli.precision import Precision
+from umc_cli.runtime import cpu_count
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.world import record_segments
 

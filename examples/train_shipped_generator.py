@@ -24,7 +24,8 @@ from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, Refiner
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.frequency_response import band_response_db, impulse_response_curve
-from umc_cli.training.run import ScheduleSettings, run_training
+from umc_cli.training.run import run_training
+from umc_cli.training.schedule import ScheduleSettings
 
 TRAIN_FOLDS, VALIDATION_FOLD, TEST_FOLD = (1, 2, 3), 4, 5
 TEST_PHONES = ("pixel3", "pixel3-back", "pixel3-bottom2", "xperia1v", "xperia1v-top")

@@ -3,9 +3,8 @@ from typing import Annotated
 
 import pytest
 
-from umc_cli.config import Settings, WordOrPath, find_workspace, load_settings
+from umc_cli.config import Names, Paths, Settings, WordOrPath, find_workspace, load_settings
 from umc_cli.errors import SettingsError
-from umc_cli.workflows.convert import Names, Paths
 
 
 class Example(Settings):

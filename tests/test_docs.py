@@ -20,7 +20,7 @@ from umc_cli.cli.progress import QuietProgress
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.engines import ENGINES
-from umc_cli.conversion.generator import GENERATOR_PRESETS, GeneratorSettings
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.evaluation.conversion_measures import MEASURES
 from umc_cli.evaluation.device_table import DeviceMean, RowScores, SourceMatrix, TableRow
@@ -28,16 +28,20 @@ from umc_cli.evaluation.macro_f1 import DeviceScores
 from umc_cli.evaluation.mutual_information import Estimate, ProbedStatistic
 from umc_cli.evaluation.paired_comparison import Comparison, McNemar, PairedDifference
 from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis import METHODS
-from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.settings import SEC_PRESETS
+from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
 from umc_cli.settings.eval_layers import EvaluateLayersSettings
 from umc_cli.settings.eval_sec import EvaluateSecSettings
+from umc_cli.settings.synth_fr import SynthFrSettings
+from umc_cli.settings.train import TrainSettings
+from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.simulation.sound_events import write_sound_events
-from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertReport
 from umc_cli.workflows.difference_coverage import CoverageReport, MethodCoverage
 from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, MeasuredTarget
@@ -46,9 +50,8 @@ from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
 from umc_cli.workflows.pretrain import PretrainSettings
 from umc_cli.workflows.sec_methods import METHODS as SEC_METHODS
 from umc_cli.workflows.sec_predictions import EvaluatedDevice
-from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport, SynthFrSettings
-from umc_cli.workflows.train import TrainReport, TrainSettings
-from umc_cli.workflows.train_sec import TrainSecSettings
+from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
+from umc_cli.workflows.train import TrainReport
 
 TABLE_PARTS = (TableRow, RowScores, DeviceMean, SourceMatrix, DeviceScores, Comparison, PairedDifference, McNemar)
 

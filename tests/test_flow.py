@@ -121,8 +121,9 @@ def test_other_settings_are_refused_and_named_until_overwrite_is_given(umc: Umc)
 
 
 def test_film_gan_converts_with_a_checkpoint(umc: Umc, workspace: Path) -> None:
-    from umc_cli.conversion.generator import Generator, GeneratorSettings
+    from umc_cli.conversion.generator import Generator
     from umc_cli.conversion.generator_checkpoint import save_generator
+    from umc_cli.conversion.generator_settings import GeneratorSettings
     from umc_cli.conversion.normalisation import Normalisation
 
     torch.manual_seed(0)

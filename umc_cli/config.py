@@ -50,7 +50,7 @@ class Settings(BaseModel):
                     field.metadata.append(mark)
 
 
-RUN, RECORDINGS, MACHINE, RESULT = "Run", "Recordings", "Machine", "Result"
+RUN, LEARNING, RECORDINGS, MACHINE, RESULT = "Run", "Learning", "Recordings", "Machine", "Result"
 """Headings under which the help of several commands lists options."""
 
 

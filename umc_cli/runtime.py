@@ -12,8 +12,6 @@ from umc_cli import __version__
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 
-__all__ = ["Precision"]
-
 TORCH_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 

@@ -27,14 +27,16 @@ import torch
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.config import find_workspace
 from umc_cli.conversion.engines import build_engine
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import cpu_count
+from umc_cli.settings.convert import ConvertSettings
 from umc_cli.simulation.sound_events import write_sound_events
-from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert import convert
 
 SOURCE = "xperia1v"
 TARGETS = ("pixel3", "pixel3-back", "xperia1", "xperia1ii", "xperia1iii", "xperia1iv", "xperia1v-top")

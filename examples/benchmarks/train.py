@@ -27,8 +27,9 @@ from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.discriminator import Discriminator
 from umc_cli.conversion.training.image_buffer import ImageBuffer
 from umc_cli.conversion.training.segments import TrainingSegments
+from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import Precision, cpu_count, training_precision
+from umc_cli.runtime import cpu_count, training_precision
 
 DEVICES = ("pixel3", "pixel3-back", "xperia1", "xperia1ii", "xperia1iii", "xperia1iv", "xperia1v")
 WANTED = 3.0

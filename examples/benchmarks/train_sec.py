@@ -34,8 +34,9 @@ from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import Workspace, find_workspace
 from umc_cli.runtime import cpu_count
 from umc_cli.sec import training
+from umc_cli.settings.convert import ConvertSettings
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
-from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert import convert
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
 SOURCE = "xperia1v"

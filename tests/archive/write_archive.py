@@ -15,8 +15,9 @@ import numpy as np
 import soundfile
 import torch
 
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.conversion.normalisation import Normalisation
 
 RATE_HZ = 22_050

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.conversion.normalisation import Normalisation
 
 NORMALISATION = Normalisation(mean_db=-45.0, std_db=18.0)

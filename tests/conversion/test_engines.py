@@ -20,9 +20,10 @@ from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
 from umc_cli.conversion.engines.torch_engine import TorchEngine
 from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 
 CPU = torch.device("cpu")
 
@@ -163,7 +164,7 @@ import gc, os, signal, threading
 import torch
 from tests.conversion.generators import small_generator
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 signal.signal(signal.SIGINT, lambda *_: print("handled"))
 engines = [OpenVinoEngine(small_generator(), Precision.FP32, torch.device("cpu"), 1)]
 drop = threading.Thread(target=lambda: (engines.clear(), gc.collect()))

@@ -4,7 +4,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conversion.generators import NORMALISATION, log_mel_batch, small_generator, tilt_db
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
 from umc_cli.conversion.normalisation import denormalise, normalise
 from umc_cli.errors import SettingsError
 

@@ -5,8 +5,8 @@ import torch
 
 from tests.conversion.generators import NORMALISATION, small_generator, tilt_db, write_small_checkpoint
 from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from umc_cli.conversion.generator import GENERATOR_PRESETS
 from umc_cli.conversion.generator_checkpoint import load_generator, preset_name, save_generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.errors import SettingsError
 
 

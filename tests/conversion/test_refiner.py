@@ -13,7 +13,7 @@ from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 
 SMALL = RefinerSettings(widths=(4, 6, 8, 8))
 PAIR = Pair(torch.full((80, 1), 6.0), torch.full((80, 1), -70.0), torch.full((80, 1), -60.0))
@@ -116,8 +116,9 @@ def test_a_checkpoint_in_half_precision_reads_back(tmp_path: Path) -> None:
 
 
 def test_a_generator_is_not_taken_for_a_refiner(tmp_path: Path) -> None:
-    from umc_cli.conversion.generator import Generator, GeneratorSettings
+    from umc_cli.conversion.generator import Generator
     from umc_cli.conversion.generator_checkpoint import save_generator
+    from umc_cli.conversion.generator_settings import GeneratorSettings
     from umc_cli.conversion.normalisation import Normalisation
 
     generator = Generator(GeneratorSettings(ngf=2, n_blocks=1))

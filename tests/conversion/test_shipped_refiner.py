@@ -17,8 +17,8 @@ from umc_cli.conversion.training.pretraining import (
     start_from_quantile,
 )
 from umc_cli.conversion.training.pretraining_world import WorldSettings, make_training_world
+from umc_cli.precision import Precision
 from umc_cli.response.device import N_BANDS, DeviceRegistry
-from umc_cli.runtime import Precision
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
 
 

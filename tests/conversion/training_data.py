@@ -8,8 +8,8 @@ from tests.conversion.devices import device
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
 from umc_cli.conversion.training.segments import TrainingSegments
+from umc_cli.precision import Precision
 from umc_cli.response.device import Device
-from umc_cli.runtime import Precision
 
 TINY: AdversarialSettings = ADVERSARIAL_PRESETS["smoke"].model_copy(
     update={

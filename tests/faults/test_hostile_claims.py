@@ -18,8 +18,9 @@ from tests.conftest import PROJECT
 from tests.samples import SOURCE, TARGET, Run, noise, plan_text, write_audio
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.checkpoint import FORMAT_NAME, read_checkpoint, write_checkpoint
-from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.errors import InputError, SettingsError

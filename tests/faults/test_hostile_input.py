@@ -25,8 +25,9 @@ from tests.samples import SOURCE, noise, plan_text, write_audio
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.manifest import read_manifest
 from umc_cli.config import find_workspace, load_settings
-from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.refiner import Refiner, RefinerSettings
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
@@ -39,12 +40,12 @@ from umc_cli.response.impulse_response_files import read_impulse_response
 from umc_cli.response.stimulus import SineSweep, read_stimulus, write_stimulus
 from umc_cli.response.synthetic_differences import SyntheticDifferences, read_differences, write_differences
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, load_sec, save_sec
+from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.plan import Plan, differences, hash_of, read_plan, write_plan
 from umc_cli.shards.planned_files import PlannedFile, store_files
 from umc_cli.training.metrics import read_metrics
 from umc_cli.training.run import STATE_NAME, RunResult, _go_on, _save
 from umc_cli.training.run_settings import read_run_settings, write_run_settings
-from umc_cli.workflows.convert import ConvertSettings
 from umc_cli.workflows.level_tables import read_level_tables
 
 N_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))

@@ -21,9 +21,10 @@ from umc_cli.response.stimulus import (
     stimulus_samples,
     write_stimulus,
 )
+from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.simulation.simulated_device import SimulatedDevice
 from umc_cli.workflows.measure_ir import measure_ir
-from umc_cli.workflows.measurement_record import MeasureIrReport, MeasureIrSettings
+from umc_cli.workflows.measurement_record import MeasureIrReport
 
 Umc = Callable[..., Run]
 RATE_HZ = 48_000

@@ -20,8 +20,8 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
+from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device
-from umc_cli.runtime import Precision
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.workflows.level_tables import TABLES_NAME, load_level_tables
 from umc_cli.workflows.sec_models import SecModel

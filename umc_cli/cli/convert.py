@@ -9,150 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import (
-    MACHINE,
-    RECORDINGS,
-    ComputeDevice,
-    Engine,
-    Hop,
-    Json,
-    Precision,
-    Quiet,
-    Remainder,
-    ShortClips,
-    SilenceGate,
-    Verbose,
-    Workers,
-    complete_device_ids,
-    complete_words,
-)
+from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.progress import conversion_progress
+from umc_cli.cli.settings_options import Given, with_options
+from umc_cli.config import find_workspace, load_settings
+from umc_cli.settings.convert import SECTION, ConvertSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.convert_report import ConvertReport
 
-_CONVERTER, _OUTPUT = "Conversion", "Result"
 
-
+@with_options(ConvertSettings, SECTION)
 def command(
+    given: Given,
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Recordings of the source device; `-` reads a list from standard input (one a line, or "
-            "zero bytes between them). Default: all in the workspace's data folder.",
+            help="Recordings of the source device; `-` reads a list from standard input (one per line, or separated "
+            "by zero bytes). Default: all in the workspace's data folder.",
             show_default=False,
-        ),
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(help="Device that made the recordings.", autocompletion=complete_device_ids, show_default=False),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices to convert to, with commas between them, or `all`; `synth:N` means N invented devices, "
-            "`synth:FILE` those of a file that umc synth-fr wrote. (default: all)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-        ),
-    ] = None,
-    converter: Annotated[
-        str | None,
-        typer.Option(
-            help="refiner_quantile, quantile, refiner, eq_noise, eq, film_gan, or auto: the best for which "
-            "everything is there. (default: auto)",
-            autocompletion=complete_words(
-                "auto", "refiner_quantile", "quantile", "refiner", "eq_noise", "eq", "film_gan"
-            ),
-            show_default=False,
-            rich_help_panel=_CONVERTER,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights (safetensors) for film_gan (default: checkpoints/generator.safetensors) or for the refiners "
-            "(default: checkpoints/refiner.safetensors, else those of the package).",
-            show_default=False,
-            rich_help_panel=_CONVERTER,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only recordings with this label (repeatable).", show_default=False, rich_help_panel=RECORDINGS
-        ),
-    ] = None,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only this split: train-mc, train-sec or val-sec (repeatable).",
-            autocompletion=complete_words("train-mc", "train-sec", "val-sec"),
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    hop: Hop = None,
-    short_clips: ShortClips = None,
-    remainder: Remainder = None,
-    silence_gate: SilenceGate = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Output folder. (default: converted)", show_default=False, rich_help_panel=_OUTPUT
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Remove the shards of an earlier run with other settings.", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
-    shard_size: Annotated[
-        int | None,
-        typer.Option(help="Segments a shard at the most. (default: 1024)", show_default=False, rich_help_panel=_OUTPUT),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float16 or float32. (default: float16)",
-            autocompletion=complete_words("float16", "float32"),
-            show_default=False,
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Segments computed at once. (default: 32)", show_default=False, rich_help_panel=MACHINE),
-    ] = None,
-    workers: Workers = None,
-    reader_timeout_s: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds that reading one recording may take before it counts as failed. (default: 300)",
-            show_default=False,
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
-    engine: Engine = None,
-    precision: Precision = None,
-    compute_device: ComputeDevice = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            help="I/N: make only part I (from 1) of N, as one of N processes that write to the same output. "
-            "(default: the whole run)",
-            show_default=False,
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a "
-            "cluster. (default: this process alone)",
-            show_default=False,
-            rich_help_panel=MACHINE,
         ),
     ] = None,
     as_json: Json = False,
@@ -161,24 +36,12 @@ def command(
 ) -> None:
     """Convert the recordings of one device into what other devices would have recorded, as HDF5 shards.
 
-    An interrupted run goes on where it stopped when the same command is given again.
-
-    Every option can also stand in the section "convert" of umc.toml or in a variable UMC_CONVERT_<OPTION>.
+    An interrupted run resumes when the same command is given again.
     """
-    from umc_cli.config import find_workspace, load_settings
-    from umc_cli.workflows.convert import ConvertSettings, convert
+    from umc_cli.workflows.convert import convert
 
     workspace = find_workspace(Path.cwd())
-    given = {
-        "source": source, "targets": targets, "converter": converter, "checkpoint": checkpoint,
-        "label": tuple(label) if label else None, "split": tuple(split) if split else None,
-        "hop": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
-        "output": output, "overwrite": overwrite or None, "shard_size": shard_size, "dtype": dtype,
-        "batch_size": batch_size, "workers": workers, "reader_timeout_s": reader_timeout_s,
-        "engine": engine, "precision": precision, "compute_device": compute_device, "part": part,
-        "cluster": cluster,
-    }  # fmt: skip
-    settings = load_settings(ConvertSettings, workspace, "convert", given)
+    settings = load_settings(ConvertSettings, workspace, SECTION, given)
     try:
         with conversion_progress(quiet) as progress:
             report = convert(workspace, settings, _listed(files), progress)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import Json, complete_device_ids
+from umc_cli.cli.completion import complete_device_ids
+from umc_cli.cli.options import Json
 from umc_cli.cli.plot import text_plot
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
+from umc_cli.cli.completion import complete_device_ids, complete_words
 from umc_cli.cli.devices import frequency_axis
-from umc_cli.cli.options import Json, Quiet, complete_device_ids, complete_words
+from umc_cli.cli.options import Json, Quiet
 from umc_cli.cli.plot import text_plot
 from umc_cli.errors import SettingsError
 
@@ -166,9 +167,9 @@ def command(
         if value is not None:
             raise SettingsError(f"{option} belongs to --make-stimulus", "leave it out")
     from umc_cli.config import find_workspace, load_settings
+    from umc_cli.settings.measure_ir import MeasureIrSettings
     from umc_cli.workflows.measure_blind import measure_blind
     from umc_cli.workflows.measure_ir import measure_ir
-    from umc_cli.workflows.measurement_record import MeasureIrSettings
 
     if device is None:
         raise SettingsError("no device is named", "name it with --device ID")

@@ -8,103 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import Json, Quiet, complete_words
+from umc_cli.cli.options import Json, Quiet
 from umc_cli.cli.plot import text_plot
+from umc_cli.cli.settings_options import Given, with_options
+from umc_cli.config import find_workspace, load_settings
+from umc_cli.settings.synth_fr import SECTION, SynthFrSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.difference_coverage import CoverageReport, Figure
     from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 
-_RESULT, _COVERAGE = "Result", "Coverage"
 
-
+@with_options(SynthFrSettings, SECTION)
 def command(
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="piecewise, pca or mixture. (default: mixture)",
-            autocompletion=complete_words("piecewise", "pca", "mixture"),
-            show_default=False,
-        ),
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option("--n", help="Differences to draw. (default: 100)", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Equal seeds give equal differences. (default: 0)", show_default=False)
-    ] = None,
-    learn_from: Annotated[
-        str | None,
-        typer.Option(
-            help="What pca and mixture learn from: devices (the workspace's, with the package's library if these are "
-            "fewer than three), library, or a folder of WAV files with impulse responses. (default: devices)",
-            show_default=False,
-        ),
-    ] = None,
+    given: Given,
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE", help="A setting of the method, such as most_db=9 (repeatable).", show_default=False
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for the differences (safetensors). (default: write none)",
+            metavar="NAME=VALUE",
+            help="A setting of the method, such as most_db=9; may be repeated.",
             show_default=False,
-            rich_help_panel=_RESULT,
         ),
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            help="Picture: .png, .svg or .pdf. (default: draw none)", show_default=False, rich_help_panel=_RESULT
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output and figure.", rich_help_panel=_RESULT)
-    ] = False,
-    coverage: Annotated[
-        bool,
-        typer.Option(
-            "--coverage",
-            help="Draw no set: measure how well every method covers real differences of devices that it did not see.",
-            rich_help_panel=_COVERAGE,
-        ),
-    ] = False,
-    coverage_drawn: Annotated[
-        int | None,
-        typer.Option(
-            help="Differences that each method draws for each device and seed. (default: 2000)",
-            show_default=False,
-            rich_help_panel=_COVERAGE,
-        ),
-    ] = None,
-    coverage_seeds: Annotated[
-        int | None,
-        typer.Option(help="Repetitions with other seeds. (default: 3)", show_default=False, rich_help_panel=_COVERAGE),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Invent frequency-response differences, noise floors and sensitivities: devices that do not exist.
 
-    `umc convert --targets synth:FILE` converts to them.
-
-    Every option can also stand in the section "synth-fr" of umc.toml or in a variable UMC_SYNTH_FR_<OPTION>.
+    umc convert --targets synth:FILE converts to them.
     """
-    from umc_cli.config import find_workspace, load_settings
-    from umc_cli.workflows.synth_fr import SynthFrSettings, synth_fr
+    from umc_cli.workflows.synth_fr import synth_fr
 
     workspace = find_workspace(Path.cwd())
-    given = {
-        "method": method, "n": n, "seed": seed, "learn_from": learn_from, "method_settings": _named(setting),
-        "output": output, "figure": figure, "overwrite": overwrite or None,
-        "coverage": coverage or None, "coverage_drawn": coverage_drawn, "coverage_seeds": coverage_seeds,
-    }  # fmt: skip
-    settings = load_settings(SynthFrSettings, workspace, "synth-fr", given)
+    settings = load_settings(SynthFrSettings, workspace, SECTION, given | {"method_settings": _named(setting)})
     report = synth_fr(workspace, settings, lambda step: None if quiet else render.err().print(step, markup=False))
     if as_json:
         render.print_json(_as_json(report))

@@ -9,63 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from umc_cli.cli import render
-from umc_cli.cli.options import (
-    RECORDINGS,
-    RUN,
-    ComputeDevice,
-    Epochs,
-    Hop,
-    Json,
-    LogEvery,
-    MaxSteps,
-    Quiet,
-    Remainder,
-    SaveEvery,
-    ShortClips,
-    SilenceGate,
-    TrainingPrecision,
-    ValidateEvery,
-    Verbose,
-    Workers,
-    complete_device_ids,
-    complete_words,
-)
+from umc_cli.cli.completion import complete_words
+from umc_cli.cli.options import Json, Quiet, Verbose
+from umc_cli.cli.settings_options import Given, with_options
 from umc_cli.cli.training_progress import training_progress
+from umc_cli.config import RUN, find_workspace
+from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
+from umc_cli.settings.train import SECTION, TrainSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.train import TrainProgress, TrainReport
 
-_NETWORKS, _LEARNING = "Networks", "Learning"
 
-
+@with_options(TrainSettings, SECTION, ADVERSARIAL_PRESETS)
 def command(
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="paper (as published), cpu (for two processors) or smoke (under a minute, to see that all works). "
-            "(default: cpu)",
-            autocompletion=complete_words("paper", "cpu", "smoke"),
-            show_default=False,
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the run's folder. (default: the preset, or the pair)",
-            show_default=False,
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    pair: Annotated[
-        str | None,
-        typer.Option(
-            help="Two devices, as A:B, with a CycleGAN of two generators without conditions, one each way. "
-            "(default: one generator for all devices)",
-            show_default=False,
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    given: Given,
     pretrain: Annotated[
         str | None,
         typer.Option(
@@ -75,171 +33,19 @@ def command(
             rich_help_panel=RUN,
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run of this name.", rich_help_panel=RUN)
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace the run of this name, and checkpoints of other runs.", rich_help_panel=RUN
-        ),
-    ] = False,
-    no_publish: Annotated[
-        bool,
-        typer.Option(
-            "--no-publish",
-            help="Do not copy the best weights to checkpoints/; they stay in the run's folder.",
-            rich_help_panel=RUN,
-        ),
-    ] = False,
-    epochs: Epochs = None,
-    max_steps: MaxSteps = None,
-    log_every: LogEvery = None,
-    validate_every: ValidateEvery = None,
-    save_every: SaveEvery = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices to train on, with commas between them. (default: all with recordings)",
-            autocompletion=complete_device_ids,
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    hop: Hop = None,
-    short_clips: ShortClips = None,
-    remainder: Remainder = None,
-    silence_gate: SilenceGate = None,
-    held_out_share: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the recordings to validate on. (default: 0.05)",
-            show_default=False,
-            rich_help_panel=RECORDINGS,
-        ),
-    ] = None,
-    ngf: Annotated[
-        int | None,
-        typer.Option(
-            help="Channels after the generator's first convolution. (preset)",
-            show_default=False,
-            rich_help_panel=_NETWORKS,
-        ),
-    ] = None,
-    n_blocks: Annotated[
-        int | None,
-        typer.Option(help="Residual blocks of the generator. (preset)", show_default=False, rich_help_panel=_NETWORKS),
-    ] = None,
-    ndf: Annotated[
-        int | None,
-        typer.Option(
-            help="Channels after a discriminator's first convolution. (preset)",
-            show_default=False,
-            rich_help_panel=_NETWORKS,
-        ),
-    ] = None,
-    level: Annotated[
-        str | None,
-        typer.Option(
-            help="Level of a segment: carried around the generator, or lost as in the paper. (preset)",
-            autocompletion=complete_words("carried", "lost"),
-            show_default=False,
-            rich_help_panel=_NETWORKS,
-        ),
-    ] = None,
-    film_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoder of the difference: sized or paper. (preset)",
-            autocompletion=complete_words("sized", "paper"),
-            show_default=False,
-            rich_help_panel=_NETWORKS,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Segments converted in a step. (preset)", show_default=False, rich_help_panel=_LEARNING),
-    ] = None,
-    micro_batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Segments computed at once, to bound memory. (default: the batch)",
-            show_default=False,
-            rich_help_panel=_LEARNING,
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(help="Of Adam, at the start. (preset)", show_default=False, rich_help_panel=_LEARNING),
-    ] = None,
-    learning_rate_epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Epochs after which the learning rate is divided by 10. (preset)",
-            show_default=False,
-            rich_help_panel=_LEARNING,
-        ),
-    ] = None,
-    cycle_weight: Annotated[
-        float | None,
-        typer.Option(help="Weight of the cycle loss. (default: 10)", show_default=False, rich_help_panel=_LEARNING),
-    ] = None,
-    identity_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of the identity loss. (default: 0, none)", show_default=False, rich_help_panel=_LEARNING
-        ),
-    ] = None,
-    buffer_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Segments in each discriminator's image buffer. (default: 50)",
-            show_default=False,
-            rich_help_panel=_LEARNING,
-        ),
-    ] = None,
-    average_decay: Annotated[
-        float | None,
-        typer.Option(
-            help="Decay of the moving average of the weights. (default: 0.999)",
-            show_default=False,
-            rich_help_panel=_LEARNING,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of all random numbers. (default: 0)", show_default=False, rich_help_panel=_LEARNING),
-    ] = None,
-    precision: TrainingPrecision = None,
-    compute_device: ComputeDevice = None,
-    workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a generator on the recordings of several devices, or a refiner on simulated ones, or go on with a run.
+    """Train a generator on the recordings of several devices, or a refiner on simulated ones, or resume a run.
 
-    The run's folder runs/<name>/ holds settings, metrics, pictures, weights and the state that --resume goes on from.
-
-    Every option can also stand in the section "train" of umc.toml or in a variable UMC_TRAIN_<OPTION>; those of
-    --pretrain in the section "pretrain" and in UMC_PRETRAIN_<OPTION>.
+    The run's folder runs/<name>/ holds settings, metrics, pictures, weights and the state that --resume starts from.
+    Options of --pretrain are those of the section "pretrain" of umc.toml and of UMC_PRETRAIN_<OPTION>.
     """
-    from umc_cli.config import find_workspace
     from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
     from umc_cli.workflows.train import load_train_settings, train
 
     workspace = find_workspace(Path.cwd())
-    given = {
-        "resume": resume or None, "overwrite": overwrite or None, "publish": False if no_publish else None,
-        "preset": preset, "name": name, "pair": pair, "epochs": epochs, "max_steps": max_steps,
-        "log_every": log_every, "validate_every": validate_every, "save_every": save_every, "devices": devices,
-        "hop": hop, "short_clips": short_clips, "remainder": remainder, "silence_gate": silence_gate,
-        "held_out_share": held_out_share, "ngf": ngf, "n_blocks": n_blocks, "ndf": ndf, "level": level,
-        "film_encoder": film_encoder, "batch_size": batch_size, "micro_batch_size": micro_batch_size,
-        "learning_rate": learning_rate, "learning_rate_epochs": learning_rate_epochs, "cycle_weight": cycle_weight,
-        "identity_weight": identity_weight, "buffer_size": buffer_size, "average_decay": average_decay,
-        "seed": seed, "precision": precision, "compute_device": compute_device, "workers": workers,
-    }  # fmt: skip
     run: Callable[[TrainProgress], TrainReport]
     if pretrain is None:
         settings = load_train_settings(workspace, given)

@@ -3,17 +3,11 @@
 Three times [Conv1d, InstanceNorm1d, ReLU], then an MLP. Widths, kernel and stride are published nowhere.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from umc_cli.conversion.generator_settings import FilmEncoderKind
 from umc_cli.response.device import N_BANDS
-
-FilmEncoderKind = Literal["paper", "sized", "none"]
-"""`paper`: as described, and so blind to the size and the mean of the difference, which the norms remove.
-`sized`: the MLP also gets the difference itself, that is, what the norms removed.
-`none`: no condition, gamma 1 and beta 0: a generator for one pair of devices, as in the predecessor [11]."""
 
 _DIFFERENCE_UNIT_DB = 10.0
 """Brings differences of devices to the order of 1 where no norm does."""

@@ -4,15 +4,11 @@ It is cut in two: what depends on the source only (`stem`) and the rest (`trunk`
 is done once for all targets.
 """
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from umc_cli.config import Settings
-from umc_cli.conversion.film import FilmEncoder, FilmEncoderKind
-from umc_cli.conversion.normalisation import LevelKind
+from umc_cli.conversion.film import FilmEncoder
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.errors import SettingsError
 
 SIDE_MULTIPLE = 4
@@ -23,31 +19,6 @@ _INITIAL_STD = 0.02
 
 Stem = tuple[Tensor, Tensor]
 """Input of the first residual block, and the same after that block's first convolution and InstanceNorm."""
-
-
-class GeneratorSettings(Settings):
-    """Size of the generator and the cures of the paper's blind spots; stored in its checkpoint."""
-
-    ngf: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Channels after the first convolution; the residual blocks have four times as many."""
-    n_blocks: Annotated[int, Field(ge=1, le=64)] = 9
-    level: LevelKind = "carried"
-    film_encoder: FilmEncoderKind = "sized"
-    film_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=3, max_length=3)] = (
-        32,
-        64,
-        64,
-    )
-    film_kernel: Literal[1, 3, 5, 7, 9, 11] = 5
-    """Bands that each convolution of the FiLM encoder sees."""
-    film_hidden: Annotated[int, Field(ge=1, le=65_536)] = 256
-
-
-GENERATOR_PRESETS: dict[str, GeneratorSettings] = {
-    "paper": GeneratorSettings(level="lost", film_encoder="paper"),
-    "level_aware": GeneratorSettings(level="carried", film_encoder="sized"),
-}
-"""`paper`: as published, blind to the level of a segment and to the size of the difference. `level_aware`: cured."""
 
 
 class ResidualBlock(nn.Module):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from umc_cli.config import dump_settings
-from umc_cli.conversion.generator import GENERATOR_PRESETS, Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
 

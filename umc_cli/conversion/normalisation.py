@@ -4,14 +4,13 @@ The generator's first convolution and InstanceNorm make it blind to the level of
 same output. `lost` leaves it at that, as the paper does. `carried` takes the level off before and puts it back after.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
 from umc_cli.config import Settings
-
-LevelKind = Literal["lost", "carried"]
+from umc_cli.conversion.generator_settings import LevelKind
 
 
 class Normalisation(Settings):

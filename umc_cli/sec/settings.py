@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from umc_cli.runtime import Precision
-from umc_cli.training.run import PositiveInt, ScheduleSettings
+from umc_cli.config import LEARNING, MACHINE, RECORDINGS, Option
+from umc_cli.precision import Precision
+from umc_cli.training.schedule import PositiveInt, ScheduleSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -16,23 +17,28 @@ class SecSettings(ScheduleSettings):
     epochs: PositiveInt = 200
     # A validation costs little beside an epoch, and small sets have few steps.
     validate_every: PositiveInt | None = None
-    backbone: str = "resnet50"
-    """`resnet50`, `cnn`, or a classifier of torchvision."""
-    batch_size: Annotated[int, Field(ge=2)] = 100
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    """Of AdamW."""
+    backbone: Annotated[str, Option(LEARNING, words=("resnet50", "cnn"))] = "resnet50"
+    """resnet50, cnn, or a classifier of torchvision."""
+    batch_size: Annotated[int, Field(ge=2), Option(LEARNING)] = 100
+    """Segments in a step."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option(LEARNING)] = 1e-3
+    """Initial learning rate (AdamW)."""
     learning_rate_epochs: PositiveInt = 25
     """Epochs after which the learning rate is divided."""
     learning_rate_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
+    """What the learning rate is divided by."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    converted_share: Share = 0.5
+    """Weight decay (AdamW)."""
+    converted_share: Annotated[Share, Option()] = 0.5
     """Probability that a sample is converted to another device; the others are left unaltered."""
     balance_classes: bool = True
     """Weigh every class the same, however many segments it has."""
-    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    held_out_share: Annotated[float, Field(gt=0, lt=1), Option(RECORDINGS)] = 0.1
     """Share of the source's recordings that decides which weights are best, instead of being trained on."""
-    precision: Precision = Precision.AUTO
-    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
+    """fp32, bf16 or auto (bf16 where the machine has units for it)."""
+    seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
+    """Random seed."""
 
     @model_validator(mode="after")
     def _check(self) -> "SecSettings":

@@ -16,18 +16,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import Field
 from torch import Tensor
 
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_checkpoint, write_checkpoint
-from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run_settings import PICTURES_NAME
+from umc_cli.training.schedule import ScheduleSettings
 
 STATE_NAME = "state.safetensors"
 STATE_KIND = "training-state"
@@ -40,21 +39,6 @@ _BROKEN_STATE = (KeyError, IndexError, RuntimeError, ValueError, TypeError, Attr
 """What `load_state` and its networks, optimisers and random numbers raise at values of another run, or of no run."""
 
 WeightsName = Literal["best", "last"]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class ScheduleSettings(Settings):
-    """How long a run is and how often it leaves something behind. May differ when a run goes on."""
-
-    epochs: PositiveInt = 100
-    max_steps: PositiveInt | None = None
-    """Ends the run earlier than `epochs` does."""
-    log_every: PositiveInt = 20
-    """Steps between rows of metrics.csv, each the mean of the losses since the last one."""
-    validate_every: PositiveInt | None = 500
-    """Steps between validations, which may give new best weights; None: an epoch, at the most 500."""
-    save_every: PositiveInt = 500
-    """Steps between saved states."""
 
 
 class Training(Protocol):

@@ -5,16 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from typing import Any
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings
-from umc_cli.audio.names import plain_name
-from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import WordOrPath, Workspace, dump_settings, split_names
+from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need, how_made
 from umc_cli.conversion.engines import check_engine_name, slower_engine_reason
@@ -22,9 +18,9 @@ from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id, unknown_device
-from umc_cli.runtime import Precision, compute_device, compute_threads, cpu_count
-from umc_cli.shards import schema
-from umc_cli.shards.part import WHOLE, Part, parse_part
+from umc_cli.runtime import compute_device, compute_threads, cpu_count
+from umc_cli.settings.convert import ConvertSettings
+from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
@@ -41,54 +37,6 @@ from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
-
-Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
-Labels = Annotated[Names, AfterValidator(lambda labels: tuple(plain_name(label) for label in labels))]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
-Targets = Annotated[Names, WordOrPath(prefix="synth:")]
-RunPart = Annotated[
-    Part,
-    BeforeValidator(lambda value: parse_part(value) if isinstance(value, str) else value),
-    PlainSerializer(str),
-]
-"""Given as `I/N`."""
-
-
-class ConvertSettings(SegmentSettings):
-    """Settings of `umc convert`; also the section `[convert]` of umc.toml."""
-
-    source: str
-    """Device that made the recordings."""
-    targets: Targets = ("all",)
-    """Devices to convert to; `all` means every other device that the converter can serve, `synth:N` and `synth:FILE`
-    mean invented ones."""
-    converter: str = "auto"
-    checkpoint: Path | None = None
-    """Weights for `film_gan` (default: `<checkpoints>/generator.safetensors`) or for `refiner` and `refiner_quantile`
-    (default: `<checkpoints>/refiner.safetensors`, else those that come with the package)."""
-    label: Labels = ()
-    """Only these labels; none means all."""
-    split: Names = ()
-    """Only these splits; none means all."""
-    output: Path | None = None
-    """Output root; default: the workspace's `converted`."""
-    overwrite: bool = False
-    """Remove the shards of an earlier run with other settings."""
-    shard_size: int = Field(default=1024, ge=1)
-    """Segments a shard at the most."""
-    dtype: schema.Dtype = "float16"
-    batch_size: int = Field(default=32, ge=1)
-    workers: int | None = Field(default=None, ge=1)
-    """Reader threads; default: one per processor."""
-    reader_timeout_s: float = Field(default=300.0, gt=0, le=86_400)
-    """Reading the segments of one recording in one shard may take so long; after that it counts as failed."""
-    engine: str = "auto"
-    precision: Precision = Precision.AUTO
-    compute_device: str = "auto"
-    part: RunPart | None = None
-    """Make only this part's shards; the other parts' processes may write to the same output at the same time."""
-    cluster: str | None = None
-    """Let Ray make the shards: `auto` starts it on this machine, an address joins a cluster."""
 
 
 def convert(

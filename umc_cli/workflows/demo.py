@@ -15,9 +15,10 @@ from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
+from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.schema import LOG_MEL, open_shard, shard_name
 from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
-from umc_cli.workflows.convert import ConvertSettings, convert
+from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
 
 SOURCE = "xperia1v"

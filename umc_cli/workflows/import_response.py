@@ -15,13 +15,8 @@ from umc_cli.response.frequency_response import (
 )
 from umc_cli.response.impulse_response_files import read_impulse_response
 from umc_cli.response.measured_response import covered_by, shape_db, trusted_bands, without
-from umc_cli.workflows.measurement_record import (
-    MeasureIrReport,
-    MeasureIrSettings,
-    check_trusted,
-    device_record,
-    what_was_taken_out,
-)
+from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.workflows.measurement_record import MeasureIrReport, check_trusted, device_record, what_was_taken_out
 
 CALIBRATION_SPL_DB = 94.0
 """Sound pressure level (1 Pa) that a sensitivity is stated for."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis import DEFAULT_METHOD
 from umc_cli.response.synthesis.drawing import method_settings
-from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
-from umc_cli.workflows.learned_responses import FROM_DEVICES, draw_from, responses_to_learn_from
+from umc_cli.settings.synth_fr import FROM_DEVICES
+from umc_cli.workflows.learned_responses import draw_from, responses_to_learn_from
 
 PREFIX = "synth:"
 SEED = 0

@@ -25,10 +25,10 @@ from umc_cli.response.device import Device, DeviceRegistry, SourceFile
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 from umc_cli.response.measured_response import trusted_bands, trusted_range_hz
 from umc_cli.response.noise_floor import to_response_bands
+from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.measurement_record import (
     MOST_DISAGREEMENT_DB,
     MeasureIrReport,
-    MeasureIrSettings,
     check_output,
     check_trusted,
     finish,

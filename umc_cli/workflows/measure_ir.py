@@ -21,13 +21,13 @@ from umc_cli.response.measured_response import LEAST_SNR_DB, MeasuredResponse, m
 from umc_cli.response.noise_floor import noise_floor_db
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus
 from umc_cli.response.sweep_recording import sweep_of_played_file, sweep_of_stimulus, take_sweeps
+from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.import_response import import_curve, import_impulse_response
 from umc_cli.workflows.measurement_record import (
     MOST_DISAGREEMENT_DB,
     READY_MADE,
     FailedGate,
     MeasureIrReport,
-    MeasureIrSettings,
     RejectedRepeat,
     check_output,
     check_trusted,

@@ -4,15 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from umc_cli.audio.channels import read_channel
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.config import Settings, WordOrPath, Workspace
+from umc_cli.config import Workspace
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 from umc_cli.evaluation.report.response_figure import DOTS_PER_INCH, Response, response_figure
@@ -21,38 +19,13 @@ from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
 from umc_cli.response.tone import sensitivity_dbfs
+from umc_cli.settings.measure_ir import MeasureIrSettings
 
 MOST_DISAGREEMENT_DB = 3.0
 """RMS over trusted bands, between two repeats or between two ways of measuring."""
 
 READY_MADE = "response"
 """As stimulus: the files are impulse responses already."""
-
-
-class MeasureIrSettings(Settings):
-    """Settings of `umc measure-ir`; also the section `[measure-ir]` of umc.toml."""
-
-    device: str
-    """Id of the device that is measured."""
-    name: str = ""
-    """For people; default: the id."""
-    stimulus: Annotated[str, WordOrPath(words=(*STIMULI, READY_MADE))] = "impulse"
-    """What was played: the sidecar of a stimulus, the played sweep as an audio file, `impulse` (a train of which
-    nothing is known), `sweep` (what `--make-stimulus sweep` makes), or `response`: the files are impulse responses."""
-    window_ms: float | None = Field(default=None, ge=2, le=2000)
-    """What is kept behind the direct sound; default: 200 ms of a recording, all of an impulse response."""
-    channel: str | None = None
-    """Of recordings whose channels differ: a number counted from 1, or `mix`."""
-    calibration: Path | None = None
-    """Response of the microphone that measured; taken out."""
-    reference: Path | None = None
-    """Response of the loudspeaker that played; taken out."""
-    tone: Path | None = None
-    """Recording of a 1-kHz calibrator of 94 dB SPL; gives the level."""
-    microphone: str | None = None
-    """Which microphone of an Android XML file."""
-    overwrite: bool = False
-    """Replace the record of a device that is known."""
 
 
 @dataclass(frozen=True)

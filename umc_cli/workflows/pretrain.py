@@ -16,13 +16,15 @@ from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.errors import InputError, SettingsError
+from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import Precision, compute_threads, cpu_count
+from umc_cli.runtime import compute_threads, cpu_count
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
 from umc_cli.training.ranks import refuse_several
-from umc_cli.training.run import PositiveInt, ScheduleSettings, run_training
+from umc_cli.training.run import run_training
+from umc_cli.training.schedule import PositiveInt, ScheduleSettings
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import (
     Call,

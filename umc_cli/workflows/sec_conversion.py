@@ -17,7 +17,8 @@ from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_device
-from umc_cli.workflows.convert import ConvertSettings, choose_conversion, gather_ingredients
+from umc_cli.settings.convert import ConvertSettings
+from umc_cli.workflows.convert import choose_conversion, gather_ingredients
 from umc_cli.workflows.level_tables import load_level_tables
 
 _UNIFIED = ("refiner_quantile", "refiner", "film_gan")

@@ -3,53 +3,22 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from umc_cli.config import Settings, WordOrPath, Workspace
+from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
-from umc_cli.evaluation.difference_coverage import NEIGHBOURS
 from umc_cli.evaluation.report.difference_figure import draw_coverage_figure, draw_difference_figure
 from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.response.frequency_response import band_centres_hz
-from umc_cli.response.synthesis import DEFAULT_METHOD, METHODS
+from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.drawing import check_number, method_settings
-from umc_cli.response.synthesis.levels import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
+from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.workflows.difference_coverage import CoverageReport, compare_methods
-from umc_cli.workflows.learned_responses import FROM_DEVICES, FROM_LIBRARY, draw_from, responses_to_learn_from
-
-
-class SynthFrSettings(Settings):
-    """Settings of `umc synth-fr`; also the section `[synth-fr]` of umc.toml."""
-
-    method: str = DEFAULT_METHOD
-    n: int = 100
-    """Differences to draw."""
-    seed: int = Field(default=0, ge=0)
-    learn_from: Annotated[str, WordOrPath(words=(FROM_DEVICES, FROM_LIBRARY))] = FROM_DEVICES
-    """`devices`: the workspace's, with the package's library where these are fewer than three; `library`; or a folder
-    of WAV files with impulse responses."""
-    method_settings: dict[str, Any] = Field(default={})
-    """Settings of the method that are not to have their defaults."""
-    levels: LevelSettings = LevelSettings()
-    """Ranges of noise floors and sensitivities."""
-    output: Path | None = None
-    """File to write; none: nothing is kept."""
-    figure: Path | None = None
-    """Picture to write: .png, .svg or .pdf."""
-    overwrite: bool = False
-    """Replace an existing output and figure."""
-    coverage: bool = False
-    """Compare all methods on devices that they did not see, instead of drawing a set."""
-    coverage_drawn: int = Field(default=2000, gt=NEIGHBOURS)
-    """Differences that each method draws for each left-out device and seed."""
-    coverage_seeds: int = Field(default=3, ge=1)
-    """The coverage is measured with `seed`, `seed` + 1, ..."""
+from umc_cli.workflows.learned_responses import draw_from, responses_to_learn_from
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import Field
-
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings, load_settings
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
+from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import cpu_count, training_precision, versions
+from umc_cli.settings.train import TrainSettings
 from umc_cli.training.run import RunProgress, RunResult, run_training
-from umc_cli.workflows.convert import Names
 from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
 from umc_cli.workflows.training_folder import (
     Call,
@@ -37,32 +34,6 @@ _FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_e
 """Settings that a run which goes on may change: they decide no step's result, but for the rounding."""
 _OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device"})
 """Settings of one call, not of the run."""
-
-
-class TrainSettings(AdversarialSettings, SegmentSettings):
-    """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
-
-    preset: str = "cpu"
-    name: str | None = None
-    """Of the run; default: the preset, or the devices of `pair`."""
-    pair: str | None = None
-    """`A:B` trains one generator from A to B and one from B to A, without conditions: the predecessor's CycleGAN."""
-    devices: Names = ()
-    """Devices to train on; none means all with recordings in the split `train-mc`."""
-    resume: bool = False
-    """Go on with the run of this name."""
-    overwrite: bool = False
-    """Replace the run of this name, and checkpoints of other runs."""
-    publish: bool = True
-    """Copy the best weights of a finished run to the workspace's checkpoints."""
-    workers: int | None = Field(default=None, ge=1)
-    """Reader threads; default: one per processor."""
-    compute_device: str = "auto"
-
-    @property
-    def run_name(self) -> str:
-        """Return the name of the run's folder."""
-        return self.name or (self.pair.replace(":", "-") if self.pair else self.preset)
 
 
 class TrainProgress(RunProgress, Protocol):

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
-from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
@@ -20,13 +18,15 @@ from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
-from umc_cli.sec.settings import SEC_PRESETS, SecSettings
+from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.sec.training import SecTraining
+from umc_cli.settings.convert import ConvertSettings
+from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run import run_training
 from umc_cli.training.segment_store import SegmentStore, store_segments
-from umc_cli.workflows.convert import ConvertSettings, Targets, devices_to_convert_to
+from umc_cli.workflows.convert import devices_to_convert_to
 from umc_cli.workflows.invented_devices import PREFIX
 from umc_cli.workflows.sec_conversion import N_INVENTED, OnTheFlyConversions, choose_sec_conversion, converters_of
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
@@ -34,48 +34,12 @@ from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversion
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run, shared_run
 
-SECTION = "train-sec"
 KIND = "sec"
 
 _FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
 _OF_THE_CALL = frozenset({"resume", "overwrite", "workers", "compute_device"})
 _SEGMENTS_NAME = "segments"
 _TRAIN, _HELD_OUT = "train", "held-out"
-
-
-class TrainSecSettings(SecSettings, SegmentSettings):
-    """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
-
-    source: str
-    """Device whose recordings the classifier is trained on."""
-    method: str = "none"
-    """One of `sec_methods.METHODS`, or several with `+` between them."""
-    preset: str = "paper"
-    name: str | None = None
-    """Of the run; default: source, method and seed."""
-    targets: Targets = ("all",)
-    """Devices that samples are converted to, or whose recordings `ideal` has; `all` means every one that can serve."""
-    converter: str = "auto"
-    """Of the unified methods: `refiner_quantile`, `refiner` or `film_gan`; `auto`: the first that has all it needs, or
-    that of the shards."""
-    checkpoint: Path | None = None
-    """Weights of the unified converter; default: the workspace's refiner, else the package's."""
-    shards: Path | None = None
-    """Output root of `umc convert`: samples get their conversions from there instead of on the fly."""
-    invented: int | None = Field(default=None, ge=1)
-    """Invented devices of `unified-synth`, if `targets` names none (`synth:N`, `synth:FILE`); default: 200."""
-    method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
-    resume: bool = False
-    overwrite: bool = False
-    workers: int | None = Field(default=None, ge=1)
-    """Reader threads; default: one per processor."""
-    compute_device: str = "auto"
-
-    @property
-    def run_name(self) -> str:
-        """Return the name of the run's folder."""
-        return self.name or f"sec-{self.source}-{self.method.replace('+', '-')}-{self.seed}"
 
 
 @dataclass(frozen=True)

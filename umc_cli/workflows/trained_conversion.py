@@ -15,8 +15,9 @@ from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, 
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError, UmcError
+from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import Precision, cpu_count
+from umc_cli.runtime import cpu_count
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.workflows.choose_converter import Known
 from umc_cli.workflows.level_tables import TABLES_NAME, read_level_tables

@@ -10,12 +10,13 @@ from tests.conversion.generators import NORMALISATION, log_mel_batch, small_gene
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.converters.contract import EngineSettings
 from umc_cli.conversion.converters.film_gan import GeneratorConverter
-from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.errors import SettingsError
+from umc_cli.precision import Precision
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.runtime import Precision
 
 TILTED_DB = np.linspace(-6, 6, 128).tolist()
 

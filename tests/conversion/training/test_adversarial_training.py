@@ -10,9 +10,10 @@ from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_step import Batch, training_step
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 from umc_cli.training.metrics import read_metrics
-from umc_cli.training.run import NonFiniteLossError, ScheduleSettings, check_finite, run_training
+from umc_cli.training.run import NonFiniteLossError, check_finite, run_training
+from umc_cli.training.schedule import ScheduleSettings
 
 CPU = torch.device("cpu")
 EVERY_STEP = ScheduleSettings(epochs=1000, max_steps=20, log_every=1, validate_every=10, save_every=5)

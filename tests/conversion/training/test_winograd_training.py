@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tests.conversion.generators import small_generator
-from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.training.winograd_training import forward_for_training, is_worthwhile
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.config import Settings
+from umc_cli.precision import Precision
 from umc_cli.response.device import Device
-from umc_cli.runtime import Precision
 
 
 class Need(StrEnum):

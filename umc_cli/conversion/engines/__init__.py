@@ -9,7 +9,7 @@ from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEn
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner import Refiner
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 
 AUTO = "auto"
 

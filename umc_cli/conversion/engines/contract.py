@@ -8,7 +8,7 @@ from torch import Tensor
 
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner import Refiner
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 
 
 class Engine(Protocol):

@@ -20,7 +20,8 @@ from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner import N_MAPS, Refiner
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import Precision, has_bf16_units
+from umc_cli.precision import Precision
+from umc_cli.runtime import has_bf16_units
 
 OpenVinoStem = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner import Refiner
-from umc_cli.runtime import TORCH_DTYPES, Precision, compute_threads
+from umc_cli.precision import Precision
+from umc_cli.runtime import TORCH_DTYPES, compute_threads
 
 
 class TorchEngine:

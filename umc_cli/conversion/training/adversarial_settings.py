@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from umc_cli.conversion.generator import GeneratorSettings
-from umc_cli.runtime import Precision
-from umc_cli.training.run import PositiveInt, ScheduleSettings
+from umc_cli.config import LEARNING, MACHINE, RECORDINGS, Option
+from umc_cli.conversion.generator_settings import NETWORKS, GeneratorSettings
+from umc_cli.precision import Precision
+from umc_cli.training.schedule import PositiveInt, ScheduleSettings
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -15,30 +16,38 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class AdversarialSettings(GeneratorSettings, ScheduleSettings):
     """Settings of the adversarial training. The defaults are the paper's where it states any (docs/method.md)."""
 
-    ndf: PositiveInt = 64
+    ndf: Annotated[PositiveInt, Option(NETWORKS)] = 64
     """Channels after a discriminator's first convolution."""
-    batch_size: Annotated[int, Field(ge=2)] = 400
+    batch_size: Annotated[int, Field(ge=2), Option(LEARNING)] = 400
     """Segments converted in a step: both sides of half as many pairs of devices."""
-    micro_batch_size: Annotated[int, Field(ge=2)] | None = None
-    """Segments computed at once; bounds the memory. None means the whole batch. Changes no result but by rounding."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5e-4
-    learning_rate_epochs: PositiveInt = 30
-    """Epochs after which the learning rate is divided."""
+    micro_batch_size: Annotated[int | None, Field(ge=2), Option(LEARNING, default="the whole batch")] = None
+    """Segments computed at once, to bound memory; changes results by rounding only."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option(LEARNING)] = 5e-4
+    """Initial learning rate (Adam)."""
+    learning_rate_epochs: Annotated[PositiveInt, Option(LEARNING)] = 30
+    """Epochs after which the learning rate is divided by learning_rate_divisor."""
     learning_rate_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
+    """What the learning rate is divided by."""
     beta1: Share = 0.5
+    """Adam's decay of the mean of the gradients."""
     beta2: Share = 0.999
+    """Adam's decay of the mean of their squares."""
     adversarial_weight: Weight = 1.0
-    cycle_weight: Weight = 10.0
-    identity_weight: Weight = 0.0
+    """Weight of the adversarial loss."""
+    cycle_weight: Annotated[Weight, Option(LEARNING)] = 10.0
+    """Weight of the cycle-consistency loss."""
+    identity_weight: Annotated[Weight, Option(LEARNING)] = 0.0
     """Weight of the loss of converting a device's segments to itself; CycleGAN's code has 5."""
-    buffer_size: Annotated[int, Field(ge=0)] = 50
-    """Converted segments that each discriminator's image buffer holds."""
-    average_decay: Share = 0.999
+    buffer_size: Annotated[int, Field(ge=0), Option(LEARNING)] = 50
+    """Converted segments in each discriminator's image buffer."""
+    average_decay: Annotated[Share, Option(LEARNING)] = 0.999
     """Decay per step of the moving average of the generator's weights, which is what a checkpoint holds."""
-    held_out_share: Share = 0.05
-    """Share of the recordings that is validated on instead of trained on."""
-    precision: Precision = Precision.AUTO
-    seed: Annotated[int, Field(ge=0)] = 0
+    held_out_share: Annotated[Share, Option(RECORDINGS)] = 0.05
+    """Share of the recordings to validate on."""
+    precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
+    """fp32, bf16 or auto (bf16 where the machine has units for it)."""
+    seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
+    """Random seed."""
 
     @model_validator(mode="after")
     def _check(self) -> "AdversarialSettings":

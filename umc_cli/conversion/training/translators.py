@@ -6,7 +6,8 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from umc_cli.conversion.generator import Generator, GeneratorSettings
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.training.winograd_training import forward_for_training, is_worthwhile
 
 

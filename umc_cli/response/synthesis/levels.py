@@ -4,37 +4,12 @@ Neither is published for enough devices to learn from. The ranges of the noise a
 devices that the shipped refiner learned from; that of the sensitivity is an assumption.
 """
 
-from typing import Annotated
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
 
 from umc_cli.audio.log_mel import FLOOR_DB
-from umc_cli.config import Settings
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz, white_noise_floor_db
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError("write the lower limit first")
-    return limits
-
-
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-Range = Annotated[tuple[_Finite, _Finite], AfterValidator(_rising)]
-"""Lowest and highest value; drawn uniformly between them."""
-
-
-class LevelSettings(Settings):
-    """Ranges of noise floors and sensitivities."""
-
-    noise_level_dbfs: Range = (-78.0, -52.0)
-    """RMS of a device's own noise, dB re full scale."""
-    noise_slope_db_per_octave: Range = (-4.0, 1.0)
-    """Colour of the noise: 0 white, -3 pink."""
-    sensitivity_difference_db: Range = (-12.0, 12.0)
-    """How much louder the target records the same sound, at 1 kHz less the drawn difference there."""
+from umc_cli.response.level_settings import LevelSettings
 
 
 def draw_noise_floors(n: int, settings: LevelSettings, random: np.random.Generator) -> NDArray[np.float32]:

@@ -1,0 +1,47 @@
+"""Size of the generator, and the presets."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from umc_cli.config import Option, Settings
+
+FilmEncoderKind = Literal["paper", "sized", "none"]
+"""`paper`: as described, and so blind to the size and the mean of the difference, which the norms remove.
+`sized`: the MLP also gets the difference itself, that is, what the norms removed.
+`none`: no condition, gamma 1 and beta 0: a generator for one pair of devices, as in the predecessor [11]."""
+
+LevelKind = Literal["lost", "carried"]
+"""The level of a segment: see `conversion.normalisation`."""
+
+NETWORKS = "Networks"
+
+
+class GeneratorSettings(Settings):
+    """Size of the generator and the cures of the paper's blind spots; stored in its checkpoint."""
+
+    ngf: Annotated[int, Field(ge=1, le=1024), Option(NETWORKS)] = 64
+    """Channels after the generator's first convolution; its residual blocks have four times as many."""
+    n_blocks: Annotated[int, Field(ge=1, le=64), Option(NETWORKS)] = 9
+    """Residual blocks of the generator."""
+    level: Annotated[LevelKind, Option(NETWORKS)] = "carried"
+    """Level of a segment: carried around the generator, or lost as in the paper."""
+    film_encoder: Annotated[FilmEncoderKind, Option(NETWORKS, words=("sized", "paper"))] = "sized"
+    """Encoder of the difference: sized or paper."""
+    film_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=3, max_length=3)] = (
+        32,
+        64,
+        64,
+    )
+    """Channels of the encoder's three convolutions."""
+    film_kernel: Literal[1, 3, 5, 7, 9, 11] = 5
+    """Bands that each convolution of the encoder sees."""
+    film_hidden: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Width of the encoder's hidden layer."""
+
+
+GENERATOR_PRESETS: dict[str, GeneratorSettings] = {
+    "paper": GeneratorSettings(level="lost", film_encoder="paper"),
+    "level_aware": GeneratorSettings(level="carried", film_encoder="sized"),
+}
+"""`paper`: as published, blind to the level of a segment and to the size of the difference. `level_aware`: cured."""

@@ -1,0 +1,50 @@
+"""Settings of `umc convert`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from umc_cli.audio.names import plain_name
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
+from umc_cli.settings.conversion import ConversionSettings
+from umc_cli.settings.machine import WorkerSettings
+from umc_cli.shards.part import Part, parse_part
+
+SECTION = "convert"
+
+Labels = Annotated[Names, AfterValidator(lambda labels: tuple(plain_name(label) for label in labels))]
+RunPart = Annotated[
+    Part,
+    BeforeValidator(lambda value: parse_part(value) if isinstance(value, str) else value),
+    PlainSerializer(str),
+]
+"""Given as `I/N`."""
+
+
+class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
+    """Settings of `umc convert`; also the section `[convert]` of umc.toml."""
+
+    label: Annotated[Labels, Option(RECORDINGS, is_whole=True, default="all")] = ()
+    """Only recordings with this label; may be repeated."""
+    split: Annotated[
+        Names, Option(RECORDINGS, words=("train-mc", "train-sec", "val-sec"), is_whole=True, default="all")
+    ] = ()
+    """Only this split (train-mc, train-sec or val-sec); may be repeated."""
+    output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None
+    """Output folder."""
+    overwrite: Annotated[bool, Option(RESULT)] = False
+    """Remove the shards of an earlier run with other settings."""
+    shard_size: Annotated[int, Field(ge=1), Option(RESULT)] = 1024
+    """Maximum segments per shard."""
+    dtype: Annotated[Literal["float16", "float32"], Option(RESULT)] = "float16"
+    """Number format of the spectrograms: float16 or float32."""
+    batch_size: Annotated[int, Field(ge=1), Option(MACHINE)] = 32
+    """Segments to convert at once."""
+    reader_timeout_s: Annotated[float, Field(gt=0, le=86_400), Option(MACHINE)] = 300.0
+    """Maximum time to read one recording, in s; after that it counts as failed."""
+    part: Annotated[RunPart | None, Option(MACHINE, metavar="I/N", default="the whole run")] = None
+    """Make only part I (from 1) of N, as one of N processes that write to the same output."""
+    cluster: Annotated[str | None, Option(MACHINE, default="this process alone")] = None
+    """Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a cluster."""

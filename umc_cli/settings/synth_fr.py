@@ -1,0 +1,46 @@
+"""Settings of `umc synth-fr`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from umc_cli.config import RESULT, Option, Settings, WordOrPath
+from umc_cli.response.level_settings import LevelSettings
+
+SECTION = "synth-fr"
+FROM_DEVICES, FROM_LIBRARY = "devices", "library"
+
+_COVERAGE = "Coverage"
+
+
+class SynthFrSettings(Settings):
+    """Settings of `umc synth-fr`; also the section `[synth-fr]` of umc.toml."""
+
+    method: Annotated[str, Option(words=("piecewise", "pca", "mixture"))] = "mixture"
+    """piecewise, pca or mixture."""
+    n: Annotated[int, Option()] = 100
+    """Number of differences to draw."""
+    seed: Annotated[int, Field(ge=0), Option()] = 0
+    """Random seed; equal seeds give equal differences."""
+    learn_from: Annotated[
+        str, WordOrPath(words=(FROM_DEVICES, FROM_LIBRARY)), Option(words=(FROM_DEVICES, FROM_LIBRARY))
+    ] = FROM_DEVICES
+    """What pca and mixture learn from: devices (the workspace's, with the package's library if these are fewer than
+    three), library, or a folder of WAV files with impulse responses."""
+    method_settings: dict[str, Any] = Field(default={})
+    """Settings of the method that are not to have their defaults."""
+    levels: LevelSettings = LevelSettings()
+    """Ranges of noise floors and sensitivities."""
+    output: Annotated[Path | None, Option(RESULT, ("-o",), default="write none")] = None
+    """File for the differences (safetensors)."""
+    figure: Annotated[Path | None, Option(RESULT, default="draw none")] = None
+    """Picture to draw: .png, .svg or .pdf."""
+    overwrite: Annotated[bool, Option(RESULT)] = False
+    """Replace an existing output and figure."""
+    coverage: Annotated[bool, Option(_COVERAGE)] = False
+    """Draw no set: measure how well every method covers real differences of devices that it did not see."""
+    coverage_drawn: Annotated[int, Field(gt=10), Option(_COVERAGE)] = 2000
+    """Differences that each method draws for each device left out and each seed."""
+    coverage_seeds: Annotated[int, Field(ge=1), Option(_COVERAGE)] = 3
+    """Repetitions with other seeds."""

@@ -1,0 +1,34 @@
+"""Settings of `umc train`."""
+
+from typing import Annotated
+
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import RECORDINGS, RUN, Names, Option
+from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
+from umc_cli.settings.machine import ComputeDeviceSettings, WorkerSettings
+
+SECTION = "train"
+
+
+class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+    """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
+
+    preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "cpu"
+    """paper (as published), cpu (for two processors) or smoke (under a minute, to see that all works)."""
+    name: Annotated[str | None, Option(RUN, default="the preset, or the pair")] = None
+    """Name of the run's folder."""
+    pair: Annotated[str | None, Option(RUN, metavar="A:B", default="one generator for all devices")] = None
+    """Two devices: train one generator from A to B and one from B to A, without conditions (CycleGAN)."""
+    devices: Annotated[Names, Option(RECORDINGS, devices=True, default="all with recordings")] = ()
+    """Devices to train on, comma-separated."""
+    resume: Annotated[bool, Option(RUN)] = False
+    """Resume the run of this name."""
+    overwrite: Annotated[bool, Option(RUN)] = False
+    """Replace the run of this name, and checkpoints of other runs."""
+    publish: Annotated[bool, Option(RUN)] = True
+    """Copy the best weights of a finished run to the workspace's checkpoints."""
+
+    @property
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.name or (self.pair.replace(":", "-") if self.pair else self.preset)

@@ -1,0 +1,51 @@
+"""Settings of `umc train-sec`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import RUN, Option
+from umc_cli.sec.settings import SecSettings
+from umc_cli.settings.conversion import Targets
+from umc_cli.settings.machine import ComputeDeviceSettings, WorkerSettings
+
+SECTION = "train-sec"
+
+
+class TrainSecSettings(SecSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+    """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
+
+    source: Annotated[str, Option(devices=True)]
+    """Device whose recordings the classifier is trained on."""
+    method: Annotated[str, Option()] = "none"
+    """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, dir, gaussian-noise, room-reverb,
+    pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle, residual-norm or rfn; several joined by +."""
+    targets: Annotated[Targets, Option(devices=True)] = ("all",)
+    """Devices that samples are converted to, comma-separated, or all (every one that can be served); for ideal: devices
+    whose own recordings are used."""
+    converter: Annotated[str, Option(words=("auto", "refiner_quantile", "refiner", "film_gan"))] = "auto"
+    """Converter of the unified methods: refiner_quantile, refiner, film_gan, or auto (the first of them whose inputs
+    are available, or that of the shards)."""
+    checkpoint: Annotated[Path | None, Option(default="checkpoints/refiner.safetensors, else the package's")] = None
+    """Weights (safetensors) of the unified converter."""
+    shards: Annotated[Path | None, Option(default="convert on the fly")] = None
+    """Read conversions from this output folder of umc convert."""
+    invented: Annotated[int | None, Field(ge=1), Option(default="200")] = None
+    """Invented devices of unified-synth, if --targets names none (synth:N, synth:FILE)."""
+    preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "paper"
+    """paper (as published), cpu (minutes on two processors) or smoke (seconds)."""
+    name: Annotated[str | None, Option(RUN, default="source, method and seed")] = None
+    """Name of the run's folder."""
+    resume: Annotated[bool, Option(RUN)] = False
+    """Resume the run of this name."""
+    overwrite: Annotated[bool, Option(RUN)] = False
+    """Replace the run of this name."""
+    method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
+
+    @property
+    def run_name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.name or f"sec-{self.source}-{self.method.replace('+', '-')}-{self.seed}"
