@@ -25,11 +25,11 @@ from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
+from umc_cli.precision import Precision
 from umc_cli.response.device import N_BANDS, Device, DeviceRegistry, write_device
 from umc_cli.response.frequency_response import band_centres_hz
-from umc_cli.runtime import Precision
+from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.measure_blind import measure_blind
-from umc_cli.workflows.measurement_record import MeasureIrSettings
 
 _ANY_LEVEL_DBFS = -20.0
 """Sensitivity of the device that the others are measured next to: only differences count."""
