@@ -144,10 +144,10 @@ def test_convert_takes_a_file_of_differences(umc: Umc, workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "complaint", "remedy"),
     [
-        (["--method", "pcs"], "unknown method 'pcs'", "use piecewise, pca, mixture"),
+        (["--method", "pcs"], "unknown method 'pcs'", "known methods: piecewise, pca, mixture"),
         (["--n", "0"], "cannot draw 0 differences", "ask for 1 to 1,000,000"),
-        (["--seed", "-1"], "'seed' from the command line", "umc synth-fr --help"),
-        (["--setting", "spred=2", "--method", "pca"], "setting 'spred'", "most_components, spread"),
+        (["--seed", "-1"], "--seed is '-1': must be at least 0", "umc synth-fr --help"),
+        (["--setting", "spred=2", "--method", "pca"], "setting spred: is not a known name", "most_components, spread"),
         (["--learn-from", "nowhere"], "cannot learn from 'nowhere': it is no folder", "folder of impulse responses"),
         (["--learn-from", "data/nothing"], "it holds no WAV file", "folder of impulse responses"),
         (["--learn-from", "data/broken"], "cannot read impulse response", "mend it"),

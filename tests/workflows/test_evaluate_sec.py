@@ -399,7 +399,7 @@ def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evalua
         (["--devices", ""], "no device is named", "--devices all"),
         (["--split", "train-mc"], "no recordings in split train-mc", "--split"),
         (["--split", "train-mc", "--devices", "phone"], "no recordings of 'phone' in split train-mc", "--split"),
-        (["--split", "all"], "setting 'split'", "umc eval --help"),
+        (["--split", "all"], "--split is 'all': must be 'train-mc', 'train-sec' or 'val-sec'", "umc eval --help"),
         (["--source", "gramophone"], "no model was trained on 'gramophone'", "phone, watch"),
         (["--baseline", "nothing"], "no model 'nothing'", "phone-none-0"),
         (["--ideal", "nothing"], "no model 'nothing'", "phone-none-0"),
@@ -411,7 +411,7 @@ def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evalua
         (["--picture", "none.png"], "cannot read picture none.png", "path"),
         (["--picture", "data/manifest.csv"], "picture data/manifest.csv is no PNG", ".png"),
         (["--compute-device", "abacus"], "unknown compute device 'abacus'", "auto"),
-        (["--quiet", "layers"], "an option stands before 'layers'", "umc eval layers"),
+        (["--quiet", "layers"], "options must come after the subcommand", "umc eval layers"),
     ],
     ids=str,
 )  # fmt: skip

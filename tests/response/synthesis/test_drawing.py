@@ -62,7 +62,7 @@ def test_default_is_a_method() -> None:
 
 
 def test_unknown_method_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"unknown method 'pcs' \(use piecewise"):
+    with pytest.raises(SettingsError, match=r"unknown method 'pcs' \(did you mean 'pca'\? known methods: piecewise"):
         draw_differences("pcs", 1, np.random.default_rng(0))
 
 
@@ -83,6 +83,6 @@ def test_piecewise_needs_no_device() -> None:
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(SettingsError, match=r"method piecewise: setting 'most': .*its settings: least_bands"):
+    with pytest.raises(SettingsError, match=r"method piecewise: setting most: .*its settings: least_bands"):
         method_settings("piecewise", {"most": 3})
     assert method_settings("piecewise", {"most_db": "9"}).model_dump()["most_db"] == 9.0
