@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from umc_cli.evaluation.macro_f1 import score_device
-from umc_cli.runtime import Precision
+from umc_cli.precision import Precision
 from umc_cli.sec.dataset import SecSegments, TrainingBatches
 from umc_cli.sec.method_parts import NetworkParts, SampleAlterations
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
