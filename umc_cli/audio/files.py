@@ -1,10 +1,14 @@
-"""Audio files: what a header says, and the samples as mono float32 at 22,050 Hz."""
+"""Audio files: how long they are, and the samples as mono float32 at 22,050 Hz.
+
+libsndfile decodes what it reads rightly, FFmpeg the rest. Which one is told by the file: libsndfile, if the length that
+it gives is the true one.
+"""
 
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import gcd
 from pathlib import Path
 
@@ -13,8 +17,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from umc_cli.audio.length_promise import Promise, length_promise
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
-from umc_cli.audio.truncation import is_cut_short
 from umc_cli.errors import InputError
 
 _SUFFIXES = """
@@ -34,7 +38,7 @@ _BLOCK_FRAMES = 1 << 18
 """Frames decoded at once: 12 s at 22,050 Hz, 2 MB for stereo."""
 
 _MOST_FRAMES_PER_BYTE = 1 << 13
-"""FLAC codes 65,535 frames of silence in 11 bytes; libsndfile says 2^63 - 1 where a stream never wrote its length."""
+"""FLAC codes 65,535 frames of silence in 11 bytes."""
 
 _HEAD_BYTES = 4096
 """Where the headers of most files end."""
@@ -48,7 +52,7 @@ _GUARD_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file's header says."""
+    """What a file holds."""
 
     sample_rate_hz: int
     channels: int
@@ -61,10 +65,13 @@ class AudioHeader:
 
 
 def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
-    """Read the header of an audio file. `may_be_short`: it need not fill a frame of a spectrogram.
+    """Return rate, channels and length of an audio file. `may_be_short`: it need not fill a frame of a spectrogram.
+
+    The length is true: where headers do not promise it, the file is decoded once.
 
     Raises:
-        InputError: the file is missing, empty, unreadable, a folder, no audio, too short or of an absurd rate.
+        InputError: the file is missing, empty, unreadable, a folder, no audio, truncated, too short or of an absurd
+            rate.
     """
     with _explain(path):
         try:
@@ -82,13 +89,7 @@ def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
             raise InputError("has zero bytes", "record or copy it again")
         if not os.access(path, os.R_OK):
             raise InputError("cannot be read: permission denied", "give yourself read permission (chmod u+r)")
-        info = soundfile.info(str(path))
-        cut_short = is_cut_short(path)
-    header = AudioHeader(sample_rate_hz=info.samplerate, channels=info.channels, frames=info.frames)
-    if header.frames > status.st_size * _MOST_FRAMES_PER_BYTE:
-        raise InputError("does not say how long it is", "export it again to a file, not to a stream")
-    if cut_short:
-        raise InputError("is truncated: it ends before its header says so", "copy or record it again")
+        header = _true_header(path, status.st_size * _MOST_FRAMES_PER_BYTE)
     if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
         raise InputError(
             f"says it has a sample rate of {header.sample_rate_hz} Hz, below {LOWEST_SAMPLE_RATE_HZ}",
@@ -154,20 +155,95 @@ def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iter
     )
     # Wide files are decoded in shorter blocks, so that memory does not grow with the number of channels.
     block_frames = max(4096, _BLOCK_FRAMES // header.channels)
+    for mono in _mono_blocks(path, header, first_frame, block_frames):
+        last = len(mono) < block_frames
+        if resampler is None:
+            yield mono
+        elif len(mono) or last:
+            yield resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
+
+
+def _mono_blocks(path: Path, header: AudioHeader, first_frame: int, block_frames: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the mean of all channels in blocks of `block_frames`; the last is shorter, or empty."""
+    with _libsndfile(path) as file:
+        if file is not None and _is_right(file, header):
+            file.seek(first_frame)
+            last = False
+            while not last:
+                frames = file.read(block_frames, dtype="float32", always_2d=True)
+                last = len(frames) < block_frames
+                match header.channels:
+                    case 1:
+                        yield frames[:, 0]
+                    case 2:
+                        yield (frames[:, 0] + frames[:, 1]) * 0.5
+                    case _:
+                        yield frames.mean(axis=1)
+            return
+    from umc_cli.audio import ffmpeg  # loads 60 MB of libraries, which most recordings do not need
+
+    yield from ffmpeg.mono_blocks(path, header.sample_rate_hz, first_frame, block_frames)
+
+
+def read_channels(path: Path, header: AudioHeader) -> NDArray[np.float64]:
+    """Return all channels as they were recorded, for measurements. Shape: [frames, channels] float64, full scale 1.
+
+    Raises:
+        InputError: the file ends early or cannot be decoded.
+    """
+    with _explain(path):
+        with _libsndfile(path) as file:
+            if file is not None and _is_right(file, header):
+                return np.asarray(file.read(dtype="float64", always_2d=True))
+        from umc_cli.audio import ffmpeg
+
+        return ffmpeg.read_channels(path, header.channels, header.frames)
+
+
+def _true_header(path: Path, most_frames: int) -> AudioHeader:
+    promise = length_promise(path)
+    if promise is Promise.BROKEN:
+        raise InputError("is truncated: it ends before its header says so", "copy or record it again")
+    said: AudioHeader | None = None
+    reason: Exception | None = None
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            said = AudioHeader(file.samplerate, file.channels, file.frames)
+            is_estimate = promise is Promise.UNKNOWN and file.format == "MP3"
+            if promise is not Promise.NONE and not is_estimate and file.seekable() and said.frames <= most_frames:
+                return said
+    except (soundfile.SoundFileError, TypeError) as error:
+        reason = error
+    from umc_cli.audio import ffmpeg
+
+    try:
+        return AudioHeader(*ffmpeg.count(path, most_frames))
+    except ffmpeg.NotRecognisedError:
+        if reason:
+            raise reason from None
+        raise InputError(
+            "has a header that was never finished: it does not say how long the recording is",
+            "repair it, for example with: sox --ignore-length IN OUT",
+        ) from None
+
+
+def _is_right(file: soundfile.SoundFile, header: AudioHeader) -> bool:
+    return bool((file.samplerate, file.channels, file.frames, file.seekable()) == (*astuple(header), True))
+
+
+@contextmanager
+def _libsndfile(path: Path) -> Iterator[soundfile.SoundFile | None]:
+    """Open a file, or give None if libsndfile does not know its kind."""
     # soundfile opens one file at a time: a disk that does not answer must hold up this thread, not all of them.
     with path.open("rb") as begin:
         begin.read(_HEAD_BYTES)
-    with soundfile.SoundFile(str(path)) as file:
-        file.seek(first_frame)
-        last = False
-        while not last:
-            frames = file.read(block_frames, dtype="float32", always_2d=True)
-            last = len(frames) < block_frames
-            mono = frames[:, 0] if header.channels == 1 else frames.mean(axis=1)
-            if resampler is None:
-                yield mono
-            elif len(mono) or last:
-                yield resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
+    try:
+        file = soundfile.SoundFile(str(path))
+    except (soundfile.SoundFileError, TypeError):
+        yield None
+        return
+    with file:
+        yield file
 
 
 @contextmanager
