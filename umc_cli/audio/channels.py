@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from umc_cli.audio.files import read_header
+from umc_cli.audio.files import read_channels, read_header
 from umc_cli.errors import InputError, SettingsError
 
 MOST_SECONDS = 1800.0
@@ -36,7 +35,7 @@ def read_channel(path: Path, channel: str | None, may_be_short: bool = False) ->
             raise InputError("is longer than half an hour", "cut the measurement out of it")
         if header.frames * header.channels > _MOST_VALUES:
             raise InputError(f"holds {header.channels} channels of {header.frames} samples", "leave some of them out")
-        samples = _decode(path)
+        samples = read_channels(path, header)
         if not np.isfinite(samples).all():
             raise InputError("holds NaN or infinite samples", "export it again from the original recording")
         if not samples.any():
@@ -70,11 +69,3 @@ def choose_channel(channels: NDArray[np.float64], channel: str | None) -> NDArra
     if not 1 <= int(channel) <= count:
         raise InputError(f"has no channel {channel}", f"it has {count}, counted from 1")
     return np.asarray(channels[int(channel) - 1])
-
-
-def _decode(path: Path) -> NDArray[np.float64]:
-    try:
-        samples: NDArray[np.float64] = soundfile.read(path, dtype="float64", always_2d=True)[0]
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"cannot be decoded: {error}", "record or export it again") from error
-    return samples

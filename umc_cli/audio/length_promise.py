@@ -23,8 +23,9 @@ _MOST_HEAD_BYTES = 1 << 16
 _TAG_BYTES = 128
 """An ID3v1 tag, at the end."""
 
-_MPEG_SLACK_BYTES = 2881
-"""The longest MPEG frame: some encoders count the one that holds the length, others do not."""
+_MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_MPEG2_KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
+_MPEG1_HZ = (44_100, 48_000, 32_000, 44_100)
 
 _OGG_HEAD_BYTES = 27 + 255
 
@@ -173,14 +174,13 @@ def _flac_promise(file: BinaryIO, start: int) -> Promise:
     # Tags may lie behind the last frame.
     tail = _peek(file, max(start, length - min(most_frame_bytes or 1 << 16, _MOST_TAIL_BYTES) - 1024), length)
     positions = [match.start() for match in re.finditer(rb"\xff[\xf8\xf9]", tail)]
+    tail += bytes(16)  # a frame of silence is shorter than the longest header
     ends = (_end_of_flac_frame(tail[position : position + 16], block_samples) for position in reversed(positions))
     return Promise.KEPT if promised and promised in ends else Promise.NONE
 
 
 def _end_of_flac_frame(header: bytes, block_samples: int) -> int | None:
     """Return the number of samples from the beginning up to the end of the frame with this header."""
-    if len(header) < 16:
-        return None
     size_code, lead = header[2] >> 4, header[4]
     n_more = 7 - (lead ^ 0xFF).bit_length() if lead >= 0xC0 else 0
     if 0x80 <= lead < 0xC0 or lead == 0xFF:
@@ -223,9 +223,18 @@ def _mpeg_promise(file: BinaryIO, start: int) -> Promise:
         return Promise.NONE
     promised = int.from_bytes(tag[12:16], "big")
     missing = start + begin + promised - _end_of_mpeg_frames(file)
-    if abs(missing) <= _MPEG_SLACK_BYTES:
+    # Some encoders do not count this frame, some count the tags before it.
+    slack = _layer3_frame_bytes(header) + 4
+    if -slack <= missing <= slack + start:
         return Promise.KEPT
     return Promise.BROKEN if missing > 0 else Promise.NONE
+
+
+def _layer3_frame_bytes(header: bytes) -> int:
+    version = header[1] >> 3 & 3  # 3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5
+    kbits = (_MPEG1_KBITS if version == 3 else _MPEG2_KBITS)[header[2] >> 4]
+    rate_hz = _MPEG1_HZ[header[2] >> 2 & 3] >> {3: 0, 2: 1}.get(version, 2)
+    return (144_000 if version == 3 else 72_000) * kbits // rate_hz
 
 
 def _end_of_mpeg_frames(file: BinaryIO) -> int:
