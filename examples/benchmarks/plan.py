@@ -137,7 +137,7 @@ def read_headers(folder: Path) -> dict[str, Any]:
     """Plan hard links to real files; return headers a second."""
     clips = find_recordings(folder / "data").clips
     started, computing = time.perf_counter(), time.process_time()
-    planned, failed = plan_files(clips, folder, SegmentSettings(), cpu_count(), folder)
+    planned, failed = plan_files(clips, folder, SegmentSettings(), cpu_count(), 300.0, folder)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - computing
     if failed or sum(file.n_segments for file in planned) != SEGMENTS_A_FILE * len(clips):
         raise RuntimeError(f"{len(failed)} files cannot be planned: {failed[:1]}")

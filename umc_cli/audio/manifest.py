@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -21,6 +21,12 @@ CONVERSION_SPLIT, CLASSIFIER_SPLIT, TEST_SPLIT = "train-mc", "train-sec", "val-s
 
 MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
 _OWN_COLUMNS = (*REQUIRED_COLUMNS, "split", "recording")
+
+_SYSTEM_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "lost+found", "__macosx", "$recycle.bin", "system volume information"}
+)
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
+"""What network storage and operating systems leave in folders, in lower case; names with a dot before them too."""
 
 _NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")
 """Zero bytes and halves of characters."""
@@ -69,6 +75,8 @@ class Recordings:
     failed: tuple[FailedInput, ...]
     warnings: tuple[str, ...] = ()
     """Of labels and devices that look alike."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """By suffix: files that are not audio by their name."""
 
 
 def find_recordings(data: Path) -> Recordings:
@@ -152,7 +160,8 @@ def scan_folders(data: Path) -> Recordings:
     """Find the audio files in `<data>/<device>/<label>/**`; symbolic links are followed, loops are not."""
     clips: list[Clip] = []
     failed: list[FailedInput] = []
-    for path in _walk(data, set(), failed):
+    passed_over: Counter[str] = Counter()
+    for path in _walk(data, set(), failed, passed_over):
         place = path.relative_to(data).parts
         if len(place) < 3:
             failed.append(
@@ -164,7 +173,7 @@ def scan_folders(data: Path) -> Recordings:
             )
         else:
             clips.append(clip_at(str(path), place))
-    return _recordings(clips, failed)
+    return replace(_recordings(clips, failed), passed_over=dict(passed_over.most_common()))
 
 
 def clip_at(file: str, place: Sequence[str]) -> Clip:
@@ -282,7 +291,9 @@ def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[st
     return None
 
 
-def _walk(folder: Path, ancestors: set[tuple[int, int]], failed: list[FailedInput]) -> Iterator[Path]:
+def _walk(
+    folder: Path, ancestors: set[tuple[int, int]], failed: list[FailedInput], passed_over: Counter[str]
+) -> Iterator[Path]:
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -299,9 +310,12 @@ def _walk(folder: Path, ancestors: set[tuple[int, int]], failed: list[FailedInpu
         path = Path(entry.path)
         is_audio_name = path.suffix.lower() in AUDIO_SUFFIXES
         if _is_folder(entry) and not is_audio_name:
-            yield from _walk(path, ancestors | {identity}, failed)
+            if entry.name.lower() not in _SYSTEM_FOLDERS:
+                yield from _walk(path, ancestors | {identity}, failed, passed_over)
         elif is_audio_name:
             yield path
+        elif entry.name.lower() not in _SYSTEM_FILES:
+            passed_over[path.suffix.lower()] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

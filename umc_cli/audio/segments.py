@@ -1,8 +1,5 @@
 """Segments of 20,480 samples (80 frames, 929 ms; the paper's 930 ms), cut from recordings of any length."""
 
-import threading
-from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +8,11 @@ from numpy.typing import NDArray
 from umc_cli.audio.files import AudioHeader, read_samples
 from umc_cli.audio.log_mel import SEGMENT_SAMPLES
 from umc_cli.audio.segment_settings import SegmentSettings as SegmentSettings
+from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError
 
 Segments = tuple[NDArray[np.float32], NDArray[np.int64]]
 """[n, 20480] float32, full scale 1; [n] first samples."""
-
-_WAITS = 10
-"""A process that stood still for hours (Ctrl-Z) has lost one of these waits, not its whole time."""
 
 
 def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
@@ -69,24 +64,7 @@ def read_segments_within(
 ) -> Segments:
     """As `read_segments`, but wait no longer than `timeout_s` for a disk or network that does not answer.
 
-    A read that hangs cannot be ended: its thread is left behind, and does not keep the process from ending.
-
     Raises:
         InputError: see `read_segments`; or reading took longer.
     """
-    result: Future[Segments] = Future()
-
-    def read() -> None:
-        try:
-            result.set_result(read_segments(path, header, starts, settings))
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=read, name="umc-file", daemon=True).start()
-    for _ in range(_WAITS):
-        with suppress(TimeoutError):
-            return result.result(timeout_s / _WAITS)
-    raise InputError(
-        f"reading took longer than {timeout_s:g} s",
-        "check the disk or the network that it lies on, then run again; --reader-timeout-s gives more time",
-    )
+    return within(timeout_s, lambda: read_segments(path, header, starts, settings))

@@ -70,30 +70,30 @@ def _standard_input() -> list[str]:
 
 def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print what a conversion did."""
+    from umc_cli.workflows.convert_report import left_out_lines, passed_over_text
+
     if not quiet:
         render.print_warnings(report.warnings)
         console = render.err()
         made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
         made_with = f", {made_with}" if made_with else ""
         console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
-        if report.left_out:
-            console.print(
-                f"{render.count(len(report.left_out), 'target')} left out"
-                + ("" if verbose else " (--verbose says why)")
-            )
-        for target, gap in report.left_out.items() if verbose else ():
-            console.print(render.printable(f"  {target}: no {gap.removeprefix('a ')}"), markup=False)
+        for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
+            console.print(render.printable(line), markup=False)
+        if report.passed_over:
+            console.print(render.printable(f"passed over: {passed_over_text(report.passed_over)}"), markup=False)
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
     if as_json:
         render.print_json(asdict(report) | {"exit_code": report.exit_code})
         return
     table = render.table("target", "segments", "folder", right=["segments"])
     for target in report.targets:
-        table.add_row(target, str(report.n_segments), render.cell(str(Path(report.output) / target)))
+        table.add_row(target, str(report.segments_by_target[target]), render.cell(str(Path(report.output) / target)))
     render.print_table(table)
     if not quiet:
         part = f"part {report.part}: " if report.part else ""
         console.print(
-            f"{part}{report.n_segments} segments of {report.n_files} recordings x {len(report.targets)} targets in "
-            f"{report.seconds:.1f} s; {report.n_shards_written} shards written, {report.n_shards_kept} kept"
+            f"{part}{render.count(report.n_segments, 'segment')} of {render.count(report.n_files, 'recording')} x "
+            f"{render.count(len(report.targets), 'target')} in {report.seconds:.1f} s; "
+            f"{render.count(report.n_shards_written, 'shard')} written, {report.n_shards_kept} kept"
         )

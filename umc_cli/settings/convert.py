@@ -48,3 +48,5 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     """Make only part I (from 1) of N, as one of N processes that write to the same output."""
     cluster: Annotated[str | None, Option(MACHINE, default="this process alone")] = None
     """Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a cluster."""
+    strict: Annotated[bool, Option()] = False
+    """Refuse to begin if a target of `all` has to be left out."""

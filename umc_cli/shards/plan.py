@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
@@ -16,7 +18,9 @@ from pydantic import TypeAdapter
 from umc_cli import atomic_write
 from umc_cli.audio.files import AudioHeader, read_header
 from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.modification import Mark, mark
 from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import parse_json
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
@@ -142,11 +146,12 @@ def _cut(files: Iterable[PlannedFile], shard_size: int) -> Iterator[list[Piece]]
 
 
 def plan_files(
-    clips: Sequence[Clip], root: Path, settings: SegmentSettings, threads: int, folder: Path
+    clips: Sequence[Clip], root: Path, settings: SegmentSettings, threads: int, timeout_s: float, folder: Path
 ) -> tuple[PlannedFiles, list[FailedInput]]:
     """Read the headers of all clips; every one is planned or failed.
 
-    `root`: planned paths are relative to it where they lie in it. `folder`: where to store them.
+    `root`: planned paths are relative to it where they lie in it. `timeout_s`: for the header of one recording.
+    `folder`: where to store them.
 
     Raises:
         EnvironmentFault: the folder cannot be written.
@@ -154,13 +159,14 @@ def plan_files(
     inside = str(root).rstrip(os.sep) + os.sep
     failed: list[FailedInput] = []
 
-    def plan_file(clip: Clip) -> PlannedFile | FailedInput:
+    def plan_file(clip: Clip) -> tuple[PlannedFile, Mark] | FailedInput:
         name = clip.file.removeprefix(inside).replace(os.sep, "/")
+        seen = mark(clip.path)  # before it is read: what changes later is noticed by the next run
         try:
             header, size_bytes = read_header_and_size(clip.path)
         except InputError as error:
             return FailedInput(name, error.message, error.hint)
-        return PlannedFile(
+        file = PlannedFile(
             path=name,
             label=clip.label,
             recording=clip.recording,
@@ -172,9 +178,23 @@ def plan_files(
             n_segments=len(segment_starts(header.n_samples, settings)),
             extra=dict(clip.extra),
         )
+        return file, seen
 
-    def plan_some(first: int) -> list[PlannedFile | FailedInput]:
-        return [plan_file(clip) for clip in clips[first : first + _HEADERS_A_TASK]]
+    def plan_some(first: int) -> list[tuple[PlannedFile, Mark] | FailedInput]:
+        some = clips[first : first + _HEADERS_A_TASK]
+        with suppress(TimedOutError):
+            return within(timeout_s, lambda: [plan_file(clip) for clip in some])
+        # One of them hangs: each gets a thread and the time of its own.
+        with ThreadPoolExecutor(len(some)) as pool:
+            return list(pool.map(plan_alone, some))
+
+    def plan_alone(clip: Clip) -> tuple[PlannedFile, Mark] | FailedInput:
+        try:
+            return within(timeout_s, lambda: plan_file(clip))
+        except InputError as error:
+            return FailedInput(clip.file.removeprefix(inside).replace(os.sep, "/"), error.message, error.hint)
+
+    marks = array("q")
 
     def planned(pool: ThreadPoolExecutor) -> Iterator[PlannedFile]:
         for first in range(0, len(clips), _HEADERS_AHEAD):
@@ -183,13 +203,17 @@ def plan_files(
                 if isinstance(result, FailedInput):
                     failed.append(result)
                 else:
-                    yield result
+                    file, seen = result
+                    marks.extend(seen)
+                    yield file
 
     pool = ThreadPoolExecutor(4 * threads)
     try:
-        return store_files(planned(pool), folder), failed
+        files = store_files(planned(pool), folder)
     finally:
         pool.shutdown(cancel_futures=True)  # or an interrupted run would read more headers before it ends
+    files.marks = marks
+    return files, failed
 
 
 def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:

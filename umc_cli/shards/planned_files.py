@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class PlannedFiles:
         """`text`: from byte `start` on, the lines of `run.json` behind the one that begins the list `files`."""
         self._text = text
         self._start = start
+        self.marks = array("q")
+        """What each was when it was planned, just now: the two numbers of its `Mark`. No part of the plan."""
 
     def __iter__(self) -> Iterator[PlannedFile]:
         """Yield the files.

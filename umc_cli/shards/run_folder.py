@@ -180,7 +180,7 @@ def _earlier_targets(root: Path, plan: Plan, target_ids: dict[str, str]) -> dict
     old_plan, old_targets = before
     reasons = [] if old_plan.run_id == plan.run_id else list(differences(old_plan, plan))
     reasons += [
-        f"target {name}: its record changed"
+        f"target {name}: its record changed, or recordings that levels are learned from"
         for name, known in target_ids.items()
         if old_targets.get(name, known) != known
     ]

@@ -3,6 +3,7 @@
 A training set may be larger than the memory; what a step touches is one batch.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from umc_cli import atomic_write
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SEGMENT_SAMPLES, log_mel
 from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.config import dump_settings
 from umc_cli.errors import InputError
@@ -57,7 +59,9 @@ class SegmentStore:
     """By part: sum of the values, sum of their squares, number of values."""
     failed: tuple[FailedInput, ...]
     fingerprint: str
-    """Of the recordings and the segment settings."""
+    """Of the recordings' names and sizes and the segment settings."""
+    content_sha256: str
+    """Of all segments; empty where an earlier version stored them."""
 
 
 def store_segments(
@@ -65,19 +69,25 @@ def store_segments(
 ) -> SegmentStore:
     """Return the segments of every part's clips, from `folder` if an earlier run left them there.
 
+    They are read again where a recording has another time than it had then.
+
     Raises:
         EnvironmentFault: `folder` cannot be written.
     """
     fingerprint = _fingerprint(parts, settings, kind)
+    times = hash_of({name: [modified_ns(clip.path) for clip in clips] for name, clips in parts.items()})
     index = _read_index(folder, kind)
-    if index.get("fingerprint") != fingerprint:
+    if index.get("fingerprint") != fingerprint or index.get("times_sha256", times) != times:
         index = _write_parts(folder, parts, settings, workers, kind) | {"fingerprint": fingerprint}
+    if index.get("times_sha256") != times:
+        index["times_sha256"] = times
         atomic_write.write_text(_index_path(folder, kind), json.dumps(index))
     return SegmentStore(
         parts={name: _mapped(folder, name, index["starts"][name], kind) for name in parts},
         moments={name: tuple(index["moments"][name]) for name in parts},
         failed=tuple(FailedInput(**entry) for entry in index["failed"]),
         fingerprint=fingerprint,
+        content_sha256=index.get("content_sha256", ""),
     )
 
 
@@ -87,6 +97,7 @@ def _write_parts(
     starts: dict[str, list[list[int]]] = {}
     moments: dict[str, tuple[float, float, int]] = {}
     failed: list[FailedInput] = []
+    digest = hashlib.sha256()
     with ThreadPoolExecutor(workers, "umc-reader", torch.set_num_threads, (1,)) as pool:
         for name, clips in parts.items():
             starts[name] = []
@@ -98,14 +109,18 @@ def _write_parts(
                         starts[name].append([])
                         continue
                     segments, clip_starts = read
-                    file.write(segments.astype(_DTYPES[kind]).tobytes())
+                    content = segments.astype(_DTYPES[kind]).tobytes()
+                    file.write(content)
+                    digest.update(content)
                     starts[name].append(clip_starts)
                     values = segments.astype(np.float64)
                     total += float(values.sum())
                     total_of_squares += float(np.square(values).sum())
                     n_values += values.size
             moments[name] = (total, total_of_squares, n_values)
-    return {"starts": starts, "moments": moments, "failed": [asdict(entry) for entry in failed]}
+    return {"starts": starts, "moments": moments, "failed": [asdict(entry) for entry in failed]} | {
+        "content_sha256": digest.hexdigest()
+    }
 
 
 def _in_order(

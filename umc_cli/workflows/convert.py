@@ -9,7 +9,7 @@ from typing import Any
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, Recordings, find_recordings
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need, how_made
@@ -22,8 +22,10 @@ from umc_cli.runtime import compute_device, compute_threads, cpu_count
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, hash_of, plan_files
+from umc_cli.shards.recording_times import check_times
 from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
+from umc_cli.workflows.convert_inputs import odd_devices, select_clips
 from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.convert_report import (
     ConvertProgress,
@@ -31,6 +33,7 @@ from umc_cli.workflows.convert_report import (
     all_failed,
     complete,
     counted,
+    left_out_lines,
     write_failed,
 )
 from umc_cli.workflows.invented_devices import invent_targets
@@ -62,8 +65,18 @@ def convert(
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data, everything)
-    clips = _select(chosen, settings, workspace, are_listed=files is not None)
+    clips = select_clips(
+        chosen,
+        settings.source,
+        settings.label,
+        settings.split,
+        workspace.data,
+        are_listed=files is not None,
+        known_devices=registry.ids(),
+    )
     choice, known = choose_conversion(workspace, settings, registry, everything)
+    if settings.strict and choice.left_out:
+        raise SettingsError("; ".join(left_out_lines(choice.left_out)), "add what they lack, or leave --strict out")
     root = settings.output or workspace.converted
     report = ConvertReport(
         settings.source,
@@ -73,7 +86,8 @@ def convert(
         str(root),
         part=str(settings.part) if settings.part else None,
         left_out=dict(choice.left_out),
-        warnings=[*everything.warnings, *_odd_devices(everything.clips)],
+        passed_over=dict(chosen.passed_over),
+        warnings=[*everything.warnings, *odd_devices(everything.clips)],
     )
     with locked(root, settings.part) as lock:
         tables = {}
@@ -97,7 +111,7 @@ def convert(
                 report.warnings.append(slower)
             progress.planning(len(clips))
             planned, unplannable = plan_files(
-                clips, workspace.root, settings.segments, ingredients.engine.threads, root
+                clips, workspace.root, settings.segments, sizes.workers, settings.reader_timeout_s, root
             )
             plan = Plan(
                 source=settings.source,
@@ -112,10 +126,11 @@ def convert(
                     f"none of the {plan.summary.n_files} recordings gives a segment",
                     "convert short clips too: --short-clips pad",
                 )
+            part = settings.part or WHOLE
             target_ids = {target: target_id(target, ingredients) for target in choice.targets}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
-            part = settings.part or WHOLE
+                report.warnings += check_times(root, plan, part)
             jobs = open_jobs(order, plan, part, target_ids)
             shards = part.shards(plan.n_shards)
             progress.start(choice.targets, sum(plan.summary.shard_sizes[index] for index in shards))
@@ -141,45 +156,6 @@ def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
             stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
 
         yield how_made(converter, device), make_shards
-
-
-def _odd_devices(clips: Sequence[Clip]) -> list[str]:
-    return [
-        f"recordings of {device!r} are left out: that is no device id (letters, digits, dots, dashes, underscores)"
-        for device in sorted({clip.device for clip in clips})
-        if not is_device_id(device)
-    ]
-
-
-def _select(recordings: Recordings, settings: ConvertSettings, workspace: Workspace, are_listed: bool) -> list[Clip]:
-    check_device_id(settings.source)
-    devices = sorted({clip.device for clip in recordings.clips})
-    found = [clip for clip in recordings.clips if clip.device == settings.source]
-    for name, wanted, there in (
-        ("label", settings.label, {clip.label for clip in found}),
-        ("split", settings.split, {clip.split for clip in found}),
-    ):
-        for value in wanted:
-            if found and value not in there:
-                raise SettingsError(
-                    f"no recording of {settings.source} has {name} {value!r}",
-                    f"there are: {', '.join(sorted(there))}",
-                )
-    found = [
-        clip
-        for clip in found
-        if (not settings.label or clip.label in settings.label) and (not settings.split or clip.split in settings.split)
-    ]
-    # A list of files that all fail is a run whose inputs failed.
-    if not found and not (are_listed and recordings.failed):
-        where = f"in {workspace.data}" if devices else "among the inputs"
-        remedy = (
-            f"there are recordings of: {', '.join(devices)}"
-            if devices
-            else "list audio files, or put them into data/<device>/<label>/"
-        )
-        raise SettingsError(f"no recordings of {settings.source!r} {where}", remedy)
-    return sorted(found, key=lambda clip: clip.file)
 
 
 def choose_conversion(

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -48,7 +48,8 @@ class ConvertReport:
     """`I/N` if only this part's shards were to be made; all counts, and `failed`, are then of these alone."""
     n_files: int = 0
     n_segments: int = 0
-    """Segments in the shards of each target."""
+    """Segments in the shards of each target; of the one with the fewest, where a reader failed for some only."""
+    segments_by_target: dict[str, int] = field(default_factory=dict)
     n_shards_written: int = 0
     n_shards_kept: int = 0
     """Complete shards that an earlier run left."""
@@ -56,6 +57,8 @@ class ConvertReport:
     made_with: dict[str, str] = field(default_factory=dict)
     failed: list[FailedInput] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """By suffix: files in the data folder that are not audio."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -82,13 +85,17 @@ def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertPr
 
 def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
     """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
-    failed: dict[str, FailedInput] = {}
+    failures = _Failures(report.targets)
+    report.segments_by_target = dict.fromkeys(report.targets, 0)
     for index in shards:
-        header = read_shard_header(root / report.targets[0] / schema.shard_name(index))
-        report.n_segments += header.n_segments
-        failed |= _failed_of(header)
+        for target in report.targets:
+            header = read_shard_header(root / target / schema.shard_name(index))
+            report.segments_by_target[target] += header.n_segments
+            failures.add(target, header)
+    report.n_segments = min(report.segments_by_target.values())
+    failed = failures.by_input()
     # What belongs to no shard is told by one part.
-    report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed.values()]
+    report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed]
     if shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
     if part is None:
@@ -98,17 +105,56 @@ def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part:
 
 def all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
     """Gather failures from the shards that all parts have finished so far."""
-    target, known = next(iter(target_ids.items()))
-    failed: dict[str, FailedInput] = {}
+    failures = _Failures(target_ids)
     for index in range(plan.n_shards):
-        identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
-        header = complete_shard(root / target / schema.shard_name(index), identity)
-        failed |= _failed_of(header) if header else {}
-    return [*plan.failed, *failed.values()]
+        for target, known in target_ids.items():
+            identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
+            header = complete_shard(root / target / schema.shard_name(index), identity)
+            if header:
+                failures.add(target, header)
+    return [*plan.failed, *failures.by_input()]
 
 
-def _failed_of(header: schema.ShardHeader) -> dict[str, FailedInput]:
-    return {entry["path"]: FailedInput(**entry) for entry in header.failed}
+class _Failures:
+    """What the shards of several targets say of their failed inputs; shards made at other times may differ."""
+
+    def __init__(self, targets: Iterable[str]) -> None:
+        self._n_targets = len(list(targets))
+        self._found: dict[str, tuple[FailedInput, list[str]]] = {}
+
+    def add(self, target: str, header: schema.ShardHeader) -> None:
+        """Note what a shard of `target` says."""
+        for entry in header.failed:
+            _, targets = self._found.setdefault(entry["path"], (FailedInput(**entry), []))
+            if target not in targets:  # a long recording may lie in several shards
+                targets.append(target)
+
+    def by_input(self) -> list[FailedInput]:
+        """Return every input that failed for a target; where it did not for all of them, its reason names those."""
+        return [
+            entry
+            if len(targets) == self._n_targets
+            else replace(entry, reason=f"{entry.reason} (only for {', '.join(targets)})")
+            for entry, targets in self._found.values()
+        ]
+
+
+def passed_over_text(passed_over: Mapping[str, int]) -> str:
+    """Return `12 .txt, 3 without suffix`."""
+    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in passed_over.items())
+
+
+def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:
+    """Return a line for each thing that targets lack: how many, what, and the first `most` of them."""
+    by_kind: dict[str, list[str]] = {}
+    for target, gap in left_out.items():
+        by_kind.setdefault(gap.replace(f" of {target}", ""), []).append(target)
+    lines = []
+    for kind, targets in sorted(by_kind.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(targets) - most} more" if len(targets) > most else ""
+        what = "1 target is" if len(targets) == 1 else f"{len(targets)} targets are"
+        lines.append(f"{what} left out for lack of {kind}: {', '.join(targets[:most])}{more}")
+    return lines
 
 
 def write_failed(root: Path, failed: Sequence[FailedInput]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.errors import InputError
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.plan import Plan, read_plan
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, shard_name
@@ -46,7 +46,8 @@ def list_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards.
     """
-    return _inspect(root, find_shards(root), read_shard_header, read_plan(root))
+    paths, planned = _shards_and_plan(root)
+    return _inspect(root, paths, read_shard_header, planned)
 
 
 def verify_shards(root: Path) -> ShardsReport:
@@ -55,8 +56,7 @@ def verify_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards, or the plan is broken.
     """
-    paths = find_shards(root)
-    planned = read_plan(root)
+    paths, planned = _shards_and_plan(root)
     report = _inspect(root, paths, check_shard, planned)
     report.n_verified = sum(target.n_shards for target in report.targets)
     if planned:
@@ -72,6 +72,19 @@ def verify_shards(root: Path) -> ShardsReport:
         intact = [name for name in sorted(found & expected) if str(root / name) not in damaged]
         report.damaged += _strangers(root, plan.run_id, targets, intact)
     return report
+
+
+def _shards_and_plan(root: Path) -> tuple[list[Path], tuple[Plan, dict[str, str]] | None]:
+    try:
+        return find_shards(root), read_plan(root)
+    except SettingsError as error:
+        planned = read_plan(root)
+        if not planned or not planned[0].n_shards:
+            raise
+        raise SettingsError(
+            f"{root} holds the plan of a run of {planned[0].n_shards} shards a target, but none is finished yet",
+            "give the same `umc convert` command again to resume it",
+        ) from error
 
 
 def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Sequence[str]) -> list[FailedInput]:

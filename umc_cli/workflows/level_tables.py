@@ -11,6 +11,7 @@ import numpy as np
 from umc_cli import atomic_write
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
+from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.config import dump_settings
 from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
@@ -34,7 +35,7 @@ def load_level_tables(
     """Return the level table of every device (the source first) and write them to `<root>/level_quantiles.json`.
 
     A table is measured from the device's recordings in split `train-mc`, or taken from the file if it was measured
-    from the same recordings with the same settings. What a user should know is added to `warnings`.
+    from the same recordings (name, size, time) with the same settings. What a user should know is added to `warnings`.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -49,15 +50,20 @@ def load_level_tables(
             key=lambda clip: clip.file,
         )
         fingerprint = _fingerprint(own, settings)
+        times = hash_of([modified_ns(clip.path) for clip in own])
         entry = kept.get(device)
-        if entry and entry.get("recordings_sha256") == fingerprint:
+        if (
+            entry
+            and entry.get("recordings_sha256") == fingerprint
+            and entry.get("times_sha256", times) == times  # an earlier version wrote none
+        ):
             tables[device] = _table(entry)
         else:
             try:
                 tables[device] = measure_level_quantiles(own, settings)
             except InputError as error:
                 raise SettingsError(f"level table of {device}: {error.message}", error.hint) from error
-        entries[device] = {"recordings_sha256": fingerprint} | asdict(tables[device])
+        entries[device] = {"recordings_sha256": fingerprint, "times_sha256": times} | asdict(tables[device])
         entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
         if tables[device].n_failed:
             warnings.append(

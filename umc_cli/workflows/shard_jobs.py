@@ -1,12 +1,16 @@
 """What of a run is still to be made: the shards that are missing, and what each one says of itself."""
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.segments import read_segments_within
+from umc_cli.audio.time_limit import TimedOutError
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.streaming import ShardJob
 from umc_cli.errors import InputError
@@ -17,6 +21,9 @@ from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Piece, Plan, hash_of
 from umc_cli.shards.run_folder import complete_shard
 from umc_cli.workflows.shard_actor import Order
+
+_LOOKS_AT_ONCE = 16
+"""Inputs that failed before and are read once more, and shards that are looked at for it."""
 
 
 def levels_hash(levels_db: NDArray[np.float32] | None) -> str | None:
@@ -34,10 +41,53 @@ def target_id(target: str, ingredients: Ingredients) -> str:
 def open_jobs(order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str]) -> Iterator[ShardJob]:
     """Yield the shards of one part, in order, each with what of it is still to be made; looked at when it is its turn.
 
-    Complete shards of this very run are kept, unless a bad input was mended.
+    Complete shards of this very run are kept, unless an input that failed in them can be read now. That is tried for
+    many shards at the same time: of inputs that hang, each takes all the time it may.
     """
+    pool = ThreadPoolExecutor(_LOOKS_AT_ONCE, "umc-look")
+    looked_at: deque[_LookedAt] = deque()
+    try:
+        for shard in _look_at(order, plan, part, target_ids, pool):
+            looked_at.append(shard)
+            while looked_at and (looked_at[0].is_known or len(looked_at) > _LOOKS_AT_ONCE):
+                yield looked_at.popleft().job()
+        while looked_at:
+            yield looked_at.popleft().job()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _LookedAt:
+    """A shard, its headers, and the inputs that failed in it, which are being read once more."""
+
+    whole: ShardJob
+    """With the paths of all targets."""
+    headers: Mapping[str, schema.ShardHeader | None]
+    again: Mapping[str, Future[bool]]
+    """By the path of an input: whether it can be read now."""
+
+    @property
+    def is_known(self) -> bool:
+        return all(future.done() for future in self.again.values())
+
+    def job(self) -> ShardJob:
+        """Return what is still to be made of the shard."""
+        fixed = {path for path, future in self.again.items() if future.result()}
+        missing = {
+            target: self.whole.paths[target]
+            for target, header in self.headers.items()
+            if header is None or any(entry["path"] in fixed for entry in header.failed)
+        }
+        return replace(self.whole, paths=missing)
+
+
+def _look_at(
+    order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str], pool: ThreadPoolExecutor
+) -> Iterator[_LookedAt]:
     descriptions = {target: _description(plan, target, order.ingredients) for target in target_ids}
     wanted = part.shards(plan.n_shards)
+    hanging: set[str] = set()
     for index, pieces in enumerate(plan.shards()):
         if index not in wanted:
             continue
@@ -55,19 +105,25 @@ def open_jobs(order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str
         paths = {target: order.root / target / schema.shard_name(index) for target in target_ids}
         headers = {target: complete_shard(path, attributes[target]) for target, path in paths.items()}
         failed = {entry["path"] for header in headers.values() if header for entry in header.failed}
-        mended = {piece.file.path for piece in pieces if piece.file.path in failed and _is_readable(piece, order)}
-        missing = {
-            target: paths[target]
-            for target, header in headers.items()
-            if header is None or any(entry["path"] in mended for entry in header.failed)
+        again = {
+            piece.file.path: pool.submit(_is_readable, piece, order, hanging)
+            for piece in pieces
+            if piece.file.path in failed
         }
-        yield ShardJob(pieces, missing, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
+        whole = ShardJob(pieces, paths, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
+        yield _LookedAt(whole, headers, again)
 
 
-def _is_readable(piece: Piece, order: Order) -> bool:
+def _is_readable(piece: Piece, order: Order, hanging: set[str]) -> bool:
+    """Tell whether an input can be read; `hanging` remembers those that took too long, which may fill many shards."""
+    if piece.file.path in hanging:
+        return False
     path, cut = order.inputs / piece.file.path, order.segments
     try:
         read_segments_within(order.stream.reader_timeout_s, path, piece.file.header, piece.starts(cut), cut)
+    except TimedOutError:
+        hanging.add(piece.file.path)
+        return False
     except InputError:
         return False
     return True

@@ -124,7 +124,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
             is_pair = settings.pair is not None
             training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)
             if ranks.is_first:
-                note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint)
+                note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint, segments.content_sha256)
         precision = training_precision(settings.precision, torch_device)
         about = {"run_id": run_id, "name": settings.run_name, "settings": _of_the_run(settings), "versions": versions()}
         result = run_training(folder, training, settings, about, progress, ranks)

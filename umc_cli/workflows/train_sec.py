@@ -141,7 +141,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             }
             fingerprint = hash_of([stores[0].fingerprint, made_with])
             if ranks.is_first:
-                note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint)
+                note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint, stores[0].content_sha256)
         about = {
             "run_id": run_id,
             "name": settings.run_name,

@@ -101,8 +101,12 @@ def settle_run(folder: Path, call: Call, settings: Mapping[str, Any], free: Set[
     return secrets.token_hex(8)
 
 
-def note_start(folder: Path, run_id: str, kind: str, settings: Mapping[str, Any], fingerprint: str) -> None:
+def note_start(
+    folder: Path, run_id: str, kind: str, settings: Mapping[str, Any], fingerprint: str, content_sha256: str = ""
+) -> None:
     """Write settings.json; of a run that goes on, refuse other recordings than it began with.
+
+    `content_sha256`: of what is trained on, where it is known; the same names and lengths may hold another sound.
 
     Raises:
         SettingsError: the recordings changed.
@@ -114,7 +118,14 @@ def note_start(folder: Path, run_id: str, kind: str, settings: Mapping[str, Any]
             f"the recordings are not those that the run in {folder} was started with",
             "restore them, or start another run with --name",
         )
+    if before and content_sha256 and before.get("content_sha256", content_sha256) != content_sha256:
+        raise SettingsError(
+            f"recordings were changed since the run in {folder} was started, though their lengths are the same",
+            "restore them, start this run anew with --overwrite, or start another one with --name",
+        )
     content = {"run_id": run_id, "kind": kind, "settings": dict(settings), "recordings_sha256": fingerprint}
+    if known := content_sha256 or (before or {}).get("content_sha256"):
+        content["content_sha256"] = known
     write_run_settings(folder, content | {"versions": versions()})
 
 

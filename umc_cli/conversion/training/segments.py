@@ -33,7 +33,9 @@ class TrainingSegments:
     """Of the training segments of all devices."""
     failed: tuple[FailedInput, ...]
     fingerprint: str
-    """Of the recordings and the segment settings."""
+    """Of the recordings' names and sizes and the segment settings."""
+    content_sha256: str = ""
+    """Of all segments."""
 
 
 def gather_segments(
@@ -71,6 +73,7 @@ def gather_segments(
         normalisation=_normalisation(total, total_of_squares, n_values),
         failed=store.failed,
         fingerprint=store.fingerprint,
+        content_sha256=store.content_sha256,
     )
 
 

@@ -1,0 +1,103 @@
+"""Which recordings `umc convert` takes, and why there are none where there are none."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from umc_cli.audio.manifest import MANIFEST_NAMES, Clip, FailedInput, Recordings
+from umc_cli.errors import SettingsError
+from umc_cli.response.device import check_device_id, is_device_id
+from umc_cli.workflows.convert_report import passed_over_text
+
+_REASONS_SHOWN = 3
+_OF_A_ROW = re.compile(r"^\S+ line \d+: ")
+
+
+def odd_devices(clips: Sequence[Clip]) -> list[str]:
+    """Return a warning for each device whose name cannot be one."""
+    return [
+        f"recordings of {device!r} are left out: that is no device id (letters, digits, dots, dashes, underscores)"
+        for device in sorted({clip.device for clip in clips})
+        if not is_device_id(device)
+    ]
+
+
+def select_clips(
+    recordings: Recordings,
+    source: str,
+    labels: Collection[str],
+    splits: Collection[str],
+    data: Path,
+    *,
+    are_listed: bool,
+    known_devices: Collection[str],
+) -> list[Clip]:
+    """Return the recordings of `source` that have one of the labels and splits (none given: any), in order.
+
+    Raises:
+        SettingsError: there are none, and why; but a list of files that all fail is a run whose inputs failed.
+    """
+    check_device_id(source)
+    found = [clip for clip in recordings.clips if clip.device == source]
+    for name, wanted, present in (
+        ("label", labels, {clip.label for clip in found}),
+        ("split", splits, {clip.split for clip in found}),
+    ):
+        for value in wanted:
+            if found and value not in present:
+                raise SettingsError(
+                    f"no recording of {source} has {name} {value!r}", f"there are: {', '.join(sorted(present))}"
+                )
+    matching = [clip for clip in found if (not labels or clip.label in labels) and (not splits or clip.split in splits)]
+    if found and not matching:
+        raise SettingsError(
+            f"no recording of {source} has such a label and such a split at once", "leave out --label or --split"
+        )
+    if not found and not (are_listed and recordings.failed):
+        if are_listed:
+            raise SettingsError(
+                f"no recordings of {source!r}: the list of files is empty",
+                "list audio files, one a line, or leave the list out to convert all in the data folder",
+            )
+        raise _none_in(data, recordings, source, known_devices)
+    return sorted(matching, key=lambda clip: clip.file)
+
+
+def _none_in(data: Path, recordings: Recordings, source: str, known_devices: Collection[str]) -> SettingsError:
+    """Say why a data folder holds no recording of `source`."""
+    devices = sorted({clip.device for clip in recordings.clips})
+    manifest = next((name for name in MANIFEST_NAMES if (data / name).is_file()), None)
+    message = f"no recordings of {source!r} in {data}"
+    remedies = []
+    if devices:
+        remedies.append(f"there are recordings of: {', '.join(devices)}")
+        if not manifest and not set(devices) & {*known_devices}:
+            remedies.append(
+                f"if these are labels, move them into {data / source}: "
+                "the first folder names the device, the second the label"
+            )
+    if recordings.failed:
+        message += f"; what failed: {_reasons(recordings.failed)}"
+        remedies.append(recordings.failed[0].hint)
+    elif not devices and manifest:
+        message += f": {manifest} lists none"
+    elif not devices and recordings.passed_over:
+        message += f", only files that are not audio by their names: {passed_over_text(recordings.passed_over)}"
+    elif not devices:
+        message += ": it holds no files"
+    if not devices and not recordings.failed:
+        remedies.append(f"put recordings into {data}/<device>/<label>/, or list audio files as arguments")
+    return SettingsError(message, "; ".join(filter(None, remedies)))
+
+
+def _reasons(failed: Sequence[FailedInput]) -> str:
+    """Return what failed by reason, the most frequent first, each with an example."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in failed:
+        by_reason.setdefault(_OF_A_ROW.sub("", entry.reason), []).append(entry.path)
+    parts = []
+    for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1]))[:_REASONS_SHOWN]:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        parts.append(f"{paths[0]}{more}: {reason}")
+    more = f"; and {len(by_reason) - len(parts)} more reasons" if len(by_reason) > len(parts) else ""
+    return "; ".join(parts) + more
