@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.checkpoint import read_checkpoint, read_metadata, write_checkpoint
 from umc_cli.errors import EnvironmentFault, SettingsError
 
 TENSORS = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([1.5], dtype=torch.bfloat16)}
@@ -77,6 +77,18 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not read pickled"):
         read_checkpoint(tmp_path / "model.pt")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_what_stands_beside_the_weights_is_read_without_them(checkpoint: Path) -> None:
+    assert read_metadata(checkpoint) == METADATA
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[:-8])  # the weights are damaged, the header is not
+    assert read_metadata(checkpoint) == METADATA
+    header_length = int.from_bytes(content[:8], "little")
+    for damaged in (content[: 8 + header_length // 2], b"\xff" * 64, (2).to_bytes(8, "little") + b"[]", b""):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(SettingsError, match="truncated, corrupt"):
+            read_metadata(checkpoint)
 
 
 def test_weights_of_another_program_are_refused(tmp_path: Path) -> None:

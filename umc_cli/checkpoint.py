@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 
 _HEADER_LENGTH_BYTES = 8
 
+_NOT_SAFETENSORS = (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError)
+"""What reading raises of a file that is none."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -57,23 +60,53 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         SettingsError: the file is missing, truncated or corrupt, is no umc checkpoint, or is of an unknown version.
     """
+    content = _read_bytes(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        tensors = safetensors.torch.load(content)
+        text_fields = _read_text_fields(content)
+    except _NOT_SAFETENSORS as error:
+        raise _broken(path, error) from error
+    return Checkpoint(tensors, _metadata_of(path, text_fields), hashlib.sha256(content).hexdigest())
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read what stands beside the weights of a checkpoint, and not the weights.
+
+    Raises:
+        SettingsError: see `read_checkpoint`; damage to the weights is not seen.
+    """
+    content = _read_bytes(path, header_alone=True)
+    try:
+        text_fields = _read_text_fields(content)
+    except _NOT_SAFETENSORS as error:
+        raise _broken(path, error) from error
+    return _metadata_of(path, text_fields)
+
+
+def _read_bytes(path: Path, header_alone: bool = False) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise SettingsError(f"checkpoint {path} is no regular file", "give an existing .safetensors file")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            length = file.read(_HEADER_LENGTH_BYTES)
+            claimed = int.from_bytes(length, "little") if header_alone else status.st_size
+            return length + file.read(min(claimed, status.st_size))
     except OSError as error:
         raise SettingsError(
             f"cannot read checkpoint {path}: {error.strerror}",
             "give an existing .safetensors file, or choose a converter that needs no checkpoint",
         ) from error
-    try:
-        tensors = safetensors.torch.load(content)
-        text_fields = _read_text_fields(content)
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise SettingsError(
-            f"checkpoint {path} is truncated, corrupt or not a safetensors file: {error}",
-            "copy or download it again; umc does not read pickled .pt or .pth files",
-        ) from error
+
+
+def _broken(path: Path, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"checkpoint {path} is truncated, corrupt or not a safetensors file: {error}",
+        "copy or download it again; umc does not read pickled .pt or .pth files",
+    )
+
+
+def _metadata_of(path: Path, text_fields: Mapping[str, str]) -> dict[str, Any]:
     if FORMAT_NAME not in text_fields:
         raise SettingsError(
             f"{path} holds weights but is not a umc checkpoint", f"its header must have the field {FORMAT_NAME!r}"
@@ -91,7 +124,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise SettingsError(
             f"checkpoint {path} has a broken header: no metadata, or none that umc writes", "copy or download it again"
         )
-    return Checkpoint(tensors, metadata, hashlib.sha256(content).hexdigest())
+    return metadata
 
 
 def _parse(text: str) -> dict[str, Any] | None:
@@ -106,4 +139,7 @@ def _read_text_fields(content: bytes) -> dict[str, str]:
     """Return the text fields of a safetensors header: 8 bytes of length (little-endian), then JSON."""
     length = int.from_bytes(content[:_HEADER_LENGTH_BYTES], "little")
     header = parse_json(content[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
-    return dict(header.get("__metadata__", {}))
+    fields = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(fields, dict) or not all(isinstance(text, str) for text in fields.values()):
+        raise ValueError("its header is not a safetensors header")
+    return fields

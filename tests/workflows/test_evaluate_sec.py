@@ -24,7 +24,8 @@ from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.device import write_device
-from umc_cli.sec.sec_checkpoint import SecNetworkSettings, load_sec, save_sec
+from umc_cli.sec.sec_checkpoint import SecNetworkSettings, TrainedSec, load_sec, save_sec
+from umc_cli.workflows import sec_predictions
 
 LABELS = ("hiss", "hum", "tick")
 DEVICES = {"phone": 1.0, "tablet": 0.6, "watch": 0.05}
@@ -219,6 +220,23 @@ def test_the_same_draws_give_the_same_figures(evaluate: Callable[..., Run]) -> N
     assert first["rows"] == second["rows"]
     assert first["rows"] != other["rows"]
     assert first["segments_sha256"] == other["segments_sha256"]
+
+
+@pytest.mark.parametrize(("most_bytes", "loads_per_model"), [(10**9, 1), (0, len(DEVICES))])
+def test_weights_are_read_once_if_they_fit_into_memory_together(
+    evaluate: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, most_bytes: int, loads_per_model: int
+) -> None:
+    loaded: list[str] = []
+
+    def load(path: Path) -> TrainedSec:
+        loaded.append(path.parent.name)
+        return load_sec(path)
+
+    monkeypatch.setattr(sec_predictions, "load_sec", load)
+    monkeypatch.setattr(sec_predictions, "_MOST_KEPT_BYTES", most_bytes)
+    run = evaluate("--json", "--bootstrap", 10, "--model", "phone-none-0", "--model", "watch-none-0")
+    assert run.exit_code == 0, run.stderr
+    assert sorted(loaded) == sorted(["phone-none-0", "watch-none-0"] * loads_per_model)
 
 
 def test_comparison_with_oneself_under_another_name_finds_nothing(recorded: Path, evaluate: Callable[..., Run]) -> None:

@@ -1,5 +1,6 @@
 """`umc train --pretrain simulated` through the command line."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def sounds(workspace: Path) -> Path:
 
 
 def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4")
+    run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4", "--publish")
     assert run.exit_code == 1, run.stderr  # one recording cannot be read
     assert [Path(entry["path"]).name for entry in run.json["failed"]] == ["broken.wav"]
     assert (run.json["mode"], run.json["n_steps"], run.json["total_steps"]) == ("refiner", 8, 8)
@@ -59,6 +60,16 @@ def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkey
     converted = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner", "--json", "--quiet")
     assert converted.json["made_with"]["checkpoint_sha256"] == load_refiner(published).sha256
     assert converted.json["n_segments"] == 12
+    assert re.match(r"run 'refiner-smoke', (8|10) steps, 20\d\d-\d\d-\d\d \(", converted.json["weights"])
+
+
+def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Path) -> None:
+    run = umc(*SMOKE, "--max-steps", "1")
+    assert run.json["published"] == []
+    assert "the weights that ship with umc stay" in run.json["publication"]
+    assert not (sounds / "checkpoints").exists()
+    converted = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner")
+    assert "weights: the weights that ship with umc\n" in converted.stderr
 
 
 @pytest.mark.parametrize(

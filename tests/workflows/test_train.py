@@ -91,14 +91,42 @@ def test_nothing_is_replaced_unless_told_to(small: Umc, workspace: Path) -> None
     there = small()
     assert there.exit_code == 2
     assert "--resume" in there.stderr
-    other = small("--name", "other", "--seed", "1")
-    assert other.exit_code == 2
-    assert "holds the weights of another training" in other.stderr
-    assert small("--name", "other", "--seed", "1", "--no-publish").exit_code == 0
-    assert load_generator(workspace / "checkpoints/generator.safetensors").sha256 == before
+    other = small("--name", "other", "--seed", "1", "--json").json
+    assert (other["exit_code"], other["published"]) == (0, [])
+    assert "a run of the preset smoke only shows that all works; run 'smoke', 2 steps" in other["publication"]
+    kept = small("--name", "third", "--no-publish", "--json").json
+    assert (kept["published"], kept["publication"]) == ([], "--no-publish")
     assert small("--overwrite", "--seed", "2").exit_code == 0
-    assert load_generator(workspace / "checkpoints/generator.safetensors").sha256 != before
+    assert load_generator(workspace / "checkpoints/generator.safetensors").sha256 == before
     assert len(read_metrics(workspace / "runs/smoke")) == 2
+    wished = small("--name", "other", "--seed", "1", "--resume", "--publish", "--json").json
+    assert "--publish; replaced run 'smoke', 2 steps" in wished["publication"]
+    published = load_generator(workspace / "checkpoints/generator.safetensors")
+    assert published.sha256 == load_generator(workspace / "runs/other/best.safetensors").sha256 != before
+
+
+@pytest.mark.parametrize("pair", [(), ("--pair", "xperia1v:pixel3")], ids=["unified", "pair"])
+def test_weights_go_to_convert_if_they_are_better_on_held_out_recordings(
+    small: Umc, workspace: Path, pair: tuple[str, ...]
+) -> None:
+    real = ("--preset", "cpu", "--held-out-share", "0.25", "--json", *pair)
+    first = small(*real, "--name", "first", "--learning-rate", "1e-9").json
+    assert first["publication"] == "there were none before"
+    assert len(first["published"]) == 1 + bool(pair)
+    second = small(*real, "--name", "second", "--max-steps", "12", "--learning-rate", "1e-2").json
+    is_better = second["best_score"] < first["best_score"]
+    assert bool(second["published"]) is is_better
+    word = "better" if is_better else "not better"
+    scores = f"{second['best_score']:.3g} on held-out recordings, {word} than {first['best_score']:.3g} of run 'first'"
+    assert scores in second["publication"]
+    sums = [
+        load_generator(Path(path)).sha256 for path in (*first["published"], workspace / "runs/second/best.safetensors")
+    ]
+    assert (sums[0] == sums[-1]) is is_better
+    # The same weights again are not better than themselves.
+    same = small(*real, "--name", "third", "--learning-rate", "1e-9").json
+    assert same["best_score"] == first["best_score"]
+    assert same["published"] == []
 
 
 def test_a_pair_gives_two_checkpoints_that_convert_takes(small: Umc, umc: Umc, workspace: Path) -> None:

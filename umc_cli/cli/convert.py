@@ -78,6 +78,8 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
         made_with = f", {made_with}" if made_with else ""
         console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
+        if report.weights:
+            console.print(render.printable(f"weights: {report.weights}"), markup=False)
         for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
             console.print(render.printable(line), markup=False)
         if report.passed_over:

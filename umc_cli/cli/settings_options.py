@@ -84,7 +84,7 @@ def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> 
     flags = [mark.name_of(name), *(flag for flag in mark.flags if not flag.startswith("--"))]
     words = mark.words or _words_of(field)
     completion = complete_device_ids if mark.devices else complete_words(*words) if words else None
-    is_switch = kind is bool and field.default is True
+    is_switch = kind is bool and field.default is not False
     is_flag = kind is bool and not is_switch
     declaration = typer.Option(
         *([f"{flags[0]}/--no-{flags[0].removeprefix('--')}"] if is_switch else flags),
@@ -106,7 +106,7 @@ def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> 
 
 def _typed(field: FieldInfo, value: Any) -> Any:
     """Return what the settings take: an unused flag is None, repeated lists are one list."""
-    if value is False and not field.default:
+    if value is False and field.default is False:
         return None
     if isinstance(value, list):
         mark = Option.of(field)

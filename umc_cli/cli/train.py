@@ -49,25 +49,47 @@ def command(
     run: Callable[[TrainProgress], TrainReport]
     if pretrain is None:
         settings = load_train_settings(workspace, given)
-        run, go_on = partial(train, workspace, settings), f"umc train --name {settings.run_name} --resume"
+        run, name, command = partial(train, workspace, settings), settings.run_name, "umc train"
     else:
         refiner_settings = load_pretrain_settings(workspace, pretrain, given)
-        run = partial(train_refiner, workspace, refiner_settings)
-        go_on = f"umc train --pretrain {pretrain} --name {refiner_settings.run_name} --resume"
+        run, name = partial(train_refiner, workspace, refiner_settings), refiner_settings.run_name
+        command = f"umc train --pretrain {pretrain}"
+    run_training(run, workspace.runs / name, f"{command} --name {name} --resume", as_json, quiet, verbose)
+
+
+def run_training(
+    run: "Callable[[TrainProgress], TrainReport]",
+    folder: Path,
+    resume: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    best: str = "best validation",
+) -> None:
+    """Train and print what happened; `resume` is the command that resumes the run, `best` what its best score is.
+
+    Raises:
+        typer.Exit: always, with the exit code.
+    """
+    from umc_cli.training.run_settings import SETTINGS_NAME
+
     try:
         with training_progress(quiet) as progress:
             report = run(progress)
     except KeyboardInterrupt:
-        render.err().print(f"[yellow]Interrupted.[/] What was saved last is kept; go on with: {go_on}")
+        begun = (folder / SETTINGS_NAME).exists()
+        render.err().print(
+            f"[yellow]Interrupted.[/] What was saved last is kept. Resume with: {resume}"
+            if begun
+            else "[yellow]Interrupted[/] before the first step. Give the same command again."
+        )
         raise typer.Exit(130) from None
-    show_report(report, go_on, as_json, quiet, verbose)
+    show_report(report, resume, as_json, quiet, verbose, best)
     raise typer.Exit(report.exit_code)
 
 
-def show_report(
-    report: "TrainReport", go_on: str, as_json: bool, quiet: bool, verbose: bool, best: str = "best validation"
-) -> None:
-    """Print what a training did; `go_on` is the command that resumes it, `best` what the best score is called."""
+def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, verbose: bool, best: str) -> None:
+    """Print what a training did; `resume` is the command that resumes it, `best` what the best score is called."""
     from umc_cli.training.ranks import is_first_process
 
     if not is_first_process():
@@ -78,7 +100,7 @@ def show_report(
     if not report.is_finished:
         render.err().print(
             f"[yellow]Stopped[/] after step {report.n_steps} of {report.total_steps}; the state is saved. "
-            f"Go on with: {go_on}"
+            f"Resume with: {resume}"
         )
     if as_json:
         render.print_json(asdict(report) | {"exit_code": report.exit_code})
@@ -95,6 +117,12 @@ def show_report(
         f"{report.n_steps} of {report.total_steps} steps in {report.seconds:.1f} s, "
         f"{report.segments_per_s:.1f} segments/s in {report.precision}{of_best}"
     )
-    console.print(render.printable(f"run: {report.folder}"), markup=False)
-    for path in report.published:
-        console.print(render.printable(f"weights: {path}"), markup=False)
+    lines = [f"run: {report.folder}"]
+    if report.weights:
+        lines.append(f"samples converted with: {report.weights}")
+    lines += [f"weights published: {path} ({report.publication})" for path in report.published]
+    if report.publication and not report.published:
+        lines.append(f"weights not published: {report.publication}")
+        lines.append(f"publish them all the same with: {resume} --publish")
+    for line in lines:
+        console.print(render.printable(line), markup=False)

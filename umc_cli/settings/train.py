@@ -24,9 +24,11 @@ class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, Comput
     resume: Annotated[bool, Option(RUN)] = False
     """Resume the run of this name."""
     overwrite: Annotated[bool, Option(RUN)] = False
-    """Replace the run of this name, and checkpoints of other runs."""
-    publish: Annotated[bool, Option(RUN)] = True
-    """Copy the best weights of a finished run to the workspace's checkpoints."""
+    """Replace the run of this name."""
+    publish: Annotated[
+        bool | None, Option(RUN, default="if they are better on held-out data than those there or shipped")
+    ] = None
+    """Copy the best weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
 
     @property
     def run_name(self) -> str:

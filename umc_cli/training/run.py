@@ -15,13 +15,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
 from umc_cli import atomic_write
-from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.checkpoint import read_checkpoint, read_metadata, write_checkpoint
 from umc_cli.errors import SettingsError
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
@@ -135,9 +136,39 @@ def check_finite(values: Mapping[str, float], index: int) -> None:
         if not math.isfinite(value):
             raise NonFiniteLossError(
                 f"the training broke down at step {index + 1}: {name} is {value}",
-                "the last saved state is kept; go on from it with --resume --precision fp32, or start a run with a "
-                "lower --learning-rate",
+                "start a run with a lower --learning-rate; the last saved state is kept, and where the run computes in "
+                "bf16 it can be resumed with --precision fp32",
             )
+
+
+def check_not_passed(folder: Path, schedule: ScheduleSettings, steps_per_epoch: int | None = None) -> None:
+    """Refuse, before the work, to resume a run with a schedule that ends before the step that it has reached.
+
+    `steps_per_epoch`: None where it is not known yet; then only `max_steps` is looked at.
+
+    Raises:
+        SettingsError: naming the step.
+    """
+    n_steps = _steps_done(folder)
+    if schedule.max_steps is not None and schedule.max_steps < n_steps:
+        raise SettingsError(
+            f"the run in {folder} has done {n_steps} steps and cannot end at step {schedule.max_steps}",
+            f"give --max-steps {n_steps} or more",
+        )
+    if steps_per_epoch is not None and schedule.epochs * steps_per_epoch < n_steps:
+        raise SettingsError(
+            f"the run in {folder} has done {n_steps} steps of {steps_per_epoch} an epoch and cannot end after epoch "
+            f"{schedule.epochs}",
+            f"give --epochs {math.ceil(n_steps / steps_per_epoch)} or more",
+        )
+
+
+def _steps_done(folder: Path) -> int:
+    """Return how many steps the state in `folder` was saved after; 0 if there is none, or none that tells."""
+    path = folder / STATE_NAME
+    place = read_metadata(path).get("run") if path.exists() else None
+    n_steps = place.get("step") if isinstance(place, dict) else None
+    return n_steps if isinstance(n_steps, int) else 0
 
 
 def run_training(
@@ -214,7 +245,14 @@ def _validate(folder: Path, training: Training, result: RunResult, about: Mappin
 
 
 def _about(about: Mapping[str, Any], result: RunResult) -> dict[str, Any]:
-    return {**about, "step": result.n_steps, "best_step": result.best_step, "best_score": result.best_score}
+    today = datetime.now(UTC).date().isoformat()
+    return {
+        **about,
+        "date": today,
+        "step": result.n_steps,
+        "best_step": result.best_step,
+        "best_score": result.best_score,
+    }
 
 
 def _save(
@@ -253,10 +291,11 @@ def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[st
         return {}, 0
     checkpoint = read_checkpoint(path)
     if checkpoint.metadata.get("kind") != STATE_KIND:
-        raise SettingsError(f"{path} is no training state", "start again with --overwrite")
+        raise SettingsError(f"{path} is not a training state", "start again with --overwrite")
     try:
         place = checkpoint.metadata["run"]
-        training.load_state(checkpoint.tensors, checkpoint.metadata["training"])
+        if int(place["step"]) < result.total_steps:  # else nothing is left to do with it
+            training.load_state(checkpoint.tensors, checkpoint.metadata["training"])
         found = RunResult(
             n_steps=int(place["step"]),
             total_steps=result.total_steps,

@@ -64,6 +64,14 @@ class SegmentStore:
     """Of all segments; empty where an earlier version stored them."""
 
 
+def mean_and_std(moments: Iterable[tuple[float, float, int]]) -> tuple[float, float] | None:
+    """Return mean and standard deviation of all values that `moments` (of parts) are of; None if they are all equal."""
+    total, total_of_squares, n_values = (sum(column) for column in zip(*moments, strict=True))
+    mean = total / n_values if n_values else 0.0
+    variance = total_of_squares / n_values - mean**2 if n_values else 0.0
+    return (mean, variance**0.5) if variance > 0 else None
+
+
 def store_segments(
     folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: Kind = "log-mel"
 ) -> SegmentStore:

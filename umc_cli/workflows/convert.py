@@ -40,6 +40,7 @@ from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
 from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
+from umc_cli.workflows.weights_in_words import weights_of
 
 
 def convert(
@@ -85,6 +86,7 @@ def convert(
         choice.reason,
         str(root),
         part=str(settings.part) if settings.part else None,
+        weights=weights_of(choice.converter, known),
         left_out=dict(choice.left_out),
         passed_over=dict(chosen.passed_over),
         warnings=[*everything.warnings, *odd_devices(everything.clips)],

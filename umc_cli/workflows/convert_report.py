@@ -55,6 +55,8 @@ class ConvertReport:
     """Complete shards that an earlier run left."""
     seconds: float = 0.0
     made_with: dict[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    """What the converter computes with, in words, if it has weights."""
     failed: list[FailedInput] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)

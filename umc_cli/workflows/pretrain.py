@@ -12,7 +12,7 @@ from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.conversion.refiner import Refiner
-from umc_cli.conversion.refiner_checkpoint import load_refiner
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.errors import InputError, SettingsError
@@ -23,14 +23,13 @@ from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
 from umc_cli.training.ranks import refuse_several
-from umc_cli.training.run import run_training
+from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.schedule import PositiveInt, ScheduleSettings
+from umc_cli.workflows.publication import FinishedRun, Publication, Rival, publish
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import (
     Call,
-    check_not_replacing,
     note_start,
-    publish,
     run_folder,
     settings_to_resume,
     settle_run,
@@ -61,7 +60,7 @@ class PretrainSettings(PretrainingSettings):
     """Of the run; default: `refiner-` and the preset."""
     resume: bool = False
     overwrite: bool = False
-    publish: bool = True
+    publish: bool | None = None
     start: Path | None = None
     """Weights of a refiner to begin with; default: new ones."""
     held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -112,48 +111,51 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     """Train a refiner on the sounds of split `train-mc` and the responses that the workspace knows.
 
     Raises:
-        SettingsError: wrong settings, too few sounds, a run or a checkpoint that would be replaced, or a loss that is
-            not finite.
+        SettingsError: wrong settings, too few sounds, a run that would be replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     refuse_several("umc train --pretrain")
     folder = run_folder(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
+    call = Call(settings.run_name, settings.resume, settings.overwrite)
     of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
     registry = DeviceRegistry(workspace.devices)
     devices = [registry.get(device_id) for device_id in registry.ids_to_learn_from()]
     responses_db = np.array([device.frequency_response_db for device in devices])
     clips = _one_a_recording(find_recordings(workspace.data).clips)
+    if len(clips) <= _FEWEST_SOUNDS:
+        raise _too_few(len(clips), workspace)
     n_held_out = max(1, round(settings.held_out_share * len(clips)))
+    start = _starting_weights(settings)
+    schedule = ScheduleSettings(
+        epochs=settings.n_worlds,
+        max_steps=settings.max_steps,
+        log_every=settings.log_every,
+        validate_every=settings.validate_every,
+        save_every=settings.save_every,
+    )
     with locked(folder), compute_threads(max(1, cpu_count() - 1)):
         run_id = settle_run(folder, call, of_the_run, _FREE)
-        targets = {"best.safetensors": workspace.checkpoints / REFINER_NAME}
-        check_not_replacing(targets, run_id, call)
-        start = _starting_weights(settings)
+        check_not_passed(folder, schedule)
         progress.preparing(len(clips))
         failed: list[FailedInput] = []
         held_out, sounds = (_read(part, failed) for part in (clips[:n_held_out], clips[n_held_out:]))
         if len(sounds) < _FEWEST_SOUNDS or not held_out:
-            raise SettingsError(
-                f"only {len(sounds) + len(held_out)} sounds in split {CONVERSION_SPLIT} of {workspace.data}",
-                f"pretraining needs at least {_FEWEST_SOUNDS} to train on and one to validate on",
-            )
+            raise _too_few(len(sounds) + len(held_out), workspace)
         size = WorldSettings(settings.devices_per_world, settings.sounds_per_world)
         validation = make_training_world(held_out, responses_db, size, settings.seed + _VALIDATION_SEED)
         fingerprint = hash_of([[repr(clip.recording) for clip in clips], responses_db.tolist()])
         note_start(folder, run_id, KIND, of_the_run, fingerprint)
-        schedule = ScheduleSettings(
-            epochs=settings.n_worlds,
-            max_steps=settings.max_steps,
-            log_every=settings.log_every,
-            validate_every=settings.validate_every,
-            save_every=settings.save_every,
-        )
         about = {"run_id": run_id, "name": settings.run_name}
         workers = settings.workers or max(1, cpu_count() - 1)
         with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers) as worlds:
             training = RefinerPretraining(settings, worlds, validation, start)
             result = run_training(folder, training, schedule, about, progress)
+        publication = Publication()
+        if result.is_finished:
+            targets = {"best.safetensors": workspace.checkpoints / REFINER_NAME}
+            finished = FinishedRun(folder, run_id, settings.preset, result.best_score, targets)
+            rival = _rival(targets["best.safetensors"], training)
+            publication = publish(finished, settings.publish, rival)
         return TrainReport(
             name=settings.run_name,
             folder=str(folder),
@@ -169,9 +171,23 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             best_step=result.best_step,
             best_score=result.best_score,
             last_metrics=result.last_row,
-            published=publish(folder, targets) if result.is_finished and settings.publish else [],
+            published=publication.paths,
+            publication=publication.reason,
             failed=failed,
         )
+
+
+def _too_few(n_sounds: int, workspace: Workspace) -> SettingsError:
+    return SettingsError(
+        f"only {n_sounds} sounds in split {CONVERSION_SPLIT} of {workspace.data}",
+        f"pretraining needs at least {_FEWEST_SOUNDS} to train on and one to validate on",
+    )
+
+
+def _rival(there: Path, training: RefinerPretraining) -> Rival:
+    """Return the refiner that `umc convert` takes now: the workspace's, else the package's."""
+    path = there if there.exists() else SHIPPED_REFINER
+    return Rival([path], lambda: training.score_of(load_refiner(path).refiner))
 
 
 def _starting_weights(settings: PretrainSettings) -> Refiner | None:

@@ -18,8 +18,11 @@ from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_device
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.shards.reader import find_shards
+from umc_cli.workflows.choose_converter import Choice, Known
 from umc_cli.workflows.convert import choose_conversion, gather_ingredients
 from umc_cli.workflows.level_tables import load_level_tables
+from umc_cli.workflows.weights_in_words import weights_in_words, weights_of
 
 _UNIFIED = ("refiner_quantile", "refiner", "film_gan")
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
@@ -48,6 +51,8 @@ class OnTheFlyConversions:
     """By target."""
     torch_device: torch.device
     """Where they compute; batches are made on the CPU."""
+    weights: str | None = None
+    """What they compute with, in words, if a converter has weights."""
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, 80, 80] dB -> the same."""
@@ -78,6 +83,39 @@ def converters_of(method: str, asked: str) -> tuple[str, ...]:
     return (asked,)
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """The converter of a method, and what it is built from."""
+
+    settings: ConvertSettings
+    choice: Choice
+    known: Known
+
+
+def check_sec_conversion(
+    workspace: Workspace,
+    method: str,
+    convert_settings: ConvertSettings,
+    everything: Recordings,
+    n_invented: int,
+    shards: Path | None,
+) -> None:
+    """Refuse what `choose_sec_conversion` would refuse, before anything is measured or built.
+
+    `shards`: where conversions are read from instead, if that is wanted.
+
+    Raises:
+        SettingsError: something that the method needs is missing.
+    """
+    if shards:
+        converters_of(method, convert_settings.converter)
+        find_shards(shards)
+    elif method == "mc":
+        _paths_of_pairs(workspace, convert_settings)
+    else:
+        _choose(workspace, method, convert_settings, everything, n_invented)
+
+
 def choose_sec_conversion(
     workspace: Workspace,
     method: str,
@@ -95,48 +133,82 @@ def choose_sec_conversion(
     Raises:
         SettingsError: something that the method needs is missing.
     """
+    if method == "mc":
+        return _one_to_one(workspace, convert_settings, DeviceRegistry(workspace.devices), everything)
+    chosen = _choose(workspace, method, convert_settings, everything, n_invented)
+    choice = chosen.choice
+    tables = {}
+    if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
+        devices = (chosen.settings.source, *choice.targets)
+        tables = load_level_tables(tables_folder, devices, everything.clips, SegmentSettings(), warnings)
+    ingredients = _one_thread(gather_ingredients(chosen.settings, choice, chosen.known, tables))
+    converter = CONVERTERS[choice.converter].build(ingredients)
+    return OnTheFlyConversions(
+        choice.converter,
+        choice.targets,
+        converter.describe(),
+        dict.fromkeys(choice.targets, converter),
+        ingredients.torch_device,
+        weights_of(choice.converter, chosen.known),
+    )
+
+
+def _choose(
+    workspace: Workspace, method: str, convert_settings: ConvertSettings, everything: Recordings, n_invented: int
+) -> _Chosen:
+    """Return the first converter of `method` that has all it needs."""
+    _check_converter(method, convert_settings)
     registry = DeviceRegistry(workspace.devices)
     names = converters_of(method, convert_settings.converter)
-    if convert_settings.checkpoint and CONVERTERS_OF_METHODS[method] != _UNIFIED:
-        raise SettingsError(
-            f"method {method} does not take weights of --checkpoint",
-            "leave --checkpoint out; mc takes those that `umc train --pair` left in checkpoints/",
-        )
     if method == "unified-synth" and not any(name.startswith("synth:") for name in convert_settings.targets):
         convert_settings = convert_settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
-    if method == "mc":
-        return _one_to_one(workspace, convert_settings, registry, everything)
     if convert_settings.checkpoint and convert_settings.converter == "auto":
         names = ("auto",)
     problem: SettingsError | None = None
     for name in names:
         try:
             asked = convert_settings.model_copy(update={"converter": name})
-            choice, known = choose_conversion(workspace, asked, registry, everything)
+            return _Chosen(asked, *choose_conversion(workspace, asked, registry, everything))
         except SettingsError as error:
             problem = problem or error
-            continue
-        tables = {}
-        if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
-            devices = (asked.source, *choice.targets)
-            tables = load_level_tables(tables_folder, devices, everything.clips, SegmentSettings(), warnings)
-        ingredients = _one_thread(gather_ingredients(asked, choice, known, tables))
-        converter = CONVERTERS[choice.converter].build(ingredients)
-        return OnTheFlyConversions(
-            choice.converter,
-            choice.targets,
-            converter.describe(),
-            dict.fromkeys(choice.targets, converter),
-            ingredients.torch_device,
-        )
     assert problem is not None
     raise problem
+
+
+def _check_converter(method: str, convert_settings: ConvertSettings) -> None:
+    converters_of(method, convert_settings.converter)
+    if convert_settings.checkpoint and CONVERTERS_OF_METHODS[method] != _UNIFIED:
+        raise SettingsError(
+            f"method {method} does not take weights of --checkpoint",
+            "leave --checkpoint out; mc takes those that `umc train --pair` left in checkpoints/",
+        )
 
 
 def _one_to_one(
     workspace: Workspace, settings: ConvertSettings, registry: DeviceRegistry, everything: Recordings
 ) -> OnTheFlyConversions:
     """Build the generator of every pair; `umc train --pair` leaves them in the workspace's checkpoints."""
+    paths = _paths_of_pairs(workspace, settings)
+    converters: dict[str, Converter] = {}
+    made_with: dict[str, str] = {}
+    for target, path in paths.items():
+        asked = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": path})
+        choice, known = choose_conversion(workspace, asked, registry, everything)
+        converters[target] = CONVERTERS["film_gan"].build(_one_thread(gather_ingredients(asked, choice, known, {})))
+        made_with[target] = converters[target].describe()["checkpoint_sha256"]
+    return OnTheFlyConversions(
+        "film_gan",
+        tuple(paths),
+        made_with,
+        converters,
+        compute_device(settings.compute_device),
+        "; ".join(map(weights_in_words, paths.values())),
+    )
+
+
+def _paths_of_pairs(workspace: Workspace, settings: ConvertSettings) -> dict[str, Path]:
+    """Return the generator of every target of `mc`."""
+    _check_converter("mc", settings)
     paths = {
         path.stem.removeprefix(f"{settings.source}-to-"): path
         for path in sorted(workspace.checkpoints.glob(f"{settings.source}-to-*.safetensors"))
@@ -149,16 +221,7 @@ def _one_to_one(
             f"method mc has no checkpoint for {', '.join(missing) or 'any target'} in {workspace.checkpoints}",
             f"train it with `umc train --pair {pair}`, or name the targets that have one with --targets",
         )
-    converters: dict[str, Converter] = {}
-    made_with: dict[str, str] = {}
-    for target in targets:
-        asked = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": paths[target]})
-        choice, known = choose_conversion(workspace, asked, registry, everything)
-        converters[target] = CONVERTERS["film_gan"].build(_one_thread(gather_ingredients(asked, choice, known, {})))
-        made_with[target] = converters[target].describe()["checkpoint_sha256"]
-    return OnTheFlyConversions(
-        "film_gan", tuple(targets), made_with, converters, compute_device(settings.compute_device)
-    )
+    return {target: paths[target] for target in targets}
 
 
 def _one_thread(ingredients: Ingredients) -> Ingredients:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from umc_cli.audio.manifest import Clip
 from umc_cli.errors import SettingsError
@@ -16,6 +17,9 @@ from umc_cli.evaluation.macro_f1 import Predictions
 from umc_cli.sec.sec_checkpoint import load_sec
 from umc_cli.workflows.recorded_segments import SegmentReader
 from umc_cli.workflows.sec_models import SecModel, classify, some
+
+_MOST_KEPT_BYTES = 2 * 1024**3
+"""Weights of classifiers that stay in memory; those beyond it are read again for every device."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,13 @@ def classify_devices(
     warnings: list[str],
     say: Callable[[str], None],
 ) -> Said:
-    """Let every model classify every device; one device's segments and one model are in memory at a time.
+    """Let every model classify every device; one device's segments are in memory at a time.
 
     Raises:
         SettingsError: nothing can be classified, or a model knows none of the labels.
     """
     said = Said({model.name: {} for model in models}, {model.name: {} for model in models})
+    networks = _Networks()
     for device, own in clips.items():
         say(f"classifying recordings of {device}")
         segments = reader.read(own)
@@ -92,7 +97,7 @@ def classify_devices(
         for row in zip(segments.labels, segments.recordings, segments.starts, strict=True):
             said.checksum.update("\t".join([device, *map(str, row)]).encode("utf-8", "surrogateescape") + b"\n")
         for model in models:
-            _classify_one(model, device, segments, torch_device, said)
+            _classify_one(model, device, segments, torch_device, networks, said)
     if not said.devices:
         raise SettingsError("no recording gives a segment", "see what failed, or pad short clips")
     for model in models:
@@ -104,7 +109,33 @@ def classify_devices(
     return said
 
 
-def _classify_one(model: SecModel, device: str, segments: Segments, torch_device: torch.device, said: Said) -> None:
+class _Networks:
+    """The networks of classifiers, read once as long as they fit into memory together."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, nn.Module] = {}
+        self._n_bytes = 0
+
+    def of(self, model: SecModel) -> nn.Module:
+        """Return the network of a classifier."""
+        if model.path in self._kept:
+            return self._kept[model.path]
+        network = load_sec(Path(model.path)).network
+        n_bytes = sum(tensor.nbytes for tensor in network.state_dict().values())
+        if self._n_bytes + n_bytes <= _MOST_KEPT_BYTES:
+            self._kept[model.path] = network
+            self._n_bytes += n_bytes
+        return network
+
+
+def _classify_one(
+    model: SecModel,
+    device: str,
+    segments: Segments,
+    torch_device: torch.device,
+    networks: _Networks,
+    said: Said,
+) -> None:
     number_of = {name: number for number, name in enumerate(model.classes)}
     rows = [row for row, label in enumerate(segments.labels) if label in number_of]
     unknown = said.n_unknown[model.name]
@@ -115,7 +146,7 @@ def _classify_one(model: SecModel, device: str, segments: Segments, torch_device
         return
     known = segments if len(rows) == len(segments) else segments.rows(rows)
     try:
-        predicted = classify(load_sec(Path(model.path)).network, known.log_mel, torch_device)
+        predicted = classify(networks.of(model), known.log_mel, torch_device)
     except SettingsError as error:
         raise SettingsError(f"model {model.name}: {error.message}", error.hint) from error
     true = np.array([number_of[label] for label in known.labels], dtype=np.intp)

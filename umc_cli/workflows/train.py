@@ -7,19 +7,19 @@ from typing import Any, Protocol
 
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import cpu_count, training_precision, versions
 from umc_cli.settings.train import TrainSettings
-from umc_cli.training.run import RunProgress, RunResult, run_training
+from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
+from umc_cli.workflows.publication import FinishedRun, Rival, publish
 from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
 from umc_cli.workflows.training_folder import (
     Call,
-    check_not_replacing,
     note_start,
-    publish,
     run_folder,
     settings_to_resume,
     settle_run,
@@ -67,6 +67,11 @@ class TrainReport:
     best_score: float | None = None
     last_metrics: dict[str, float] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
+    """Where the weights of a finished run went."""
+    publication: str = ""
+    """Why they went there, or why they stay in the run's folder."""
+    weights: str | None = None
+    """What samples were converted with, in words, if a conversion has weights."""
     failed: list[FailedInput] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -96,23 +101,21 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
 
 
 def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress) -> TrainReport:
-    """Train a generator on the split `train-mc`, or go on with a run.
+    """Train a generator on the split `train-mc`, or resume a run.
 
     Raises:
-        SettingsError: wrong settings or data, a run or a checkpoint that would be replaced, or a loss that is not
-            finite.
+        SettingsError: wrong settings or data, a run that would be replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     folder = run_folder(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite, settings.publish)
+    call = Call(settings.run_name, settings.resume, settings.overwrite)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
-    targets = _checkpoints(workspace, settings)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
                 run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
-                check_not_replacing(targets, run_id, call)
+                check_not_passed(folder, settings)
                 progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
             segments = gather_segments(
                 folder / SEGMENTS_NAME,
@@ -124,15 +127,31 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
             is_pair = settings.pair is not None
             training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)
             if ranks.is_first:
+                check_not_passed(folder, settings, training.steps_per_epoch)
                 note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint, segments.content_sha256)
         precision = training_precision(settings.precision, torch_device)
         about = {"run_id": run_id, "name": settings.run_name, "settings": _of_the_run(settings), "versions": versions()}
         result = run_training(folder, training, settings, about, progress, ranks)
         report = _report(folder, settings, chosen, segments, result)
         report.precision = precision.value
-        if result.is_finished and settings.publish and ranks.is_first:
-            report.published = publish(folder, targets)
+        if result.is_finished and ranks.is_first:
+            targets = _checkpoints(workspace, settings)
+            finished = FinishedRun(folder, run_id, settings.preset, result.best_score, targets)
+            rival = _rival(tuple(targets.values()), training, segments)
+            publication = publish(finished, settings.publish, rival)
+            report.published, report.publication = publication.paths, publication.reason
     return report
+
+
+def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: TrainingSegments) -> Rival:
+    """Return the weights that are there; for a generator none come with the package."""
+    there = [path for path in paths if path.exists()]
+    is_held_out = any(len(held_out) for held_out in segments.held_out)
+
+    def score() -> float:
+        return training.score_of([load_generator(path) for path in paths])
+
+    return Rival(there, score if is_held_out else None)
 
 
 def _of_the_run(settings: TrainSettings) -> dict[str, Any]:

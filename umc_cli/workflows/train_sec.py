@@ -15,6 +15,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.runtime import cpu_count, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
+from umc_cli.sec.backbones import build_backbone
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
@@ -24,11 +25,17 @@ from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of
 from umc_cli.training.held_out import held_out_recordings
-from umc_cli.training.run import run_training
-from umc_cli.training.segment_store import SegmentStore, store_segments
+from umc_cli.training.run import check_not_passed, run_training
+from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_segments
 from umc_cli.workflows.convert import devices_to_convert_to
 from umc_cli.workflows.invented_devices import PREFIX
-from umc_cli.workflows.sec_conversion import N_INVENTED, OnTheFlyConversions, choose_sec_conversion, converters_of
+from umc_cli.workflows.sec_conversion import (
+    N_INVENTED,
+    OnTheFlyConversions,
+    check_sec_conversion,
+    choose_sec_conversion,
+    converters_of,
+)
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
 from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
 from umc_cli.workflows.train import TrainProgress, TrainReport
@@ -83,7 +90,7 @@ def _no_source(workspace: Workspace) -> SettingsError:
 
 
 def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
-    """Train a classifier on the split `train-sec` of the source, or go on with a run.
+    """Train a classifier on the split `train-sec` of the source, or resume a run.
 
     Raises:
         SettingsError: wrong settings or data, something that the method needs is missing, a run that would be
@@ -91,7 +98,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     folder = run_folder(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite, publish=False)
+    call = Call(settings.run_name, settings.resume, settings.overwrite)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)
     _check_shards(settings, plan)
@@ -99,11 +106,18 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     chosen = _choose(everything, settings, plan)
     _check_targets(DeviceRegistry(workspace.devices), settings, plan, everything)
     parts = network_parts(plan.augmentations, settings.method_settings)
+    with torch.random.fork_rng(devices=[]):
+        build_backbone(settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0))  # refuses, before the work
+    if plan.conversion:
+        convert_settings = _convert_settings(settings, settings.compute_device)
+        n_invented = settings.invented or N_INVENTED
+        check_sec_conversion(workspace, plan.conversion, convert_settings, everything, n_invented, settings.shards)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
                 run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+                check_not_passed(folder, settings)
                 progress.preparing(len(chosen.train) + len(chosen.held_out))
             stores = _stores(folder, chosen, settings, plan)
             mean_db, std_db = _mean_and_std(stores[0], settings.source)
@@ -140,7 +154,9 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 "made_with": dict(conversion.made_with) if conversion else {},
             }
             fingerprint = hash_of([stores[0].fingerprint, made_with])
+            training = SecTraining(settings, network, batches, held_out, torch_device, ranks)
             if ranks.is_first:
+                check_not_passed(folder, settings, training.steps_per_epoch)
                 note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint, stores[0].content_sha256)
         about = {
             "run_id": run_id,
@@ -150,7 +166,6 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "versions": versions(),
             **made_with,
         }
-        training = SecTraining(settings, network, batches, held_out, torch_device, ranks)
         result = run_training(folder, training, settings, about, progress, ranks)
     n_devices = Counter(chosen.train[number].device for number in stores[0].parts[_TRAIN].clip.tolist())
     return TrainReport(
@@ -168,6 +183,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
         best_step=result.best_step,
         best_score=result.best_row.get("validation_macro_f1"),
         last_metrics=result.last_row,
+        weights=conversion.weights if isinstance(conversion, OnTheFlyConversions) else None,
         failed=list(stores[0].failed),
         warnings=chosen.warnings,
     )
@@ -287,17 +303,15 @@ def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, 
     empty = [name for number, name in enumerate(chosen.classes) if number not in train.label]
     if empty:
         raise SettingsError(
-            f"no segment of label {empty[0]!r} could be read", "mend its recordings, or remove the label"
+            f"no segment of label {empty[0]!r} could be read", "fix its recordings, or remove the label"
         )
 
 
 def _mean_and_std(store: SegmentStore, source: str) -> tuple[float, float]:
-    total, total_of_squares, n_values = store.moments[_TRAIN]
-    mean = total / n_values if n_values else 0.0
-    variance = total_of_squares / n_values - mean**2 if n_values else 0.0
-    if not variance > 0:
+    known = mean_and_std([store.moments[_TRAIN]])
+    if known is None:
         raise SettingsError(f"the recordings of {source} hold no sound that could be learned from", "check them")
-    return mean, variance**0.5
+    return known
 
 
 def _conversion(
@@ -322,16 +336,15 @@ def _conversion(
             method == "mc",
             list(zip(recordings, trained.start.tolist(), strict=True)),
         )
-    convert_settings = ConvertSettings(
-        source=settings.source,
-        targets=settings.targets,
-        converter=settings.converter,
-        checkpoint=settings.checkpoint,
-        compute_device=str(torch_device),
-    )
+    convert_settings = _convert_settings(settings, str(torch_device))
     return choose_sec_conversion(
         workspace, method, convert_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings
     )
+
+
+def _convert_settings(settings: TrainSecSettings, device_name: str) -> ConvertSettings:
+    shared = {name: getattr(settings, name) for name in ("source", "targets", "converter", "checkpoint")}
+    return ConvertSettings(**shared, compute_device=device_name)
 
 
 def _material(

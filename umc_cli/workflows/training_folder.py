@@ -1,4 +1,4 @@
-"""The folder of a training run and where its weights go: begun, gone on with, replaced or refused."""
+"""The folder of a training run: begun, resumed, replaced or refused."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Set
@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from umc_cli import atomic_write
-from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import is_device_id
@@ -18,6 +16,9 @@ from umc_cli.runtime import compute_threads, cpu_count, versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.training.ranks import Ranks, joined
 from umc_cli.training.run_settings import check_same, clear_run, read_run_settings, write_run_settings
+
+_RESUMED_BY = {"adversarial": "umc train", "refiner": "umc train --pretrain simulated", "sec": "umc train-sec"}
+"""The command that trains, by kind of run."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,6 @@ class Call:
     name: str
     resume: bool
     overwrite: bool
-    publish: bool
 
 
 def run_folder(workspace: Workspace, name: str) -> Path:
@@ -73,9 +73,10 @@ def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, 
             f"there is no run {name!r} to resume", f"name it with --name; there are: {', '.join(known) or 'none'}"
         )
     if started["kind"] != kind:
+        command = _RESUMED_BY.get(started["kind"])
         raise SettingsError(
             f"the run {name!r} is of another kind ({started['kind']}, not {kind})",
-            "give --pretrain simulated for the run of a refiner, and leave it out for others",
+            f"resume it with: {command} --name {name} --resume" if command else "name another run with --name",
         )
     return dict(started["settings"])
 
@@ -90,12 +91,13 @@ def settle_run(folder: Path, call: Call, settings: Mapping[str, Any], free: Set[
     """
     before = read_run_settings(folder) if call.resume or not call.overwrite else None
     if call.resume and before:
-        check_same(before["settings"], settings, free, folder)
+        # The name only says which run is meant: a default that is spelled out is the same one.
+        check_same(before["settings"], settings, free | {"name"}, folder)
         return str(before["run_id"])
     if before:
         raise SettingsError(
             f"there is a run {call.name!r} in {folder}",
-            "go on with it (--resume), replace it (--overwrite) or give this one another name (--name)",
+            "resume it (--resume), replace it (--overwrite) or give this one another name (--name)",
         )
     clear_run(folder)
     return secrets.token_hex(8)
@@ -127,29 +129,3 @@ def note_start(
     if known := content_sha256 or (before or {}).get("content_sha256"):
         content["content_sha256"] = known
     write_run_settings(folder, content | {"versions": versions()})
-
-
-def check_not_replacing(targets: Mapping[str, Path], run_id: str, call: Call) -> None:
-    """Refuse, before the work, to replace at its end a checkpoint that is not this run's.
-
-    `targets`: where the weights go, by their names in the run's folder.
-
-    Raises:
-        SettingsError: naming the checkpoint.
-    """
-    for path in targets.values():
-        if not path.exists() or call.overwrite or not call.publish:
-            continue
-        if read_checkpoint(path).metadata.get("training", {}).get("run_id") != run_id:
-            raise SettingsError(
-                f"{path} holds the weights of another training, which this run would replace",
-                "give --overwrite to replace it, or --no-publish to leave the weights in the run's folder",
-            )
-
-
-def publish(folder: Path, targets: Mapping[str, Path]) -> list[str]:
-    """Copy the weights of a finished run to where `umc convert` finds them."""
-    for name, path in targets.items():
-        with atomic_write.atomic_path(path) as partial:
-            partial.write_bytes((folder / name).read_bytes())
-    return [str(path) for path in targets.values()]

@@ -12,7 +12,7 @@ from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.training.metrics import read_metrics
-from umc_cli.training.run import NonFiniteLossError, check_finite, run_training
+from umc_cli.training.run import VALIDATION_SCORE, NonFiniteLossError, check_finite, run_training
 from umc_cli.training.schedule import ScheduleSettings
 
 CPU = torch.device("cpu")
@@ -206,6 +206,27 @@ def test_a_pair_has_a_checkpoint_for_each_direction(tmp_path: Path) -> None:
     own = load_generator(there).generator
     x = torch.randn(1, 80, 80)
     torch.testing.assert_close(own(x, torch.zeros(1, 128)), subject.networks.average(x, [0], [1]))
+
+
+@pytest.mark.parametrize("is_pair", [False, True])
+@pytest.mark.parametrize("level", ["carried", "lost"])
+def test_weights_score_in_another_training_what_they_scored_in_their_own(
+    tmp_path: Path, is_pair: bool, level: str
+) -> None:
+    own = training(TINY.model_copy(update={"level": level}), 2 if is_pair else 3, is_pair)
+    own.step(0)
+    trained = [load_generator(path) for path in own.save_weights(tmp_path, "best", {})]
+    other_level = {"ngf": 4, "level": "carried" if level == "lost" else "lost"}
+    other = training(TINY.model_copy(update=other_level), 2 if is_pair else 3, is_pair)
+    assert other.score_of(trained) == pytest.approx(own.validate()[VALIDATION_SCORE], rel=1e-6)
+    assert other.validate()[VALIDATION_SCORE] != pytest.approx(own.validate()[VALIDATION_SCORE])
+
+
+def test_weights_of_a_pair_are_not_scored_as_those_for_all_devices(tmp_path: Path) -> None:
+    pair = training(n_devices=2, is_pair=True)
+    trained = [load_generator(path) for path in pair.save_weights(tmp_path, "best", {})]
+    with pytest.raises(SettingsError, match="another kind of training"):
+        training(n_devices=2).score_of(trained[:1])
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(tmp_path: Path) -> None:

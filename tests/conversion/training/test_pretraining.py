@@ -21,7 +21,7 @@ from umc_cli.conversion.training.pretraining import (
 )
 from umc_cli.conversion.training.pretraining_world import TrainingWorld, WorldSettings, WorldSource, make_training_world
 from umc_cli.response.device import N_BANDS
-from umc_cli.training.run import NonFiniteLossError
+from umc_cli.training.run import VALIDATION_SCORE, NonFiniteLossError
 
 RESPONSES_DB = np.stack([np.zeros(N_BANDS), np.linspace(-5, 5, N_BANDS)])
 SOUNDS = [noise(1.0, seed=index) * np.linspace(1, 0, 22_050, dtype=np.float32) for index in range(4)]
@@ -111,6 +111,15 @@ def test_training_begins_with_the_weights_it_is_given(world: TrainingWorld, tmp_
     training.save_weights(tmp_path, "best", {})
     saved = load_refiner(tmp_path / "best.safetensors").refiner
     assert all(torch.equal(one, other) for one, other in zip(start.parameters(), saved.parameters(), strict=True))
+
+
+def test_weights_score_in_another_training_what_they_scored_in_their_own(world: TrainingWorld, tmp_path: Path) -> None:
+    own = RefinerPretraining(SETTINGS, Worlds(), world)
+    own.step(0)
+    (path,) = own.save_weights(tmp_path, "best", {})
+    size = {"refiner": RefinerSettings(widths=(5, 6, 8, 8)), "seed": 1}
+    other = RefinerPretraining(SETTINGS.model_copy(update=size), Worlds(), world)
+    assert other.score_of(load_refiner(path).refiner) == pytest.approx(own.validate()[VALIDATION_SCORE], rel=1e-6)
 
 
 def test_a_loss_that_is_not_finite_changes_no_weight(world: TrainingWorld) -> None:

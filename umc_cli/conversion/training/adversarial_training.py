@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel import FLOOR_DB
-from umc_cli.conversion.generator_checkpoint import save_generator
-from umc_cli.conversion.normalisation import denormalise, normalise
+from umc_cli.conversion.generator_checkpoint import TrainedGenerator, save_generator
+from umc_cli.conversion.generator_settings import GeneratorSettings, LevelKind
+from umc_cli.conversion.normalisation import Normalisation, denormalise, normalise
 from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
 from umc_cli.conversion.training.adversarial_step import (
     LOSS_NAMES,
@@ -28,7 +30,7 @@ from umc_cli.conversion.training.discriminator import Discriminators
 from umc_cli.conversion.training.image_buffer import ImageBuffer
 from umc_cli.conversion.training.pair_sampler import PairSampler
 from umc_cli.conversion.training.segments import TrainingSegments
-from umc_cli.conversion.training.translators import PairTranslator, UnifiedTranslator
+from umc_cli.conversion.training.translators import PairTranslator, Translator, UnifiedTranslator
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
@@ -74,13 +76,10 @@ class AdversarialTraining:
         self._is_pair = is_pair
         self._torch_device = torch_device
         # Against the first device, which also refuses records over other bands.
-        responses_db = np.stack([fr_difference_db(devices[0], device) for device in devices])
+        self._responses_db = np.stack([fr_difference_db(devices[0], device) for device in devices])
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            if is_pair:
-                translator: UnifiedTranslator | PairTranslator = PairTranslator(settings.generator)
-            else:
-                translator = UnifiedTranslator(settings.generator, torch.from_numpy(responses_db))
+            translator = self._translator(settings.generator)
             discriminators = Discriminators(len(devices), settings.ndf)
         translator.to(torch_device)
         discriminators.to(torch_device)
@@ -125,18 +124,41 @@ class AdversarialTraining:
         )
         return losses | {"learning_rate": rate}
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Measure the averaged generator on held-out segments, or on training segments if none are held out."""
+        return self._measure(self.networks.average, self._segments.normalisation, self._settings.level)
+
+    def score_of(self, trained: Sequence[TrainedGenerator]) -> float:
+        """Return the validation score of other weights: one generator, or the two of a pair, there and back.
+
+        Raises:
+            SettingsError: they are not of the kind that this training makes.
+        """
+        first = trained[0]
+        alike = all(
+            (other.generator.settings, other.normalisation) == (first.generator.settings, first.normalisation)
+            for other in trained
+        )
+        if not alike or (first.generator.settings.film_encoder == "none") != self._is_pair:
+            raise SettingsError("they are of another kind of training", "publish with --publish")
+        translator = self._translator(first.generator.settings)
+        for generator, other in zip(translator.generators().values(), trained, strict=True):
+            generator.load_state_dict(other.generator.state_dict())
+        translator.to(self._torch_device)
+        return self._measure(translator, first.normalisation, first.generator.settings.level)[VALIDATION_SCORE]
+
+    @torch.no_grad()
+    def _measure(self, translator: Translator, normalisation: Normalisation, level: LevelKind) -> dict[str, float]:
         cycle: list[float] = []
         originals, conversions, pairs = [], [], []
         for log_mel_db, own, other in self._validated():
-            normalised, offset_db = self._normalise(log_mel_db)
-            converted = self.networks.average(normalised, [own], [other])
-            back = self.networks.average(converted, [other], [own])
-            cycle.append(cycle_error_db(self._denormalise(back, offset_db), self._denormalise(normalised, offset_db)))
+            normalised, offset_db = normalise(log_mel_db, normalisation, level)
+            converted = translator(normalised, [own], [other])
+            back = translator(converted, [other], [own])
+            in_db = partial(_in_db, offset_db=offset_db, normalisation=normalisation)
+            cycle.append(cycle_error_db(in_db(back), in_db(normalised)))
             originals.append(log_mel_db)
-            conversions.append(self._denormalise(converted, offset_db))
+            conversions.append(in_db(converted))
             pairs.append((own, other))
         response = response_error_db(torch.cat(conversions), torch.cat(originals), pairs, self._devices)
         total = float(np.mean(cycle)) + response
@@ -231,7 +253,12 @@ class AdversarialTraining:
         return normalise(log_mel_db, self._segments.normalisation, self._settings.level)
 
     def _denormalise(self, normalised: Tensor, offset_db: Tensor) -> Tensor:
-        return denormalise(normalised.float(), offset_db, self._segments.normalisation).clamp_min(FLOOR_DB)
+        return _in_db(normalised, offset_db, self._segments.normalisation)
+
+    def _translator(self, settings: GeneratorSettings) -> Translator:
+        if self._is_pair:
+            return PairTranslator(settings)
+        return UnifiedTranslator(settings, torch.from_numpy(self._responses_db))
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {
@@ -245,6 +272,10 @@ class AdversarialTraining:
             "translator_optimiser": self.networks.translator_optimiser,
             "discriminator_optimiser": self.networks.discriminator_optimiser,
         }
+
+
+def _in_db(normalised: Tensor, offset_db: Tensor, normalisation: Normalisation) -> Tensor:
+    return denormalise(normalised.float(), offset_db, normalisation).clamp_min(FLOOR_DB)
 
 
 def _part_sizes(settings: AdversarialSettings) -> list[int]:

@@ -205,7 +205,13 @@ class RefinerPretraining:
 
         The score is the mean of the distances of `refiner` and `refiner_quantile` over those of their starts.
         """
-        refiner = self._averaged()
+        return self._measure(self._averaged())
+
+    def score_of(self, refiner: Refiner) -> float:
+        """Return the validation score of other weights, on the same sounds and devices."""
+        return self._measure(refiner.to(memory_format=torch.channels_last))[VALIDATION_SCORE]
+
+    def _measure(self, refiner: Refiner) -> dict[str, float]:
         sums = dict.fromkeys(("eq_noise_lsd", "quantile_lsd", "refiner_lsd", "refiner_quantile_lsd"), 0.0)
         batches = list(_all_pairs(self._validation))
         for batch in batches:

@@ -12,7 +12,7 @@ from umc_cli.audio.segments import SegmentSettings
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.errors import SettingsError
 from umc_cli.training.held_out import held_out_recordings
-from umc_cli.training.segment_store import store_segments
+from umc_cli.training.segment_store import mean_and_std, store_segments
 
 MIN_SEGMENTS = 2
 """Training segments that a device must have at the least."""
@@ -65,21 +65,15 @@ def gather_segments(
                 f"device {device} has {len(segments)} segments to train on; {MIN_SEGMENTS} are needed",
                 "add recordings of it to the split train-mc, or leave it out with --devices",
             )
-    total, total_of_squares, n_values = np.sum([store.moments[f"{device}.train"] for device in clips], axis=0)
+    known = mean_and_std(store.moments[f"{device}.train"] for device in clips)
+    if known is None:
+        raise SettingsError("all training segments hold one and the same level", "check the recordings")
     return TrainingSegments(
         devices=tuple(clips),
         train=train,
         held_out=tuple(store.parts[f"{device}.held-out"].segments for device in clips),
-        normalisation=_normalisation(total, total_of_squares, n_values),
+        normalisation=Normalisation(mean_db=known[0], std_db=known[1]),
         failed=store.failed,
         fingerprint=store.fingerprint,
         content_sha256=store.content_sha256,
     )
-
-
-def _normalisation(total: float, total_of_squares: float, n_values: float) -> Normalisation:
-    mean = total / n_values
-    variance = total_of_squares / n_values - mean**2
-    if not variance > 0:
-        raise SettingsError("all training segments hold one and the same level", "check the recordings")
-    return Normalisation(mean_db=mean, std_db=variance**0.5)

@@ -1,0 +1,39 @@
+"""Which weights a conversion takes, in words: the shipped ones, or the run, its steps and the date."""
+
+from pathlib import Path
+
+from umc_cli.checkpoint import read_metadata
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Need
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.workflows.choose_converter import Known
+
+
+def weights_of(converter: str, known: Known) -> str | None:
+    """Return what weights `converter` computes with, in words; None if it has none.
+
+    Raises:
+        SettingsError: they cannot be read.
+    """
+    needs = CONVERTERS[converter].needs
+    if Need.REFINER in needs:
+        return weights_in_words(known.refiner)
+    return weights_in_words(known.checkpoint) if Need.CHECKPOINT in needs else None
+
+
+def weights_in_words(path: Path) -> str:
+    """Return the run that a checkpoint is of, how many steps it was trained for, when, and where it is.
+
+    Raises:
+        SettingsError: the checkpoint cannot be read.
+    """
+    if path == SHIPPED_REFINER:
+        return "the weights that ship with umc"
+    training = read_metadata(path).get("training", {})
+    name, step, date = (training.get(key) for key in ("name", "step", "date"))
+    parts = [f"run {name!r}" if isinstance(name, str) else "weights of no named run"]
+    if isinstance(step, int):
+        parts.append(f"{step} step{'' if step == 1 else 's'}")
+    if isinstance(date, str):
+        parts.append(date)
+    return f"{', '.join(parts)} ({path})"
