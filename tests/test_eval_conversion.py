@@ -236,3 +236,29 @@ def test_of_all_targets_those_with_too_few_recordings_are_left_out(evaluate: Eva
     assert "few is left out: only 6 segments of few" in " ".join(every.json["warnings"])
     assert named.exit_code == 2
     assert "only 6 segments of few in split val-sec, at least 10 are needed" in named.stderr
+
+
+def test_files_of_one_recording_are_compared_with_their_like(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluate: Evaluate
+) -> None:
+    """Six files make a recording; `quiet` has them in another order. Each is 10 dB quieter than its like alone."""
+    rows = ["path,device,label,split,recording"]
+    for name, order in (("plain", 1), ("quiet", -1), ("bright", 1)):
+        for index in list(range(N_RECORDINGS))[::order]:
+            # What follows the number of `bright` says nothing that the others' names say.
+            path = recorded / f"data/{name}/hiss/{index}.wav"
+            if name == "bright":
+                (tmp_path / "data").mkdir(exist_ok=True)
+                path = Path(shutil.copy(path, tmp_path / f"data/take{index}.wav"))
+            rows.append(f"{path},{name},hiss,val-sec,session{index // 6}")
+    (tmp_path / "data/manifest.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.setenv("UMC_DATA", str(tmp_path / "data"))
+    options = ("--converters", "no_conversion", "--no-probe", "--most-segments", "200", "--json")
+    run = evaluate("--source", "plain", "--targets", "quiet,bright", *options)
+    assert run.exit_code == 0, run.stderr
+    assert run.json["targets"]["quiet"]["n_without_counterpart"] == 0
+    assert values(run, "no_conversion", "quiet")["log_spectral_distance_db"] == pytest.approx(10, abs=0.01)
+    assert not run.json["targets"]["bright"]["is_parallel"]
+    said = [text for text in run.json["warnings"] if "which belong together" in text]
+    assert len(said) == 1
+    assert said[0].startswith("2 recordings, such as 'session0', have several files on plain or bright")

@@ -388,6 +388,30 @@ def test_segments_of_classes_that_a_model_never_saw_are_counted_out(
     assert "none [narrow]" in labels
 
 
+def test_a_model_may_know_a_label_in_another_spelling(recorded: Path, evaluate: Callable[..., Run]) -> None:
+    """As one that was trained before labels were brought into one spelling."""
+    path = recorded / "runs/spelled/best.safetensors"
+    path.parent.mkdir()
+    try:
+        trained = load_sec(recorded / "runs/phone-none-0/best.safetensors")
+        names = tuple(f"{label} " for label in LABELS)
+        settings = SecNetworkSettings(
+            backbone="cnn", classes=names, mean_db=-60.0, std_db=20.0, source="phone", method="spelled"
+        )
+        save_sec(path, trained.network, settings, {})
+        report = evaluate("--json", "--bootstrap", 0).json
+    finally:
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+    spelled, same = (
+        next(model for model in report["models"] if model["name"] == name) for name in ("spelled", "phone-none-0")
+    )
+    assert spelled["n_unknown"] == {}
+    assert [device["macro_f1"] for device in spelled["devices"].values()] == [
+        device["macro_f1"] for device in same["devices"].values()
+    ]
+
+
 def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evaluate: Callable[..., Run]) -> None:
     path = recorded / "runs/stranger/best.safetensors"
     path.parent.mkdir()

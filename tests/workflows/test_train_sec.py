@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,60 @@ def test_shards_give_the_conversions_that_are_made_on_the_fly(small: Umc, umc: U
     assert plain.exit_code == 0
     unconverted = read_metrics(workspace / "runs/plain")[0]["classification_loss"]
     assert unconverted != pytest.approx(read[0]["classification_loss"], rel=0.001)
+
+
+def write_manifest(workspace: Path, rows: Iterable[str]) -> None:
+    (workspace / "data/manifest.csv").write_text("\n".join(["path,device,label,split,recording", *rows]) + "\n")
+
+
+def test_every_file_of_a_recording_gets_its_own_conversion(
+    small: Umc, umc: Umc, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files make a recording, so that recording and start are no key; then the data folder gets another name."""
+    files = [(f"{SOURCE}/{label}/{number}.wav", label, number) for label in ("low", "high") for number in range(10)]
+    write_manifest(workspace, (f"{file},{SOURCE},{label},train-sec,{label}{n // 2}" for file, label, n in files))
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq", "--quiet")
+    assert umc(*convert).exit_code == 0
+    options = ("--method", "eq", "--targets", "pixel3", "--converted-share", "1")
+    assert small(*options, "--name", "live").exit_code == 0
+    assert small(*options, "--shards", "converted", "--name", "read").exit_code == 0
+    (workspace / "data").rename(workspace / "elsewhere")
+    monkeypatch.setenv("UMC_DATA", str(workspace / "elsewhere"))
+    assert small(*options, "--shards", "converted", "--name", "moved").exit_code == 0
+    live, read, moved = (read_metrics(workspace / "runs" / name) for name in ("live", "read", "moved"))
+    assert live[1]["classification_loss"] == pytest.approx(read[1]["classification_loss"], rel=0.01)
+    assert [row | {"seconds": 0} for row in read] == [row | {"seconds": 0} for row in moved]
+
+
+def test_labels_that_look_alike_are_named(small: Umc, umc: Umc, workspace: Path) -> None:
+    for number in range(N_CLIPS):
+        write_audio(workspace / f"data/{SOURCE}/Low/{number}.wav", tone(300, number))
+    warning = "labels look alike but differ: 'Low' and 'low'. If they are one, spell them alike"
+    assert warning in small("--json").json["warnings"]
+    assert warning in umc("eval", "--bootstrap", "0", "--json").json["warnings"]
+    assert warning in umc("train", "--preset", "smoke", "--max-steps", "1", "--json").json["warnings"]
+    options = ("--split", "train-mc", "--no-probe", "--converters", "no_conversion")
+    assert warning in umc("eval", "conversion", "--source", SOURCE, *options, "--json").json["warnings"]
+
+
+def test_a_sound_in_two_splits_is_refused_by_every_command(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small().exit_code == 0
+    files = [f"{SOURCE}/low/1.wav,{SOURCE},low,train-sec,door", "pixel3/low/1.wav,pixel3,low,val-sec,door"]
+    write_manifest(workspace, files)
+    commands = (
+        ("train-sec", "--source", SOURCE, *SMALL, "--name", "other"),
+        ("train", "--preset", "smoke"),
+        ("train", "--pretrain", "simulated", "--preset", "smoke"),
+        ("eval",),
+        ("eval", "conversion", "--source", SOURCE),
+        ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq"),
+    )
+    for command in commands:
+        run = umc(*command)
+        assert (run.exit_code, command) == (2, command)
+        assert "recording 'door' is in two splits: " in run.stderr
+        assert "low/1.wav in val-sec" in run.stderr
+        assert "Hint: give all clips of a recording the same split" in run.stderr
 
 
 @pytest.mark.parametrize(

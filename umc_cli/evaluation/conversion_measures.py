@@ -1,7 +1,7 @@
 """All measures of a conversion from one source to one target, on arrays."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,14 @@ class Segments:
     """[N]"""
     starts: tuple[int, ...]
     """[N] samples."""
+    files: tuple[str, ...] = ()
+    """[N] files they were cut from, the key with the start; by default a recording is one file."""
+    siblings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By recording that has several files on the device: all of them, with those that gave no segment."""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            object.__setattr__(self, "files", self.recordings)
 
     def __len__(self) -> int:
         return len(self.log_mel)
@@ -57,6 +65,8 @@ class Segments:
             tuple(self.recordings[row] for row in rows),
             tuple(self.labels[row] for row in rows),
             tuple(self.starts[row] for row in rows),
+            tuple(self.files[row] for row in rows),
+            self.siblings,
         )
 
 

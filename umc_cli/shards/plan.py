@@ -156,11 +156,10 @@ def plan_files(
     Raises:
         EnvironmentFault: the folder cannot be written.
     """
-    inside = str(root).rstrip(os.sep) + os.sep
     failed: list[FailedInput] = []
 
     def plan_file(clip: Clip) -> tuple[PlannedFile, Mark] | FailedInput:
-        name = clip.file.removeprefix(inside).replace(os.sep, "/")
+        name = planned_path(clip.file, root)
         seen = mark(clip.path)  # before it is read: what changes later is noticed by the next run
         try:
             header, size_bytes = read_header_and_size(clip.path)
@@ -214,6 +213,11 @@ def plan_files(
         pool.shutdown(cancel_futures=True)  # or an interrupted run would read more headers before it ends
     files.marks = marks
     return files, failed
+
+
+def planned_path(file: str, root: Path) -> str:
+    """Return the path of a recording as plans and shards hold it; see `PlannedFile`."""
+    return file.removeprefix(str(root).rstrip(os.sep) + os.sep).replace(os.sep, "/")
 
 
 def read_header_and_size(path: Path) -> tuple[AudioHeader, int]:

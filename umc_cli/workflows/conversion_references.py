@@ -13,7 +13,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.response.difference import level_difference_db
-from umc_cli.workflows.recorded_segments import SegmentReader, counterparts
+from umc_cli.workflows.recorded_segments import SegmentReader, counterparts, unpaired_recordings
 
 _CPU = torch.device("cpu")
 
@@ -74,6 +74,11 @@ def make_reference(
 ) -> Reference:
     """Bring together what the target recorded of the source's segments, and what their records say."""
     pairs = counterparts(given, real)
+    if unpaired := unpaired_recordings(given, real):
+        warnings.append(
+            f"{len(unpaired)} recordings, such as {unpaired[0]!r}, have several files on {source} or {target}, and no "
+            "name tells which belong together: they are not compared (give equal parts the same file name)"
+        )
     true = None
     if len(pairs) >= MIN_SEGMENTS:
         given = given.rows([row for row, _ in pairs])

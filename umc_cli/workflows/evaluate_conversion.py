@@ -117,7 +117,7 @@ def evaluate_conversion(
     clips = [clip for clip in recordings.clips if is_device_id(clip.device)]
     registry = DeviceRegistry(workspace.devices)
     reader = SegmentReader(settings.segments, settings.most_segments)
-    warnings: list[str] = []
+    warnings = list(recordings.warnings)
     with compute_threads(cpu_count()):
         say(f"reading recordings of split {settings.split}")
         asked = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
@@ -232,10 +232,10 @@ def _measure(
     judges: Judges,
 ) -> ConverterMeasures:
     result = ConverterMeasures(name)
-    row_of = {place: row for row, place in enumerate(zip(given.recordings, given.starts, strict=True))}
+    row_of = {place: row for row, place in enumerate(zip(given.files, given.starts, strict=True))}
     for target, everything in convert_segments(name, given.log_mel, targets, ingredients).items():
         reference = references[target]
-        places = zip(reference.given.recordings, reference.given.starts, strict=True)
+        places = zip(reference.given.files, reference.given.starts, strict=True)
         converted = everything[[row_of[place] for place in places]]
         back = replace(ingredients, source=target, targets=(ingredients.source,))
         there_and_back = convert_segments(name, converted, back.targets, back)[ingredients.source]

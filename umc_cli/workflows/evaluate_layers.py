@@ -107,7 +107,7 @@ def evaluate_layers(
             n_recordings=len(set(given.recordings)),
             entropy_bits=entropy_bits(labels),
             chance=1 / len(differences_db),
-            warnings=_alike(differences_db),
+            warnings=[*recordings.warnings, *_alike(differences_db)],
         )
         report.layers = _probe(trained, given, differences_db, labels, device, say)
     if settings.figure:

@@ -117,6 +117,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     labelled = grouped_by_seed(models, warnings)
     pairs = [parse_pair(text, labelled) for text in settings.compare]
     recordings = find_recordings(workspace.data)
+    warnings += recordings.warnings
     clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings)
     if settings.output is not None:
         with explain_os_errors(settings.output):  # now, not after hours of work

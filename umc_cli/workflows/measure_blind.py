@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,8 @@ class _Heard:
     files: SourceFile
     """One entry for all."""
     failed: list[FailedInput]
+    several: Collection[str]
+    """Recordings with several files, of which no other device's belongs to the whole."""
 
 
 def _read(clips: Sequence[Clip]) -> _Heard:
@@ -136,7 +138,7 @@ def _read(clips: Sequence[Clip]) -> _Heard:
     except InputError as error:
         raise InputError(f"{clips[0].device}: {error.message}", error.hint) from error
     used = [clip for clip in clips if clip.recording in whole and clip.file not in reader.failed]
-    return _Heard(whole, spectra, _checksum_of_all(used), list(reader.failed.values()))
+    return _Heard(whole, spectra, _checksum_of_all(used), list(reader.failed.values()), segments.siblings.keys())
 
 
 def _check_with_pairs(
@@ -147,7 +149,7 @@ def _check_with_pairs(
     trusted: NDArray[np.bool_],
 ) -> None:
     """Where both devices recorded the same sounds, compare the estimate with that from pairs."""
-    shared = sorted(set(before.log_mel) & set(after.log_mel))
+    shared = sorted((set(before.log_mel) & set(after.log_mel)).difference(before.several, after.several))
     if len(shared) < LEAST_RECORDINGS:
         return
     try:

@@ -1,8 +1,9 @@
 """Log-mel segments of a device's recordings, and which segments two devices recorded together."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, log_mel
 from umc_cli.audio.manifest import Clip, FailedInput
+from umc_cli.audio.names import plain_name
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.errors import InputError
 from umc_cli.evaluation.conversion_measures import Segments
@@ -38,6 +40,10 @@ class SegmentReader:
         recordings: list[str] = []
         labels: list[str] = []
         starts: list[int] = []
+        files: list[str] = []
+        files_of: dict[str, list[str]] = {}
+        for clip in clips:
+            files_of.setdefault(clip.recording, []).append(clip.file)
         for clip in sorted(clips, key=lambda clip: (clip.recording not in first, _hash(clip.recording), clip.file)):
             if len(starts) >= self.most:
                 break
@@ -52,9 +58,11 @@ class SegmentReader:
                 starts += clip_starts
                 recordings += [clip.recording] * len(clip_starts)
                 labels += [clip.label] * len(clip_starts)
+                files += [clip.file] * len(clip_starts)
         shape = (0, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         levels = np.concatenate([np.empty(shape, np.float32), *spectrograms])
-        return Segments(levels, tuple(recordings), tuple(labels), tuple(starts))
+        siblings = {recording: tuple(own) for recording, own in files_of.items() if len(own) > 1}
+        return Segments(levels, tuple(recordings), tuple(labels), tuple(starts), tuple(files), siblings)
 
     def _segments(self, clip: Clip, most: int) -> tuple[NDArray[np.float32], list[int]]:
         header = read_header(clip.path)
@@ -67,11 +75,53 @@ class SegmentReader:
 
 
 def counterparts(given: Segments, other: Segments) -> list[tuple[int, int]]:
-    """Return the pairs of rows that hold the same segment of the same recording, in the order of `given`."""
-    places = zip(other.recordings, other.starts, strict=True)
-    row_of = {place: row for row, place in reversed(list(enumerate(places)))}
-    found = ((row, row_of.get(place)) for row, place in enumerate(zip(given.recordings, given.starts, strict=True)))
+    """Return the pairs of rows that hold the same segment of the same recording, in the order of `given`.
+
+    Of a recording with several files on a device, those count whose names tell which belong together.
+    """
+    theirs = _files_by_recording(other)
+    partner: dict[str, str] = {}
+    for recording, files in _files_by_recording(given).items():
+        partner |= pair_files(files, theirs.get(recording, ()))
+    row_of = {place: row for row, place in enumerate(zip(other.files, other.starts, strict=True))}
+    places = enumerate(zip(given.files, given.starts, strict=True))
+    found = ((row, row_of.get((partner.get(file, ""), start))) for row, (file, start) in places)
     return [(row, match) for row, match in found if match is not None]
+
+
+def unpaired_recordings(given: Segments, other: Segments) -> list[str]:
+    """Return the recordings that both have, of which no name tells which files belong together."""
+    theirs = _files_by_recording(other)
+    files_of = _files_by_recording(given).items()
+    return [name for name, files in files_of if name in theirs and not pair_files(files, theirs[name])]
+
+
+def pair_files(files: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """Return which of two devices' files of one recording belong together.
+
+    One on either side do; of several, those whose name, or name without suffix, only one on either side has.
+    """
+    if len(files) == len(others) == 1:
+        return {files[0]: others[0]}
+    pairs: dict[str, str] = {}
+    for part in ("name", "stem"):
+        mine = _by_name([file for file in files if file not in pairs], part)
+        theirs = _by_name([file for file in others if file not in pairs.values()], part)
+        pairs |= {mine[name]: theirs[name] for name in mine.keys() & theirs.keys()}
+    return pairs
+
+
+def _by_name(files: Iterable[str], part: str) -> dict[str, str]:
+    """Return the files by a part of their path, without those that share it."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        found.setdefault(plain_name(getattr(PurePath(file), part)), []).append(file)
+    return {name: same[0] for name, same in found.items() if len(same) == 1}
+
+
+def _files_by_recording(segments: Segments) -> dict[str, tuple[str, ...]]:
+    single = {name: (file,) for name, file in zip(segments.recordings, segments.files, strict=True)}
+    return {name: segments.siblings.get(name, own) for name, own in single.items()}
 
 
 def _hash(name: str) -> bytes:

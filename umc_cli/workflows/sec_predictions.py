@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from umc_cli.audio.manifest import Clip
+from umc_cli.audio.names import plain_name
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.macro_f1 import Predictions
@@ -136,7 +137,7 @@ def _classify_one(
     networks: _Networks,
     said: Said,
 ) -> None:
-    number_of = {name: number for number, name in enumerate(model.classes)}
+    number_of = {plain_name(name): number for number, name in enumerate(model.classes)}
     rows = [row for row, label in enumerate(segments.labels) if label in number_of]
     unknown = said.n_unknown[model.name]
     for label in segments.labels:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from umc_cli.atomic_write import explain_os_errors
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.names import plain_name
 from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.training.ranks import is_first_process
+from umc_cli.workflows.recorded_segments import pair_files
 
 _FOLDER = "converted"
 _MAY_DIFFER = frozenset({"label", "split", "batch_size", "dtype"})
@@ -27,6 +29,16 @@ _IN_WORDS = {
     "source_levels_sha256": "levels of the source's recordings",
     "target_id": "record or levels of the target",
 }
+
+
+class TrainedSegment(NamedTuple):
+    """Where a training segment comes from."""
+
+    recording: str
+    path: str
+    """Of its file, as shards hold it."""
+    start: int
+    """First sample."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +66,14 @@ def open_shard_conversions(
     targets: tuple[str, ...],
     converters: Sequence[str],
     weights_per_target: bool,
-    segments: Sequence[tuple[str, int]],
+    segments: Sequence[TrainedSegment],
 ) -> ShardConversions:
     """Copy the conversions of the training segments to files in `place`, in the order of the segments.
 
     Shards hold segments in another order, compressed; a batch wants a few of everywhere.
 
     `targets`: of the shards, or `all`; `converters`: those whose conversions are wanted; `weights_per_target`: every
-    target was converted with weights of its own; `segments`: recording and first sample of each training segment.
+    target was converted with weights of its own.
 
     Raises:
         SettingsError: the shards are of another source, converter or log-mel, of several converters, weights or
@@ -87,11 +99,10 @@ def open_shard_conversions(
     _check_alike(wanted, lambda header: _decisive(header, {"made_with"} if weights_per_target else set()))
     for of_target in by_target.values():
         _check_alike(of_target, lambda header: _decisive(header) | {"target_id": header.target_id})
-    row_of = {segment: row for row, segment in enumerate(segments)}
     with explain_os_errors(place):
         (place / _FOLDER).mkdir(parents=True, exist_ok=True)
         copies = [
-            _copied(tuple(of_target), place / _FOLDER / f"{number}.float16", target, row_of)
+            _copied(tuple(of_target), place / _FOLDER / f"{number}.float16", target, segments)
             for number, (target, of_target) in enumerate(by_target.items())
         ]
     made_with = {header.target: header.run_id for header in wanted.values()}
@@ -136,20 +147,19 @@ def _check_alike(
             )
 
 
-def _copied(
-    shards: Sequence[Path], copy: Path, target: str, row_of: Mapping[tuple[str, int], int]
-) -> NDArray[np.float16]:
-    shape = (len(row_of), *schema.SEGMENT_SHAPE)
-    rows_there = np.zeros(len(row_of), dtype=bool)
+def _copied(shards: Sequence[Path], copy: Path, target: str, segments: Sequence[TrainedSegment]) -> NDArray[np.float16]:
+    shape = (len(segments), *schema.SEGMENT_SHAPE)
     if not is_first_process():  # the first one has copied, and may be reading
         return np.memmap(copy, np.float16, "r", shape=shape)
+    row_of = {(segment.path, segment.start): row for row, segment in enumerate(segments)}
+    trained_path = _trained_paths(shards, segments)
+    rows_there = np.zeros(len(segments), dtype=bool)
     written = np.memmap(copy, np.float16, "w+", shape=shape)
     for path in shards:
-        schema.check_bytes(path)
         with schema.open_shard(path) as file:
             n_rows = schema.read_header(file).n_segments
-            recordings = schema.read_texts(file, "recording", n_rows).tolist()
-            keys = zip(recordings, schema.read_column(file, "segment_start", n_rows).tolist(), strict=True)
+            paths = [trained_path.get(each, "") for each in schema.read_texts(file, "source_path", n_rows)]
+            keys = zip(paths, schema.read_column(file, "segment_start", n_rows).tolist(), strict=True)
             rows = np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
             if not (rows >= 0).any():
                 continue
@@ -158,11 +168,35 @@ def _copied(
                 written[rows[there][wanted]] = block[wanted]
                 rows_there[rows[there][wanted]] = True
     if not rows_there.all():
-        recording, start = next(key for key, row in row_of.items() if not rows_there[row])
+        lacking = segments[int(np.argmin(rows_there))]
         raise SettingsError(
-            f"the shards of {target} lack {np.count_nonzero(~rows_there)} of {len(row_of)} training segments, such as "
-            f"{recording} from sample {start}",
-            "convert split train-sec with the same --hop, --short-clips and --remainder, and mend what failed",
+            f"the shards of {target} lack {np.count_nonzero(~rows_there)} of {len(segments)} training segments, "
+            f"such as {lacking.recording} ({lacking.path}) from sample {lacking.start}",
+            "convert split train-sec with the same --hop, --short-clips and --remainder, and fix what failed",
         )
     written.flush()
     return np.memmap(copy, np.float16, "r", shape=shape)
+
+
+def _trained_paths(shards: Sequence[Path], segments: Sequence[TrainedSegment]) -> dict[str, str]:
+    """Return, by the path that shards name, that of the training's file.
+
+    They differ where the workspace was moved or the shards come from another one. Then the recording tells which file
+    it is, or the names of its files, if it has several.
+    """
+    trained: dict[str, set[str]] = {}
+    for segment in segments:
+        trained.setdefault(segment.recording, set()).add(segment.path)
+    converted: dict[str, set[str]] = {recording: set() for recording in trained}
+    for path in shards:
+        schema.check_bytes(path)
+        with schema.open_shard(path) as file:
+            n_rows = schema.read_header(file).n_segments
+            columns = (schema.read_texts(file, name, n_rows).tolist() for name in ("recording", "source_path"))
+            for recording, source_path in set(zip(*columns, strict=True)):
+                converted.get(plain_name(recording), set()).add(source_path)
+    found: dict[str, str] = {}
+    for recording, paths in trained.items():
+        same = paths & converted[recording]
+        found |= {path: path for path in same} or pair_files(sorted(converted[recording]), sorted(paths))
+    return found

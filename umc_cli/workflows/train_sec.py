@@ -23,7 +23,7 @@ from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.sec.training import SecTraining
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
-from umc_cli.shards.plan import hash_of
+from umc_cli.shards.plan import hash_of, planned_path
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_segments
@@ -37,7 +37,7 @@ from umc_cli.workflows.sec_conversion import (
     converters_of,
 )
 from umc_cli.workflows.sec_methods import MethodPlan, parse_method
-from umc_cli.workflows.sec_shards import ShardConversions, open_shard_conversions
+from umc_cli.workflows.sec_shards import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.workflows.train import TrainProgress, TrainReport
 from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run, shared_run
 
@@ -214,7 +214,7 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
     foreign = [clip for clip in of_targets if clip.device != settings.source] if plan.is_ideal else []
     train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
     validated = [clip for clip in own if clip.recording in held_out]
-    warnings = []
+    warnings = list(everything.warnings)
     alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
     if alone:
         # All of a label's recordings were held out: it must be trained on.
@@ -326,7 +326,7 @@ def _conversion(
 ) -> OnTheFlyConversions | ShardConversions:
     if settings.shards:
         trained = store.parts[_TRAIN]
-        recordings = [chosen.train[number].recording for number in trained.clip.tolist()]
+        paths = [planned_path(clip.file, workspace.root) for clip in chosen.train]
         return open_shard_conversions(
             settings.shards,
             folder,
@@ -334,7 +334,10 @@ def _conversion(
             settings.targets,
             converters_of(method, settings.converter),
             method == "mc",
-            list(zip(recordings, trained.start.tolist(), strict=True)),
+            [
+                TrainedSegment(chosen.train[number].recording, paths[number], start)
+                for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
+            ],
         )
     convert_settings = _convert_settings(settings, str(torch_device))
     return choose_sec_conversion(

@@ -56,10 +56,13 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
         records=tuple(registry.get(device) for device in chosen),
         clips={device: clips[device] for device in chosen},
         failed=found.failed,
-        warnings=tuple(
-            f"recordings of {device!r} are left out: that is no device id"
-            for device in sorted(clips)
-            if not is_device_id(device)
+        warnings=(
+            *found.warnings,
+            *(
+                f"recordings of {device!r} are left out: that is no device id"
+                for device in sorted(clips)
+                if not is_device_id(device)
+            ),
         ),
     )
 
