@@ -151,7 +151,6 @@ def test_labels_that_look_alike_are_named(small: Umc, umc: Umc, workspace: Path)
     warning = "labels look alike but differ: 'Low' and 'low'. If they are one, spell them alike"
     assert warning in small("--json").json["warnings"]
     assert warning in umc("eval", "--bootstrap", "0", "--json").json["warnings"]
-    assert warning in umc("train", "--preset", "smoke", "--max-steps", "1", "--json").json["warnings"]
     options = ("--split", "train-mc", "--no-probe", "--converters", "no_conversion")
     assert warning in umc("eval", "conversion", "--source", SOURCE, *options, "--json").json["warnings"]
 
