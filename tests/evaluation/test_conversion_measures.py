@@ -26,8 +26,7 @@ def segments(n_segments: int, seed: int) -> Segments:
     labels = tuple(("low", "high")[row % 2] for row in range(n_segments))
     for row, label in enumerate(labels):
         levels[row, slice(0, 40) if label == "low" else slice(40, 80)] += 15
-    names = tuple(f"{row // 4}" for row in range(n_segments))
-    return Segments(levels, names, labels, tuple(range(n_segments)), names)
+    return Segments(levels, tuple(f"{row // 4}" for row in range(n_segments)), labels, tuple(range(n_segments)))
 
 
 def moved(given: Segments) -> np.ndarray:
