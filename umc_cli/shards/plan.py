@@ -191,7 +191,7 @@ def plan_files(
         try:
             return within(timeout_s, lambda: plan_file(clip))
         except InputError as error:
-            return FailedInput(clip.file.removeprefix(inside).replace(os.sep, "/"), error.message, error.hint)
+            return FailedInput(planned_path(clip.file, root), error.message, error.hint)
 
     marks = array("q")
 
