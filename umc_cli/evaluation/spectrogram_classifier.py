@@ -90,7 +90,7 @@ def train_classifier(
     n_steps = min(max(settings.epochs * per_epoch, settings.fewest_steps), settings.most_steps)
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         network = SpectrogramNetwork(len(classes), float(log_mel.mean()), max(float(log_mel.std()), 1.0))
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)

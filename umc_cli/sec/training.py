@@ -85,8 +85,8 @@ class SecTraining:
         self._batches = batches
         self._held_out = held_out
         self._torch_device = torch_device
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
+            torch.default_generator.manual_seed(settings.seed)
             self.network = network_settings.build().to(torch_device).to(memory_format=torch.channels_last)
         normalise_over_ranks(self.network, ranks)
         self._optimiser = torch.optim.AdamW(

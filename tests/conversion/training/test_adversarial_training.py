@@ -7,7 +7,6 @@ import torch
 from tests.conversion.training_data import TINY, Watcher, names_in, training_devices, training_segments, without_time
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
-from umc_cli.conversion.training.adversarial_step import Batch, training_step
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
@@ -78,7 +77,7 @@ def relative_distance(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_the_step_equals_a_plain_one_written_out() -> None:
     """The gradients of a step against a loop with one call per segment, direction and network."""
     plain, subject = training(), training()
-    networks, part = plain.networks, next(plain._parts())
+    networks, part = plain.networks, plain._batch()
     responses = torch.tensor([device.frequency_response_db for device in plain._devices])
     losses, scores = [], []
     for row, (own, other) in enumerate(zip(part.own, part.other, strict=True)):
@@ -100,22 +99,24 @@ def test_the_step_equals_a_plain_one_written_out() -> None:
     assert relative_distance(gradients(subject.networks.discriminators), gradients(networks.discriminators)) < 0.01
 
 
-def test_parts_of_a_step_add_up_to_the_whole() -> None:
-    """The same pairs in one part or in two: the same losses and gradients."""
-    whole, parts = training(), training(TINY.model_copy(update={"micro_batch_size": 2}))
-    together = next(iter(whole._parts()))
-    assert [len(part.own) for part in parts._parts()] == [2, 2]
-    halves = [
-        Batch(together.normalised[half], [together.own[row] for row in half], [together.other[row] for row in half])
-        for half in ([0, 2], [1, 3])
-    ]
-    results = [
-        training_step(subject.networks, given, subject._buffers, subject._random, subject._step_settings, 0)
-        for subject, given in ((whole, [together]), (parts, halves))
-    ]
-    assert results[1] == pytest.approx(results[0], rel=1e-3)
-    assert relative_distance(gradients(parts.networks.translator), gradients(whole.networks.translator)) < 0.01
-    assert relative_distance(gradients(parts.networks.discriminators), gradients(whole.networks.discriminators)) < 0.01
+@pytest.mark.parametrize("micro_batch_size", [2, 4, 6])
+def test_a_step_in_parts_is_the_whole_step(micro_batch_size: int) -> None:
+    """The same pairs, the same draws of the image buffers, and so the same losses over steps that fill the buffers."""
+    settings = TINY.model_copy(update={"batch_size": 10, "buffer_size": 3})
+    whole, parts = training(settings), training(settings.model_copy(update={"micro_batch_size": micro_batch_size}))
+    for index in range(3):
+        expected = whole.step(index)
+        # Steps of Adam blow rounding up where a gradient is nearly zero, so the first one shows the sums.
+        tolerance = 1e-3 if index == 0 else 0.05
+        assert parts.step(index) == pytest.approx(expected, rel=tolerance)
+        if index == 0:
+            for name in ("translator", "discriminators"):
+                found, wanted = (gradients(getattr(subject.networks, name)) for subject in (parts, whole))
+                assert relative_distance(found, wanted) < 0.01
+    assert torch.equal(parts._random.get_state(), whole._random.get_state())
+    assert parts._sampler.state()[1] == whole._sampler.state()[1]
+    for one, other in zip(parts._buffers, whole._buffers, strict=True):
+        torch.testing.assert_close(one.state(), other.state(), rtol=0, atol=0.05)
 
 
 def test_identity_is_off_unless_it_has_a_weight() -> None:
@@ -144,10 +145,10 @@ def test_bf16_gives_about_the_same_losses() -> None:
 
 def test_level_carried_hides_the_level_from_generator_and_discriminators() -> None:
     subject = training(TINY.model_copy(update={"level": "carried"}))
-    part = next(subject._parts())
+    part = subject._batch()
     torch.testing.assert_close(part.normalised.mean(dim=(1, 2)), torch.zeros(4), atol=1e-4, rtol=0)
     lost = training(TINY.model_copy(update={"level": "lost"}))
-    assert next(lost._parts()).normalised.mean(dim=(1, 2)).abs().max() > 1e-3
+    assert lost._batch().normalised.mean(dim=(1, 2)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("is_pair", [False, True])

@@ -30,7 +30,7 @@ NORM_NAMES = ("generator_gradient_norm", "discriminator_gradient_norm")
 
 @dataclass(frozen=True)
 class Batch:
-    """The segments of one step, or a part of them."""
+    """The segments of one step, or some of them."""
 
     normalised: Tensor
     """[B, 80, 80], without unit."""
@@ -39,9 +39,12 @@ class Batch:
     other: Sequence[int]
     """Index of the device that each segment is to be converted to."""
 
-    def rows(self, chosen: slice) -> "Batch":
+    def rows(self, chosen: Sequence[int]) -> "Batch":
         """Return some of the segments."""
-        return Batch(self.normalised[chosen], self.own[chosen], self.other[chosen])
+        if len(chosen) == len(self.own):
+            return self
+        own, other = ([devices[row] for row in chosen] for devices in (self.own, self.other))
+        return Batch(self.normalised[chosen], own, other)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class StepSettings:
 
 def training_step(
     networks: Networks,
-    parts: Sequence[Batch],
+    batch: Batch,
+    parts: Sequence[Sequence[int]],
     buffers: Sequence[ImageBuffer],
     random: torch.Generator,
     settings: StepSettings,
@@ -77,8 +81,9 @@ def training_step(
 ) -> dict[str, float]:
     """Do step `index` (from 0) of the generator and of all discriminators, and return its losses by name.
 
-    Every segment goes to the other device and back; both directions of all pairs are one batch. A step may come in
-    parts, whose gradients are added. `buffers`: one per device; `random`: on the CPU. Several `ranks` are given equal
+    Every segment goes to the other device and back; both directions of all pairs are one batch. `parts`: the rows of
+    the batch that are computed at once; their gradients are added, and the buffers swap once, so that the parts change
+    the result by rounding only. `buffers`: one per device; `random`: on the CPU. Several `ranks` are given equal
     arguments; each computes its share of every part, and all of them do the same step.
 
     Raises:
@@ -86,20 +91,26 @@ def training_step(
     """
     networks.translator_optimiser.zero_grad()
     networks.discriminator_optimiser.zero_grad()
-    n_segments = sum(len(part.own) for part in parts)
     totals: dict[str, Tensor] = {}
-    for part in parts:
-        mine = ranks.share(len(part.own))
-        own = part.rows(mine)
-        share = len(own.own) / n_segments
-        translator_losses, converted = _translator_losses(networks, own, settings)
-        (share * weighted_sum(translator_losses, settings.loss_weights)).backward()  # type: ignore[no-untyped-call]
-        # All ranks keep equal buffers, of all that was converted.
-        shown = _through_buffers(ranks.whole(converted, len(part.own)), part.other, buffers, random)[mine]
-        losses = translator_losses | _discriminator_losses(networks, own, shown, settings)
-        (share * losses["discriminator_loss"]).backward()  # type: ignore[no-untyped-call]
+
+    def add(losses: dict[str, Tensor], share: float) -> None:
         for name, loss in losses.items():
             totals[name] = totals.get(name, 0) + share * loss.detach()
+
+    mine = [list(part[ranks.share(len(part))]) for part in parts]
+    everything = torch.zeros_like(batch.normalised)
+    for rows in mine:
+        share = len(rows) / len(batch.own)
+        losses, everything[rows] = _translator_losses(networks, batch.rows(rows), settings)
+        (share * weighted_sum(losses, settings.loss_weights)).backward()  # type: ignore[no-untyped-call]
+        add(losses, share)
+    # All ranks keep equal buffers, of all that was converted.
+    shown = _through_buffers(ranks.sum(everything), batch.other, buffers, random)
+    for rows in mine:
+        share = len(rows) / len(batch.own)
+        losses = _discriminator_losses(networks, batch.rows(rows), shown[rows], settings)
+        (share * losses["discriminator_loss"]).backward()  # type: ignore[no-untyped-call]
+        add(losses, share)
     ranks.sum_gradients([*networks.translator.parameters(), *networks.discriminators.parameters()])
     totals = dict(zip(totals, ranks.sum(torch.stack(list(totals.values()))), strict=True))
     totals["generator_gradient_norm"] = _gradient_norm(networks.translator)

@@ -64,9 +64,10 @@ class AdversarialTraining:
             SettingsError: the records are over different mel bands, or there are more ranks than segments computed at
                 once.
         """
-        if min(_part_sizes(settings)) < ranks.count:
+        smallest = min(map(len, _parts(settings)))
+        if smallest < ranks.count:
             raise SettingsError(
-                f"{ranks.count} processes cannot share {min(_part_sizes(settings))} segments",
+                f"{ranks.count} processes cannot share {smallest} segments",
                 "start fewer, or raise --batch-size, or give a --micro-batch-size that divides it",
             )
         self._ranks = ranks
@@ -77,8 +78,8 @@ class AdversarialTraining:
         self._torch_device = torch_device
         # Against the first device, which also refuses records over other bands.
         self._responses_db = np.stack([fr_difference_db(devices[0], device) for device in devices])
-        with torch.random.fork_rng():
-            torch.manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
+            torch.default_generator.manual_seed(settings.seed)
             translator = self._translator(settings.generator)
             discriminators = Discriminators(len(devices), settings.ndf)
         translator.to(torch_device)
@@ -118,9 +119,9 @@ class AdversarialTraining:
         for optimiser in (self.networks.translator_optimiser, self.networks.discriminator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        parts = list(self._parts())
         losses = training_step(
-            self.networks, parts, self._buffers, self._random, self._step_settings, index, self._ranks
+            *(self.networks, self._batch(), _parts(self._settings)),
+            *(self._buffers, self._random, self._step_settings, index, self._ranks),
         )
         return losses | {"learning_rate": rate}
 
@@ -228,12 +229,11 @@ class AdversarialTraining:
             source.band_centres_hz,
         )
 
-    def _parts(self) -> Iterator[Batch]:
-        """Draw the segments of a step, in parts of whole pairs."""
-        for size in _part_sizes(self._settings):
-            drawn = self._sampler.draw(size // 2)
-            log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
-            yield Batch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
+    def _batch(self) -> Batch:
+        """Draw the segments of a step."""
+        drawn = self._sampler.draw(self._settings.batch_size // 2)
+        log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
+        return Batch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
 
     def _validated(self) -> Iterator[tuple[Tensor, int, int]]:
         """Yield segments [1, 80, 80] in dB, the same ones each time, with their own and another device."""
@@ -278,10 +278,12 @@ def _in_db(normalised: Tensor, offset_db: Tensor, normalisation: Normalisation) 
     return denormalise(normalised.float(), offset_db, normalisation).clamp_min(FLOOR_DB)
 
 
-def _part_sizes(settings: AdversarialSettings) -> list[int]:
-    """Return the numbers of segments that are computed at once in a step."""
-    at_once = settings.micro_batch_size or settings.batch_size
-    return [min(at_once, settings.batch_size - first) for first in range(0, settings.batch_size, at_once)]
+def _parts(settings: AdversarialSettings) -> list[list[int]]:
+    """Return the rows of a batch that are computed at once: whole pairs, whose second halves follow all first ones."""
+    n_pairs, at_once = settings.batch_size // 2, (settings.micro_batch_size or settings.batch_size) // 2
+    starts = range(0, n_pairs, at_once)
+    firsts = [list(range(start, min(start + at_once, n_pairs))) for start in starts]
+    return [[*rows, *(n_pairs + row for row in rows)] for rows in firsts]
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
