@@ -14,6 +14,9 @@ PARTIAL_MARK = ".partial-"
 
 _MARK_BYTES = 4
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What a system says that has no locks; nothing else that is done here gets these answers."""
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -72,6 +75,13 @@ def _environment_fault(path: Path, error: OSError) -> EnvironmentFault:
         return EnvironmentFault(
             f"cannot write {path}: {os.strerror(error.errno)}",
             "make the folder writable or choose another --output",
+        )
+    if error.errno in _NO_LOCKS:
+        return EnvironmentFault(
+            f"the file system of {path} has no file locks ({os.strerror(error.errno)}), by which two runs keep out of "
+            "each other's way",
+            "choose an --output on a local disk and copy it when it is done, or have the file system mounted with "
+            "locks (NFS: without nolock; Lustre: with flock)",
         )
     return EnvironmentFault(f"cannot write {path}: {text}", "check the disk and the folder, then run again")
 

@@ -1,6 +1,13 @@
-"""Datasets of HDF5 files of strangers: only what lies in the file itself, and no more than it can hold."""
+"""HDF5 files of strangers: opened without locks; only what lies in the file itself, and no more than it can hold."""
+
+import errno
+import os
+import re
+from pathlib import Path
 
 import h5py
+
+from umc_cli.errors import EnvironmentFault
 
 _MOST_SHRUNK = 300
 """Times that a file may be smaller than what it unpacks to. LZ4 reaches 255 where all values are equal."""
@@ -10,6 +17,47 @@ _LARGEST_CHUNK_BYTES = 1 << 26
 
 BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 """What h5py raises where bytes of a file are damaged."""
+
+
+_REFUSALS = {
+    *(errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EAGAIN, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ENOTCONN),
+}
+"""What a system says of files that are not damaged: a network that is down, permissions, too many open files."""
+
+
+def open_for_reading(path: Path) -> h5py.File:
+    """Open an HDF5 file without a lock: many network file systems have none, and what is read here never changes.
+
+    Raises:
+        OSError: it is missing or damaged.
+        EnvironmentFault: the system refuses to open it.
+    """
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if fault := refusal(path, error):
+            raise fault from error
+        raise
+
+
+def refusal(path: Path | str, error: BaseException) -> EnvironmentFault | None:
+    """Return the fault where an error of reading `path` is the system's, not the file's."""
+    if not isinstance(error, OSError | RuntimeError):
+        return None
+    # HDF5 hides errno inside its message.
+    said = re.search(r"errno = (\d+)", str(error))
+    number = int(said[1]) if said else getattr(error, "errno", None)
+    if number not in _REFUSALS:
+        return None
+    if "unable to lock file" in str(error):
+        return EnvironmentFault(
+            f"cannot read {path}: its file system has no locks, or another program holds one ({os.strerror(number)})",
+            "umc asks for none: unset the variable HDF5_USE_FILE_LOCKING, or set it to FALSE",
+        )
+    return EnvironmentFault(
+        f"cannot read {path}: {os.strerror(number)}", "check the disk, the network and the permissions, then run again"
+    )
 
 
 def own_group(group: h5py.Group, name: str) -> h5py.Group:

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.processes import run_in_ranks
 from umc_cli.errors import EnvironmentFault, SettingsError
-from umc_cli.training.ranks import ONE_PROCESS, Ranks, is_first_process, joined, refuse_several
+from umc_cli.training.ranks import ONE_PROCESS, Ranks, is_first_process, joined, reader_threads, refuse_several
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -84,3 +84,37 @@ def test_processes_that_do_not_find_each_other_end_with_an_error(monkeypatch: py
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(EnvironmentFault, match="do not find each other"), joined("cpu"):
         pass
+
+
+def test_a_launcher_that_does_not_number_the_gpus_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SettingsError, match="LOCAL_RANK is not set"), joined("cuda"):
+        pass
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(SettingsError, match="LOCAL_RANK is 'first', not a number"), joined("cuda"):
+        pass
+
+
+def test_a_gpu_that_fails_is_not_another_process_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(torch.distributed, "all_reduce", fail)
+    with pytest.raises(EnvironmentFault, match="the GPU's memory does not suffice"):
+        Ranks(0, 2).sum(torch.zeros(1))
+
+
+def test_one_thread_for_arithmetic_does_not_leave_one_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun sets OMP_NUM_THREADS to 1 for each of several processes; the first one reads for all."""
+    monkeypatch.setattr("umc_cli.runtime.processor_count", lambda: 16)
+    monkeypatch.setattr("umc_cli.training.ranks.processor_count", lambda: 16)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert reader_threads() == 1
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert reader_threads() == 16
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert reader_threads() == 4

@@ -29,6 +29,7 @@ from umc_cli.audio.segments import SegmentSettings, read_segments_within
 from umc_cli.conversion.converters.contract import Converter
 from umc_cli.conversion.device_copies import DeviceCopies
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError
+from umc_cli.runtime import is_out_of_memory
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -105,7 +106,7 @@ def stream(
     A recording that cannot be read is listed in its shard and the others are converted.
 
     Raises:
-        EnvironmentFault: a shard cannot be written, or the GPU's memory does not hold one segment.
+        EnvironmentFault: a shard cannot be written, or memory does not hold one segment.
         SettingsError: the converter gave levels that are not finite; their shard is not written.
     """
     on_gpu = torch_device.type == "cuda"
@@ -127,7 +128,7 @@ def stream(
 
 
 class _Fitting:
-    """Converts batches, in halves from the first one on that does not fit into the GPU's memory."""
+    """Converts batches, in halves from the first one on that does not fit into memory."""
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class _Fitting:
             if done < len(targets):
                 if len(part) == 1:
                     raise EnvironmentFault(
-                        f"the GPU's memory does not suffice to convert one segment to {targets[done]}",
+                        f"memory does not suffice to convert one segment to {targets[done]}",
                         "end other programs that use it, or give --compute-device cpu",
                     )
                 self._most = (len(part) + 1) // 2
@@ -168,7 +169,7 @@ class _Fitting:
     def _convert_what_fits(self, batch: NDArray[np.float32], targets: Sequence[str]) -> int:
         """Return how many of the targets are done; less than all where memory does not suffice."""
         done = 0
-        with suppress(torch.cuda.OutOfMemoryError):
+        try:
             segments = self._copies.to_device(batch)
             begun = self._converter.begin(log_mel(segments) if self._with_log_mel else segments)
             for target in targets:
@@ -176,6 +177,9 @@ class _Fitting:
                 self._writers.append(target, converted)
                 self._progress.advance(target, len(batch))
                 done += 1
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         return done
 
 

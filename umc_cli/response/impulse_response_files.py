@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.channels import choose_channel, read_channel
 from umc_cli.audio.files import HIGHEST_SAMPLE_RATE_HZ, LOWEST_SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
-from umc_cli.hdf5_dataset import BROKEN, own_dataset
+from umc_cli.hdf5_dataset import BROKEN, open_for_reading, own_dataset
 from umc_cli.response.impulse_response import BEFORE_S, window
 
 SOFA_SUFFIX = ".sofa"
@@ -42,7 +41,7 @@ def _read_sofa(path: Path, channel: str | None) -> tuple[NDArray[np.float64], in
     if not path.is_file():
         raise InputError(f"{path} does not exist", "check the path")
     try:
-        with h5py.File(path, "r") as file:
+        with open_for_reading(path) as file:
             data, rate = own_dataset(file, "Data.IR"), own_dataset(file, "Data.SamplingRate")
             if max(data.size, rate.size) > _MOST_VALUES:
                 raise InputError(f"{path} holds {data.size} samples, too many for an impulse response", "cut it")

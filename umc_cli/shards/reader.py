@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from umc_cli.audio.names import plain_name
 from umc_cli.errors import InputError, SettingsError
-from umc_cli.hdf5_dataset import BROKEN
+from umc_cli.hdf5_dataset import BROKEN, refusal
 from umc_cli.shards import schema
 
 
@@ -89,6 +89,8 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
         try:
             log_mel = self._open(shard)[schema.LOG_MEL][int(self._row[index])]
         except BROKEN as error:
+            if fault := refusal(self._paths[shard], error):
+                raise fault from error
             raise InputError(f"{self._paths[shard]}: a spectrogram is damaged: {error}", "convert again") from error
         return torch.from_numpy(log_mel.astype(np.float32)).unsqueeze(0), int(self._label[index])
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.errors import InputError
-from umc_cli.hdf5_dataset import BROKEN, own_dataset, own_group
+from umc_cli.hdf5_dataset import BROKEN, open_for_reading, own_dataset, own_group, refusal
 from umc_cli.json_text import parse_json
 
 FORMAT_NAME = "umc-shard"
@@ -179,6 +179,8 @@ def _explain(file: h5py.File, name: str) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
+        if fault := refusal(file.filename, error):
+            raise fault from error
         raise InputError(f"{file.filename}: dataset {name!r} cannot be read: {error}", _REMEDY) from error
 
 
@@ -187,16 +189,19 @@ def open_shard(path: Path) -> h5py.File:
 
     Raises:
         InputError: it is missing, truncated, no HDF5 file, no shard, or of an unknown version.
+        EnvironmentFault: the system refuses to open it.
     """
     _check_is_file(path)
     try:
-        file = h5py.File(path, "r")
+        file = open_for_reading(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened: {error}", "remove it and run `umc convert` again") from error
     try:
         name, version = file.attrs.get("format"), file.attrs.get("format_version")
     except BROKEN as error:
         file.close()
+        if fault := refusal(path, error):
+            raise fault from error
         raise InputError(f"{path}: its attributes are damaged: {error}", "remove it and convert again") from error
     if not (isinstance(name, str) and np.ndim(version) == 0 and (name, version) == (FORMAT_NAME, FORMAT_VERSION)):
         file.close()
@@ -259,6 +264,8 @@ def check_bytes(path: Path) -> None:
             block = content.read(USER_BLOCK_BYTES)
             expected = user_block(hashlib.file_digest(content, "sha256").hexdigest())
     except OSError as error:
+        if fault := refusal(path, error):
+            raise fault from error
         raise InputError(f"{path} cannot be opened: {error.strerror}", _REMEDY) from error
     first_line = block.split(b"\n")[0][:40].decode("utf-8", "backslashreplace")
     if first_line != _FIRST_LINE:

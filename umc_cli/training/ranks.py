@@ -16,7 +16,7 @@ import torch.distributed
 from torch import Tensor
 
 from umc_cli.errors import EnvironmentFault, SettingsError
-from umc_cli.runtime import compute_device
+from umc_cli.runtime import compute_device, cpu_count, machine_fault, processor_count
 
 _LONGEST_WAIT = timedelta(hours=2)
 """For other ranks: the first one may read many recordings, while the others wait."""
@@ -62,6 +62,8 @@ class Ranks:
                 if sent is not values:
                     values.copy_(sent)
             except RuntimeError as error:
+                if fault := machine_fault(error, "lower --batch-size"):
+                    raise fault from error
                 raise EnvironmentFault(
                     "another process of this training has ended",
                     "what it said is above; go on with --resume when its cause is gone",
@@ -100,9 +102,39 @@ class Ranks:
 ONE_PROCESS = Ranks()
 
 
+def reader_threads() -> int:
+    """Return the threads that recordings are read with: one per processor.
+
+    The first process reads while the others wait, and the single thread that torchrun gives each is for arithmetic.
+    """
+    is_torchruns = _n_processes() > 1 and os.environ.get("OMP_NUM_THREADS") == "1"
+    return processor_count() if is_torchruns else cpu_count()
+
+
+def _n_processes() -> int:
+    return _number("WORLD_SIZE", 1)
+
+
+def _local_rank() -> int:
+    if "LOCAL_RANK" not in os.environ:
+        raise SettingsError(
+            "LOCAL_RANK is not set, so this process does not know which GPU of its machine it should take",
+            'start the training with torchrun, or set it: LOCAL_RANK="$SLURM_LOCALID" under srun, '
+            'LOCAL_RANK="$OMPI_COMM_WORLD_LOCAL_RANK" under mpirun',
+        )
+    return _number("LOCAL_RANK", 0)
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise SettingsError(f"the variable {name} is {text!r}, not a number", "start the training with torchrun")
+    return int(text)
+
+
 def is_first_process() -> bool:
     """Tell whether this process is the first, or the only one, of those that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return _number("RANK", 0) == 0
 
 
 def refuse_several(what: str) -> None:
@@ -111,7 +143,7 @@ def refuse_several(what: str) -> None:
     Raises:
         SettingsError: torchrun started more than one process.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _n_processes() > 1:
         raise SettingsError(f"{what} works in one process only", "start it without torchrun")
 
 
@@ -125,7 +157,7 @@ def joined(device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
         SettingsError: no such device here, or one device for several ranks.
         EnvironmentFault: the other processes cannot be reached.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = _n_processes()
     device = compute_device(device_name)
     if count == 1:
         yield ONE_PROCESS, device
@@ -136,7 +168,7 @@ def joined(device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
                 f"--compute-device {device_name} is one device for {count} processes",
                 "use --compute-device cuda: each process takes the GPU of its number",
             )
-        device = compute_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        device = compute_device(f"cuda:{_local_rank()}")
         torch.cuda.set_device(device)
     try:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)

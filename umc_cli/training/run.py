@@ -24,6 +24,7 @@ from torch import Tensor
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_checkpoint, read_metadata, write_checkpoint
 from umc_cli.errors import SettingsError
+from umc_cli.runtime import machine_fault
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run_settings import PICTURES_NAME
@@ -310,6 +311,8 @@ def _go_on(folder: Path, training: Training, result: RunResult) -> tuple[dict[st
         vars(result).update(vars(found))
         return _numbers(place["sums"]), int(place["n_summed"])
     except _BROKEN_STATE as error:
+        if fault := machine_fault(error, "lower --batch-size"):
+            raise fault from error
         raise SettingsError(
             f"training state {path} does not belong to these networks: {error}", "start again with --overwrite"
         ) from error

@@ -18,7 +18,7 @@ from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id, unknown_device
-from umc_cli.runtime import compute_device, compute_threads, cpu_count
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, hash_of, plan_files
@@ -43,6 +43,7 @@ from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 from umc_cli.workflows.weights_in_words import weights_of
 
 
+@explain_machine_faults("lower --batch-size")
 def convert(
     workspace: Workspace, settings: ConvertSettings, files: Sequence[str] | None, progress: ConvertProgress
 ) -> ConvertReport:

@@ -23,7 +23,7 @@ from umc_cli.evaluation.conversion_measures import (
     measure_conversion,
 )
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
-from umc_cli.runtime import compute_device, compute_threads, cpu_count
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
 from umc_cli.workflows.choose_converter import Known, find_checkpoints
 from umc_cli.workflows.conversion_judges import train_judges
@@ -100,6 +100,7 @@ class EvaluateConversionReport:
         return 1 if self.failed else 0
 
 
+@explain_machine_faults("measure fewer converters at once (--converters)")
 def evaluate_conversion(
     workspace: Workspace, settings: EvaluateConversionSettings, say: Callable[[str], None]
 ) -> EvaluateConversionReport:

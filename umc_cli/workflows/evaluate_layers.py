@@ -22,7 +22,7 @@ from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.evaluation.report.layers_figure import draw_layers_figure
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.runtime import compute_device, compute_threads, cpu_count
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_layers import MIN_RECORDINGS, EvaluateLayersSettings
 from umc_cli.workflows.recorded_segments import SegmentReader
 
@@ -71,6 +71,7 @@ class EvaluateLayersReport:
         return 1 if self.failed else 0
 
 
+@explain_machine_faults("measure fewer segments (--most-segments)")
 def evaluate_layers(
     workspace: Workspace, settings: EvaluateLayersSettings, say: Callable[[str], None]
 ) -> EvaluateLayersReport:

@@ -34,7 +34,7 @@ from umc_cli.evaluation.report.results_page import (
     render_results_page,
 )
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
-from umc_cli.runtime import compute_device, compute_threads, cpu_count, versions
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, versions
 from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.workflows.recorded_segments import SegmentReader
 from umc_cli.workflows.sec_models import SecModel, find_models
@@ -100,6 +100,7 @@ class EvaluateSecReport:
         return 1 if self.failed else 0
 
 
+@explain_machine_faults("score fewer runs at once")
 def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Callable[[str], None]) -> EvaluateSecReport:
     """Score classifiers on every device's recordings of a split.
 

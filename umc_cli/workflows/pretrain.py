@@ -18,7 +18,7 @@ from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSo
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import compute_threads, cpu_count
+from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
@@ -107,6 +107,7 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
     return load_settings(PretrainSettings, workspace, SECTION, given, below)
 
 
+@explain_machine_faults("lower --batch-size")
 def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: TrainProgress) -> TrainReport:
     """Train a refiner on the sounds of split `train-mc` and the responses that the workspace knows.
 

@@ -15,7 +15,7 @@ from umc_cli.conversion.converters.contract import Converter, Ingredients, how_m
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
 from umc_cli.errors import EnvironmentFault, SettingsError
-from umc_cli.runtime import versions
+from umc_cli.runtime import explain_machine_faults, versions
 from umc_cli.shards.run_folder import LOCK_NAME
 
 
@@ -63,6 +63,7 @@ class ShardActor:
             replace(ingredients, refiner=ingredients.refiner or SHIPPED_REFINER)
         )
 
+    @explain_machine_faults("lower --batch-size")
     def prepare(self, their_versions: Mapping[str, str], made_with: Mapping[str, str] | None) -> dict[str, str]:
         """Build the converter and return what it says of itself; `made_with`: what it said elsewhere.
 
@@ -90,6 +91,7 @@ class ShardActor:
             )
         return own
 
+    @explain_machine_faults("lower --batch-size")
     def make(self, job: ShardJob) -> dict[str, int]:
         """Make a shard and return how many segments each target got.
 

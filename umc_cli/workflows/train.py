@@ -12,8 +12,9 @@ from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import cpu_count, training_precision, versions
+from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.settings.train import TrainSettings
+from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
 from umc_cli.workflows.publication import FinishedRun, Rival, publish
 from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
@@ -100,6 +101,7 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
     return load_settings(TrainSettings, workspace, "train", given, settings_to_resume(workspace, asked.run_name, KIND))
 
 
+@explain_machine_faults("lower --batch-size, or compute it in parts (--micro-batch-size)")
 def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress) -> TrainReport:
     """Train a generator on the split `train-mc`, or resume a run.
 
@@ -122,7 +124,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
                 chosen.clips,
                 settings.segments,
                 settings.held_out_share,
-                settings.workers or cpu_count(),
+                settings.workers or reader_threads(),
             )
             is_pair = settings.pair is not None
             training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)

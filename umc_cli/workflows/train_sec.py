@@ -13,7 +13,7 @@ from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_reco
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
-from umc_cli.runtime import cpu_count, training_precision, versions
+from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.backbones import build_backbone
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
@@ -25,6 +25,7 @@ from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
 from umc_cli.training.held_out import held_out_recordings
+from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_segments
 from umc_cli.workflows.convert import devices_to_convert_to
@@ -89,6 +90,7 @@ def _no_source(workspace: Workspace) -> SettingsError:
     )
 
 
+@explain_machine_faults("lower --batch-size")
 def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
     """Train a classifier on the split `train-sec` of the source, or resume a run.
 
@@ -279,7 +281,7 @@ def _check_targets(
 
 def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
     """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
-    place, workers = folder / _SEGMENTS_NAME, settings.workers or cpu_count()
+    place, workers = folder / _SEGMENTS_NAME, settings.workers or reader_threads()
     parts = {_TRAIN: chosen.train, _HELD_OUT: chosen.held_out}
     stores = [store_segments(place, parts, settings.segments, workers)]
     if plan.of_waveforms:

@@ -63,6 +63,21 @@ def test_a_more_sensitive_target_is_louder(checkpoint: Path) -> None:
     torch.testing.assert_close(subject.convert(begun, "b"), subject.convert(begun, "c") + 7, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(("precision", "bound_db"), [(Precision.FP16, 0.05), (Precision.BF16, 0.3)])
+def test_16_bits_are_near_on_quiet_segments_too(tmp_path: Path, precision: Precision, bound_db: float) -> None:
+    """The paper's generator takes the level off only behind its first convolution, which rounds with the level on."""
+    path = write_small_checkpoint(tmp_path / "paper.safetensors", "paper")
+    quiet = -100 + torch.rand(2, 80, 80, generator=torch.Generator().manual_seed(1))
+    devices = ingredients(device("a"), device("b", TILTED_DB))
+    results = {}
+    for kind in (Precision.FP32, precision):
+        settings = EngineSettings(engine="torch", precision=kind)
+        subject = GeneratorConverter(replace(devices, checkpoint=path, engine=settings))
+        results[kind] = subject.convert(subject.begin(quiet), "b")
+        assert subject.describe().get("input") == (None if kind is Precision.FP32 else "centred")
+    assert (results[precision] - results[Precision.FP32]).abs().mean() < bound_db
+
+
 def test_the_papers_generator_loses_both_levels(tmp_path: Path) -> None:
     checkpoint = write_small_checkpoint(tmp_path / "paper.safetensors", "paper")
     subject = converter(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner import Refiner
 from umc_cli.precision import Precision
-from umc_cli.runtime import TORCH_DTYPES, compute_threads
+from umc_cli.runtime import TORCH_DTYPES, compute_fp32_in_full, compute_threads
 
 
 class TorchEngine:
@@ -60,6 +60,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 def _fitted(module: ModuleT, device: torch.device, precision: Precision) -> ModuleT:
     """Return a copy for inference; the caller's module keeps its own precision and place."""
+    compute_fp32_in_full(device)
     fitted = copy.deepcopy(module).eval().requires_grad_(False)
     return fitted.to(device=device, dtype=TORCH_DTYPES[precision]).to(memory_format=torch.channels_last)
 
