@@ -145,7 +145,7 @@ def cgroup_quota(root: Path, own: Path) -> float | None:
 
     `root`: where cgroups are mounted; `own`: the file that names those of this process.
     """
-    quotas = []
+    quotas: list[float] = []
     for entry in _lines(own) or ["0::/"]:
         _, _, rest = entry.partition(":")
         kinds, _, path = rest.partition(":")

@@ -120,8 +120,14 @@ class AdversarialTraining:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         losses = training_step(
-            *(self.networks, self._batch(), _parts(self._settings)),
-            *(self._buffers, self._random, self._step_settings, index, self._ranks),
+            self.networks,
+            self._batch(),
+            _parts(self._settings),
+            self._buffers,
+            self._random,
+            self._step_settings,
+            index,
+            self._ranks,
         )
         return losses | {"learning_rate": rate}
 
