@@ -80,13 +80,15 @@ def count(path: Path, most_frames: int) -> tuple[int, int, int]:
     return rate_hz, channels, frames
 
 
-def mono_blocks(path: Path, rate_hz: int, first_frame: int, block_frames: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the mean of all channels from `first_frame` on, in blocks of `block_frames`; only the last is shorter.
+def mono_blocks(
+    path: Path, rate_hz: int, first_frame: int, block_frames: int, channel: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield one channel, or the mean of all, from `first_frame` on, in blocks of `block_frames`; the last is shorter.
 
-    Shape: [block_frames] float32, full scale 1. `rate_hz`: that of `count`.
+    Shape: [block_frames] float32, full scale 1. `rate_hz`: that of `count`. `channel`: counted from 1.
 
     Raises:
-        InputError, OSError: as `count`; or the rate is another one.
+        InputError, OSError: as `count`; or the rate is another one, or the channel is missing in a part of the file.
     """
     parts: list[NDArray[np.float32]] = []
     position, held = 0, 0
@@ -97,7 +99,7 @@ def mono_blocks(path: Path, rate_hz: int, first_frame: int, block_frames: int) -
             position += frame.samples
             if position <= first_frame:
                 continue
-            mono = _mono(frame)[max(0, first_frame - position + frame.samples) :]
+            mono = _mono(frame, channel)[max(0, first_frame - position + frame.samples) :]
             parts.append(mono)
             held += len(mono)
             while held >= block_frames:
@@ -233,8 +235,12 @@ def _channels(frame: Any, dtype: DTypeLike) -> list[NDArray[Any]]:
     return scaled if factor == 1 else [(channel - silence) * factor for channel in scaled]
 
 
-def _mono(frame: Any) -> NDArray[np.float32]:
+def _mono(frame: Any, channel: int | None) -> NDArray[np.float32]:
     channels: list[NDArray[np.float32]] = _channels(frame, np.float32)
+    if channel is not None:
+        if channel > len(channels):
+            raise InputError("changes the number of its channels", _EXPORT)
+        return channels[channel - 1]
     match channels:
         case [only]:
             return only

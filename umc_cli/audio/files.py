@@ -108,14 +108,19 @@ def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
     return header
 
 
-def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDArray[np.float32]:
+def read_samples(
+    path: Path, header: AudioHeader, start: int, stop: int, channel: int | None = None
+) -> NDArray[np.float32]:
     """Return the samples from `start` to `stop`, both counted at 22,050 Hz.
 
-    Shape: [stop - start] float32, mono (mean of all channels), full scale 1. Resampled (soxr, HQ) before it is cut.
+    Shape: [stop - start] float32, mono, full scale 1. Resampled (soxr, HQ) before it is cut. `channel`: counted from 1;
+    None means the mean of all.
 
     Raises:
-        InputError: the file ends early, cannot be decoded, or holds NaN or infinite samples.
+        InputError: there is no such channel, the file ends early, cannot be decoded, or holds NaN or infinite samples.
     """
+    if channel is not None and channel > header.channels:
+        raise InputError(f"has no channel {channel}", f"it has {header.channels}, counted from 1")
     # Decoding may begin only where input and output samples coincide, or the resampler's phase would differ.
     divisor = gcd(header.sample_rate_hz, SAMPLE_RATE_HZ)
     period_in, period_out = header.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
@@ -123,7 +128,7 @@ def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDAr
     samples = np.empty(stop - start, dtype=np.float32)
     position = skipped_periods * period_out
     with _explain(path):
-        for block in _resampled_blocks(path, header, skipped_periods * period_in):
+        for block in _resampled_blocks(path, header, skipped_periods * period_in, channel):
             low, high = max(start, position), min(stop, position + len(block))
             if low < high:
                 samples[low - start : high - start] = block[low - position : high - position]
@@ -147,7 +152,9 @@ def read_samples(path: Path, header: AudioHeader, start: int, stop: int) -> NDAr
     return samples
 
 
-def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iterator[NDArray[np.float32]]:
+def _resampled_blocks(
+    path: Path, header: AudioHeader, first_frame: int, channel: int | None
+) -> Iterator[NDArray[np.float32]]:
     resampler = (
         soxr.ResampleStream(header.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         if header.sample_rate_hz != SAMPLE_RATE_HZ
@@ -155,7 +162,7 @@ def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iter
     )
     # Wide files are decoded in shorter blocks, so that memory does not grow with the number of channels.
     block_frames = max(4096, _BLOCK_FRAMES // header.channels)
-    for mono in _mono_blocks(path, header, first_frame, block_frames):
+    for mono in _mono_blocks(path, header, first_frame, block_frames, channel):
         last = len(mono) < block_frames
         if resampler is None:
             yield mono
@@ -163,8 +170,10 @@ def _resampled_blocks(path: Path, header: AudioHeader, first_frame: int) -> Iter
             yield resampler.resample_chunk(np.ascontiguousarray(mono), last=last)
 
 
-def _mono_blocks(path: Path, header: AudioHeader, first_frame: int, block_frames: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the mean of all channels in blocks of `block_frames`; the last is shorter, or empty."""
+def _mono_blocks(
+    path: Path, header: AudioHeader, first_frame: int, block_frames: int, channel: int | None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield one channel, or the mean of all, in blocks of `block_frames`; the last is shorter, or empty."""
     with _libsndfile(path) as file:
         if file is not None and _is_right(file, header):
             file.seek(first_frame)
@@ -173,6 +182,8 @@ def _mono_blocks(path: Path, header: AudioHeader, first_frame: int, block_frames
                 frames = file.read(block_frames, dtype="float32", always_2d=True)
                 last = len(frames) < block_frames
                 match header.channels:
+                    case _ if channel is not None:
+                        yield frames[:, channel - 1]
                     case 1:
                         yield frames[:, 0]
                     case 2:
@@ -182,7 +193,7 @@ def _mono_blocks(path: Path, header: AudioHeader, first_frame: int, block_frames
             return
     from umc_cli.audio import ffmpeg  # loads 60 MB of libraries, which most recordings do not need
 
-    yield from ffmpeg.mono_blocks(path, header.sample_rate_hz, first_frame, block_frames)
+    yield from ffmpeg.mono_blocks(path, header.sample_rate_hz, first_frame, block_frames, channel)
 
 
 def read_channels(path: Path, header: AudioHeader) -> NDArray[np.float64]:

@@ -24,3 +24,20 @@ class SegmentSettings(Settings):
     def segments(self) -> "SegmentSettings":
         """Return these settings alone, where a command's settings hold more."""
         return SegmentSettings.model_validate(self.model_dump(include=set(SegmentSettings.model_fields)))
+
+    @property
+    def read_channel(self) -> int | None:
+        """Return which channel to read, counted from 1; None means the mean of all."""
+        return None
+
+
+class ChannelSegmentSettings(SegmentSettings):
+    """Which segments a recording gives, of one of its channels; `segments` are these settings without the channel."""
+
+    channel: Annotated[int | None, Field(ge=1, exclude_if=lambda channel: channel is None)] = None
+    """Counted from 1; None means the mean of all, and stands in no dump, so that the ids of runs stay."""
+
+    @property
+    def read_channel(self) -> int | None:
+        """Return which channel to read."""
+        return self.channel

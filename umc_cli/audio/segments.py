@@ -43,7 +43,7 @@ def read_segments(path: Path, header: AudioHeader, starts: range, settings: Segm
     """
     first = starts[0]
     stop = min(header.n_samples, starts[-1] + SEGMENT_SAMPLES)
-    samples = read_samples(path, header, first, stop)
+    samples = read_samples(path, header, first, stop, settings.read_channel)
     # A part of a long recording may be silent; then its segments are.
     if starts == segment_starts(header.n_samples, settings) and not samples.any():
         raise InputError("is silent: every sample is zero", "check the recording, or leave it out")

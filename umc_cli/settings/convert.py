@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from umc_cli.audio.names import plain_name
-from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
 from umc_cli.settings.conversion import ConversionSettings
 from umc_cli.settings.machine import WorkerSettings
@@ -15,6 +15,10 @@ from umc_cli.shards.part import Part, parse_part
 SECTION = "convert"
 
 Labels = Annotated[Names, AfterValidator(lambda labels: tuple(plain_name(label) for label in labels))]
+Channel = Annotated[
+    Annotated[int, Field(ge=1)] | None, BeforeValidator(lambda value: None if value == "mix" else value)
+]
+"""Counted from 1; `mix`, the mean of all, is None."""
 RunPart = Annotated[
     Part,
     BeforeValidator(lambda value: parse_part(value) if isinstance(value, str) else value),
@@ -32,6 +36,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
         Names, Option(RECORDINGS, words=("train-mc", "train-sec", "val-sec"), is_whole=True, default="all")
     ] = ()
     """Only this split (train-mc, train-sec or val-sec); may be repeated."""
+    channel: Annotated[Channel, Option(RECORDINGS, metavar="N", default="mix")] = None
+    """Channel of the source's recordings to take, counted from 1, or mix (the mean of all)."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None
     """Output folder."""
     overwrite: Annotated[bool, Option(RESULT)] = False
@@ -50,3 +56,9 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     """Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a cluster."""
     strict: Annotated[bool, Option()] = False
     """Refuse to begin if a target of `all` has to be left out."""
+
+    @property
+    def segments(self) -> ChannelSegmentSettings:
+        """Return which segments the source's recordings give."""
+        fields = self.model_dump(include=set(ChannelSegmentSettings.model_fields))
+        return ChannelSegmentSettings.model_validate(fields)

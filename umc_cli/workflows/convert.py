@@ -25,7 +25,7 @@ from umc_cli.shards.plan import Plan, hash_of, plan_files
 from umc_cli.shards.recording_times import check_times
 from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.choose_converter import DEFAULT_ORDER, Choice, Known, choose, find_checkpoints
-from umc_cli.workflows.convert_inputs import odd_devices, select_clips
+from umc_cli.workflows.convert_inputs import cancellation_warnings, odd_devices, select_clips
 from umc_cli.workflows.convert_on_cluster import MakeShards, open_cluster
 from umc_cli.workflows.convert_report import (
     ConvertProgress,
@@ -123,6 +123,10 @@ def convert(
                 files=planned,
                 failed=(*chosen.failed, *unplannable),
             )
+            if settings.channel is None:
+                report.warnings += cancellation_warnings(
+                    planned, workspace.root, sizes.workers, settings.reader_timeout_s
+                )
             del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
             if plan.summary.n_files and not plan.n_segments:
                 raise SettingsError(

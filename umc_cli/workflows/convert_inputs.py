@@ -1,15 +1,21 @@
 """Which recordings `umc convert` takes, and why there are none where there are none."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from umc_cli.audio.cancellation import FAR_BELOW_DB, mix_loss_db
 from umc_cli.audio.manifest import MANIFEST_NAMES, Clip, FailedInput, Recordings
-from umc_cli.errors import SettingsError
+from umc_cli.audio.time_limit import within
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import check_device_id, is_device_id
+from umc_cli.shards.planned_files import PlannedFile
 from umc_cli.workflows.convert_report import passed_over_text
 
 _REASONS_SHOWN = 3
+_LOOKED_AT = 32
+"""Recordings whose channels are compared, at the most: about a second."""
 _OF_A_ROW = re.compile(r"^\S+ line \d+: ")
 
 
@@ -101,3 +107,35 @@ def _reasons(failed: Sequence[FailedInput]) -> str:
         parts.append(f"{paths[0]}{more}: {reason}")
     more = f"; and {len(by_reason) - len(parts)} more reasons" if len(by_reason) > len(parts) else ""
     return "; ".join(parts) + more
+
+
+def cancellation_warnings(files: Iterable[PlannedFile], root: Path, workers: int, timeout_s: float) -> list[str]:
+    """Warn of recordings whose channels cancel when they are mixed; some, spread over all, are looked at.
+
+    `root`: what their relative paths start from. `timeout_s`: for each.
+    """
+    chosen: list[PlannedFile] = []
+    stride = 1
+    for number, file in enumerate(file for file in files if file.channels > 1):
+        if number % stride == 0:
+            chosen.append(file)
+            if len(chosen) > _LOOKED_AT:
+                chosen, stride = chosen[::2], 2 * stride
+
+    def loss_db(file: PlannedFile) -> float:
+        try:
+            return within(timeout_s, lambda: mix_loss_db(root / file.path, file.header))
+        except InputError:  # it is listed as failed where it is converted
+            return 0.0
+
+    with ThreadPoolExecutor(workers) as pool:
+        losses_db = list(pool.map(loss_db, chosen))
+    cancelling = [index for index, loss in enumerate(losses_db) if loss < FAR_BELOW_DB]
+    if not cancelling:
+        return []
+    worst = min(cancelling, key=lambda index: losses_db[index])
+    of = f"{len(cancelling)} of {len(chosen)} recordings with several channels"
+    return [
+        f"channels cancel: in {of} that were looked at the mean of all lies more than {-FAR_BELOW_DB:.0f} dB below the "
+        f"loudest ({chosen[worst].path}: {-losses_db[worst]:.0f} dB); one may be inverted: choose one with --channel 1"
+    ]

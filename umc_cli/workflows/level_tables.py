@@ -49,7 +49,8 @@ def load_level_tables(
             (clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT),
             key=lambda clip: clip.file,
         )
-        fingerprint = _fingerprint(own, settings)
+        cut = settings if device == devices[0] else settings.segments  # a channel is one of the source's
+        fingerprint = _fingerprint(own, cut)
         times = hash_of([modified_ns(clip.path) for clip in own])
         entry = kept.get(device)
         if (
@@ -60,7 +61,7 @@ def load_level_tables(
             tables[device] = _table(entry)
         else:
             try:
-                tables[device] = measure_level_quantiles(own, settings)
+                tables[device] = measure_level_quantiles(own, cut)
             except InputError as error:
                 raise SettingsError(f"level table of {device}: {error.message}", error.hint) from error
         entries[device] = {"recordings_sha256": fingerprint, "times_sha256": times} | asdict(tables[device])
