@@ -105,8 +105,9 @@ def pair_files(files: Sequence[str], others: Sequence[str]) -> dict[str, str]:
         return {files[0]: others[0]}
     pairs: dict[str, str] = {}
     for part in ("name", "stem"):
+        taken = set(pairs.values())
         mine = _by_name([file for file in files if file not in pairs], part)
-        theirs = _by_name([file for file in others if file not in pairs.values()], part)
+        theirs = _by_name([file for file in others if file not in taken], part)
         pairs |= {mine[name]: theirs[name] for name in mine.keys() & theirs.keys()}
     return pairs
 

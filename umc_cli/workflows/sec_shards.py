@@ -194,7 +194,8 @@ def _trained_paths(shards: Sequence[Path], segments: Sequence[TrainedSegment]) -
             n_rows = schema.read_header(file).n_segments
             columns = (schema.read_texts(file, name, n_rows).tolist() for name in ("recording", "source_path"))
             for recording, source_path in set(zip(*columns, strict=True)):
-                converted.get(plain_name(recording), set()).add(source_path)
+                if plain_name(recording) in converted:
+                    converted[plain_name(recording)].add(source_path)
     found: dict[str, str] = {}
     for recording, paths in trained.items():
         same = paths & converted[recording]
