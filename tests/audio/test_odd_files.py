@@ -146,3 +146,22 @@ def test_damage_is_read_or_refused_and_nothing_else(tmp_path: Path, data: st.Dat
         header = read_header(path)
         assert 0 < header.n_samples < 1e9
         read_samples(path, header, max(0, header.n_samples - 1000), header.n_samples)
+
+
+@pytest.mark.parametrize(
+    ("magic", "first_byte", "frame_bytes", "rate_hz"),
+    [
+        (b"#!AMR\n", 0x3C, 32, 8_000),
+        (b"#!AMR-WB\n", 0x44, 61, 16_000),
+    ],
+)
+def test_speech_coders_of_phones(tmp_path: Path, magic: bytes, first_byte: int, frame_bytes: int, rate_hz: int) -> None:
+    """AMR has no coder here, but any bits are speech: 150 frames of 20 ms, and one that the recorder did not finish."""
+    bits = np.random.default_rng(0).integers(0, 256, (150, frame_bytes), np.uint8)
+    bits[:, 0] = first_byte
+    path = tmp_path / "phone.amr"
+    path.write_bytes(magic + bits.tobytes() + bytes([first_byte, 1, 2]))
+    header = read_header(path)
+    assert header.sample_rate_hz == rate_hz
+    assert abs(header.frames - 3 * rate_hz) <= rate_hz // 50
+    assert read_samples(path, header, 0, header.n_samples).any()
