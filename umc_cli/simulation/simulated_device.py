@@ -1,20 +1,19 @@
 """A recording device whose every property is known: what it makes of a sound can be computed.
 
-    sound -> microphone (minimum-phase filter, sensitivity) -> + its own noise -> gain control -> soft clipping
-          -> low-pass -> converter's full scale -> codec
+    sound -> microphone (minimum-phase filter, sensitivity) -> + its own noise -> high-pass -> noise suppression
+          -> gain control in bands -> gain control -> gate -> soft clipping -> low-pass -> lower rate
+          -> converter's full scale -> codec
 
-What it is not: there is no room, no second microphone, no noise suppression or beam forming, and the noise is
-stationary. Figures reached on such devices say how well a converter undoes these mechanisms, not how well it does on a
-phone.
+Every stage but the first two may be missing. The device's noise is stationary, and what it does is what
+`phone_processing` does: figures reached on such devices say how well a converter undoes these mechanisms, not how well
+it does on a phone. Where a device stands, and what else sounds there, is for `scene`.
 """
 
-import io
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import scipy.signal
-import soundfile
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -23,6 +22,20 @@ from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SE
 from umc_cli.config import Settings
 from umc_cli.response.device import N_BANDS, Bands, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, Curve, band_centres_hz, band_response_db
+from umc_cli.simulation.phone_processing import (
+    CODEC_RATES_HZ,
+    Codec,
+    GainControl,
+    MultiBandGainControl,
+    NoiseGate,
+    NoiseSuppression,
+    band_limited,
+    coded,
+    controlled,
+    controlled_in_bands,
+    gated,
+    noise_suppressed,
+)
 
 Waveform = NDArray[np.float32]
 
@@ -32,20 +45,9 @@ FULL_SCALE_SENSITIVITY_DBFS = -26.0
 _TAPS = 1023
 _FFT_POINTS = 1 << 14
 """Of the homomorphic method; its default, 2^18, gives the same within 1e-9 dB and takes a hundred times as long."""
-_BLOCK_SAMPLES = 64
-"""The gain control hears and acts every 2.9 ms."""
 _QUIETEST_DB = -60.0
 """Deeper than this a response is not simulated."""
 _SILENT_SEGMENTS = 8
-
-
-class GainControl(Settings):
-    """A compressor: above the threshold the level rises by 1 / ratio dB per dB. Quiet sounds are left alone."""
-
-    threshold_dbfs: Annotated[float, Field(le=0)]
-    ratio: Annotated[float, Field(gt=1)]
-    attack_s: Annotated[float, Field(gt=0)]
-    release_s: Annotated[float, Field(gt=0)]
 
 
 class SimulatedDeviceSettings(Settings):
@@ -60,12 +62,21 @@ class SimulatedDeviceSettings(Settings):
     """RMS of the device's own noise."""
     noise_slope_db_per_octave: float
     """Colour of the noise: 0 white, -3 pink."""
+    high_pass_hz: Annotated[float, Field(gt=0, lt=SAMPLE_RATE_HZ / 2)] | None = None
+    """Corner of a second-order filter."""
+    noise_suppression: NoiseSuppression | None = None
+    gain_control_in_bands: MultiBandGainControl | None = None
     gain_control: GainControl | None = None
+    noise_gate: NoiseGate | None = None
     clip_at: Annotated[float, Field(gt=0)] | None = None
     """Amplitude that soft clipping (tanh) never exceeds; full scale is 1."""
     low_pass_hz: Annotated[float, Field(gt=0, lt=SAMPLE_RATE_HZ / 2)] | None = None
+    rate_hz: Annotated[float, Field(ge=4_000, le=SAMPLE_RATE_HZ)] | None = None
+    """Sample rate of its files, where that is lower than ours."""
     codec_quality: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of Vorbis: 0 the lowest bit rate."""
+    codec: Codec | None = None
+    """Another codec, in the place of Vorbis."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,8 @@ class SimulatedDevice:
     """[taps] impulse response that colours white noise of RMS 1."""
     low_pass: NDArray[np.float64] | None
     """Second-order sections."""
+    high_pass: NDArray[np.float64] | None
+    """Second-order sections."""
     record: Device
     """What a measurement of the device in quiet, below its gain control's threshold, would have found."""
 
@@ -89,32 +102,51 @@ class SimulatedDevice:
         """
         noise = random.standard_normal(len(sound) + _TAPS - 1, dtype=np.float32)
         recorded = _filtered(sound, self.microphone) + scipy.signal.oaconvolve(noise, self.noise_filter, "valid")
-        if self.settings.gain_control:
-            recorded *= _compressor_gain(recorded, self.settings.gain_control)
-        if self.settings.clip_at:
-            recorded = self.settings.clip_at * np.tanh(recorded / self.settings.clip_at)
+        settings = self.settings
+        if self.high_pass is not None:
+            recorded = scipy.signal.sosfilt(self.high_pass, recorded)
+        if settings.noise_suppression:
+            recorded = noise_suppressed(recorded, settings.noise_suppression)
+        if settings.gain_control_in_bands:
+            recorded = controlled_in_bands(recorded, settings.gain_control_in_bands)
+        if settings.gain_control:
+            recorded = controlled(recorded, settings.gain_control)
+        if settings.noise_gate:
+            recorded = gated(recorded, settings.noise_gate)
+        if settings.clip_at:
+            recorded = settings.clip_at * np.tanh(recorded / settings.clip_at)
         if self.low_pass is not None:
             recorded = scipy.signal.sosfilt(self.low_pass, recorded)
+        if settings.rate_hz:
+            recorded = band_limited(recorded, settings.rate_hz)
         digital: Waveform = recorded.clip(-1, 1).astype(np.float32)
-        quality = self.settings.codec_quality
-        return digital if quality is None else _through_vorbis(digital, quality)
+        codec = settings.codec
+        if settings.codec_quality is not None:
+            codec = Codec(name="vorbis", quality=settings.codec_quality)
+        return digital if codec is None else coded(digital.astype(np.float64), codec).astype(np.float32)
 
 
 def build_device(settings: SimulatedDeviceSettings) -> SimulatedDevice:
     """Make the filters of a device and measure its record: response, sensitivity, noise floor."""
-    microphone = _minimum_phase(np.array(settings.microphone_db))
+    microphone = minimum_phase(np.array(settings.microphone_db))
     microphone *= 10 ** ((settings.sensitivity_db - _gain_db(microphone, REFERENCE_HZ)) / 20)
     low_pass = None
     if settings.low_pass_hz:
         low_pass = scipy.signal.butter(4, settings.low_pass_hz, fs=SAMPLE_RATE_HZ, output="sos")
+    high_pass = None
+    if settings.high_pass_hz:
+        high_pass = scipy.signal.butter(2, settings.high_pass_hz, "highpass", fs=SAMPLE_RATE_HZ, output="sos")
     octaves = np.log2(band_centres_hz() / REFERENCE_HZ)
-    noise_filter = _minimum_phase(settings.noise_slope_db_per_octave * octaves)
+    noise_filter = minimum_phase(settings.noise_slope_db_per_octave * octaves)
     noise_filter *= 10 ** (settings.noise_level_dbfs / 20) / np.sqrt(np.sum(noise_filter**2))
 
     frequency_hz, microphone_response = scipy.signal.freqz(microphone, worN=4096, fs=SAMPLE_RATE_HZ)
     response = np.abs(microphone_response)
-    if low_pass is not None:
-        response = response * np.abs(scipy.signal.sosfreqz(low_pass, worN=4096, fs=SAMPLE_RATE_HZ)[1])
+    for sections in (low_pass, high_pass):
+        if sections is not None:
+            response = response * np.abs(scipy.signal.sosfreqz(sections, worN=4096, fs=SAMPLE_RATE_HZ)[1])
+    rates_hz = [settings.rate_hz, CODEC_RATES_HZ[settings.codec.name] if settings.codec else None]
+    response = np.where(frequency_hz < min(rate or SAMPLE_RATE_HZ for rate in rates_hz) / 2, response, 0)
     response_db = 20 * np.log10(np.maximum(response[1:], 10 ** (_QUIETEST_DB / 20)))
     curve = Curve(frequency_hz[1:], response_db)
     level_db = float(np.interp(REFERENCE_HZ, frequency_hz[1:], response_db))
@@ -128,9 +160,9 @@ def build_device(settings: SimulatedDeviceSettings) -> SimulatedDevice:
         band_centres_hz=tuple(band_centres_hz().round(1)),
         frequency_response_db=tuple(band_response_db(curve).round(2)),
     )
-    device = SimulatedDevice(settings, microphone, noise_filter, low_pass, unmeasured)
+    device = SimulatedDevice(settings, microphone, noise_filter, low_pass, high_pass, unmeasured)
     record = unmeasured.model_copy(update={"noise_floor_db": _measured_floor(device)})
-    return SimulatedDevice(settings, microphone, noise_filter, low_pass, record)
+    return SimulatedDevice(settings, microphone, noise_filter, low_pass, high_pass, record)
 
 
 def _measured_floor(device: SimulatedDevice) -> tuple[float, ...]:
@@ -143,7 +175,7 @@ def _measured_floor(device: SimulatedDevice) -> tuple[float, ...]:
     return tuple(np.interp(wanted, given, floor_db).round(2))
 
 
-def _minimum_phase(bands_db: NDArray[np.float64]) -> NDArray[np.float64]:
+def minimum_phase(bands_db: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the minimum-phase FIR filter with this response over 128 mel bands. Shape: [128] dB -> [1023].
 
     `scipy.signal.minimum_phase` reads the response off a linear-phase filter, twice as fine as the one it returns.
@@ -152,8 +184,8 @@ def _minimum_phase(bands_db: NDArray[np.float64]) -> NDArray[np.float64]:
     frequency_hz = np.concatenate([[0.0], band_centres_hz(), [SAMPLE_RATE_HZ / 2]])
     gain = 10 ** (np.concatenate([relative_db[:1], relative_db, relative_db[-1:]]) / 20)
     linear_phase = scipy.signal.firwin2(_TAPS, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
-    minimum_phase: NDArray[np.float64] = scipy.signal.minimum_phase(linear_phase, n_fft=_FFT_POINTS, half=False)
-    return minimum_phase
+    filtered: NDArray[np.float64] = scipy.signal.minimum_phase(linear_phase, n_fft=_FFT_POINTS, half=False)
+    return filtered
 
 
 def _gain_db(impulse_response: NDArray[np.float64], frequency_hz: float) -> float:
@@ -164,32 +196,3 @@ def _gain_db(impulse_response: NDArray[np.float64], frequency_hz: float) -> floa
 def _filtered(sound: Waveform, impulse_response: NDArray[np.float64]) -> NDArray[np.float64]:
     filtered: NDArray[np.float64] = scipy.signal.oaconvolve(sound, impulse_response)[: len(sound)]
     return filtered
-
-
-def _compressor_gain(recorded: NDArray[np.float64], control: GainControl) -> NDArray[np.float64]:
-    """Return the gain for every sample, [n]. The reduction in dB follows the level with attack and release times."""
-    n_blocks = -(-len(recorded) // _BLOCK_SAMPLES)
-    padded = np.zeros(n_blocks * _BLOCK_SAMPLES)
-    padded[: len(recorded)] = recorded
-    power = np.square(padded.reshape(n_blocks, _BLOCK_SAMPLES)).mean(axis=1)
-    level_dbfs = 10 * np.log10(np.maximum(power, 1e-12))
-    wanted_db = np.maximum(level_dbfs - control.threshold_dbfs, 0) * (1 - 1 / control.ratio)
-    block_s = _BLOCK_SAMPLES / SAMPLE_RATE_HZ
-    attack, release = (float(1 - np.exp(-block_s / time)) for time in (control.attack_s, control.release_s))
-    reduction_db = np.empty(n_blocks)
-    now = 0.0
-    for index, wanted in enumerate(wanted_db.tolist()):
-        now += (attack if wanted > now else release) * (wanted - now)
-        reduction_db[index] = now
-    centres = (np.arange(n_blocks) + 0.5) * _BLOCK_SAMPLES
-    gain: NDArray[np.float64] = 10 ** (-np.interp(np.arange(len(recorded)), centres, reduction_db) / 20)
-    return gain
-
-
-def _through_vorbis(recorded: Waveform, quality: float) -> Waveform:
-    """Return the samples encoded and decoded; Vorbis keeps their number and place."""
-    with io.BytesIO() as coded:
-        soundfile.write(coded, recorded, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=1 - quality)
-        coded.seek(0)
-        decoded: Waveform = soundfile.read(coded, dtype="float32")[0]
-    return decoded

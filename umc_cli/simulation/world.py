@@ -11,7 +11,8 @@ from torch import Tensor
 from umc_cli.audio.log_mel import SEGMENT_SAMPLES, log_mel
 from umc_cli.audio.segments import SegmentSettings, segment_starts
 from umc_cli.response.device import Device
-from umc_cli.simulation.device_family import draw_device
+from umc_cli.simulation.device_family import draw_device, draw_wide_devices
+from umc_cli.simulation.scene import draw_scene
 from umc_cli.simulation.simulated_device import SimulatedDevice, Waveform
 
 _GAIN_DB = (-14.0, 6.0)
@@ -19,6 +20,11 @@ _SPEED_SHARE = 0.5
 _SPEED_OCTAVES = 0.36
 _MIXED_SHARE = 0.25
 _MIXED_DB = (-15.0, 0.0)
+_WIDE_GAIN_DB = (-26.0, 6.0)
+_WIDE_SPREAD_DB = (0.0, 8.0)
+"""Levels of the sounds of one world differ by as much (standard deviation)."""
+_ONE_GROUP_SHARE = 0.6
+"""Of worlds whose sounds are of one group, as one speaker's or one drum kit's, as far as it reaches."""
 _LOUDEST = 2.0
 """A microphone may be overdriven, but not without limit."""
 
@@ -31,6 +37,8 @@ class World:
     """[devices, segments, 80, 80] float16, dB."""
     devices: list[Device]
     """Their records."""
+    sounds: Tensor
+    """[segments] int64: which of the world's sounds a segment is of."""
 
 
 def simulate_world(
@@ -46,7 +54,51 @@ def simulate_world(
     varied = [_vary(sounds[index], sounds, random) for index in chosen]
     devices = [draw_device(f"world{seed}-{index}", responses_db, random) for index in range(n_devices)]
     log_mels = [record_segments(device, varied, random).half() for device in devices]
-    return World(torch.stack(log_mels), [device.record for device in devices])
+    return World(torch.stack(log_mels), [device.record for device in devices], _owners(varied))
+
+
+def simulate_wide_world(
+    sounds: Sequence[Waveform],
+    groups: Sequence[str],
+    responses_db: NDArray[np.float64],
+    n_devices: int,
+    n_sounds: int,
+    seed: int,
+) -> World:
+    """Draw devices of the wide family, a scene and sounds of one group or of all, and let every device record them.
+
+    `groups`: of each sound, what it has in common with others, as speaker, instrument or collection. See
+    `simulate_world`.
+    """
+    random = np.random.default_rng(seed)
+    varied = [_vary(sounds[index], sounds, random) for index in _choose(groups, n_sounds, random)]
+    level_db, spread_db = random.uniform(*_WIDE_GAIN_DB), random.uniform(*_WIDE_SPREAD_DB)
+    gains = 10 ** ((level_db + random.normal(0, spread_db, len(varied))) / 20)
+    devices = draw_wide_devices(f"world{seed}", responses_db, n_devices, random)
+    scene = draw_scene(n_devices, len(varied), random)
+    rows: list[list[Tensor]] = [[] for _ in devices]
+    for number, (sound, gain) in enumerate(zip(varied, gains, strict=True)):
+        played = (gain * sound).clip(-_LOUDEST, _LOUDEST).astype(np.float32)
+        for row, device, heard in zip(rows, devices, scene.at_devices(played, number, random), strict=True):
+            row.append(log_mel(_segments(device.record_sound(heard, random))).half())
+    log_mels = torch.stack([torch.cat(row) for row in rows])
+    return World(log_mels, [device.record for device in devices], _owners(varied))
+
+
+def _choose(groups: Sequence[str], n_sounds: int, random: np.random.Generator) -> list[int]:
+    """Return which sounds a world is of; a group that is too small is filled up with others."""
+    order = random.permutation(len(groups))
+    if random.random() < _ONE_GROUP_SHARE:
+        names = sorted(set(groups))
+        chosen = names[int(random.integers(len(names)))]
+        order = np.array(sorted(order.tolist(), key=lambda index: groups[index] != chosen))
+    picked: list[int] = order[:n_sounds].tolist()
+    return [picked[index] for index in random.permutation(len(picked))]
+
+
+def _owners(sounds: Sequence[Waveform]) -> Tensor:
+    counts = [len(segment_starts(len(sound), SegmentSettings())) for sound in sounds]
+    return torch.repeat_interleave(torch.arange(len(sounds)), torch.tensor(counts))
 
 
 def record_segments(device: SimulatedDevice, sounds: Sequence[Waveform], random: np.random.Generator) -> Tensor:

@@ -31,6 +31,10 @@ SETTINGS = PretrainingSettings(
 )
 
 
+def with_weights(**weights: object) -> PretrainingSettings:
+    return SETTINGS.model_copy(update=weights)
+
+
 @pytest.fixture(scope="module")
 def world() -> TrainingWorld:
     return make_training_world(SOUNDS, RESPONSES_DB, SIZE, seed=0)
@@ -63,9 +67,9 @@ def test_the_gain_of_a_pair_is_target_minus_source(world: TrainingWorld) -> None
 
     for index in range(8):
         number = {"source": device_of(batch.source[index]), "target": device_of(batch.target[index])}
-        expected = world.level_db[number["target"]] - world.level_db[number["source"]]
+        expected = world.level_db[0, number["target"]] - world.level_db[0, number["source"]]
         torch.testing.assert_close(batch.pair.gain_db[index], expected)
-        torch.testing.assert_close(batch.pair.target_floor_db[index], world.floor_db[number["target"]])
+        torch.testing.assert_close(batch.pair.target_floor_db[index], world.floor_db[0, number["target"]])
 
 
 def test_steps_reduce_the_loss_on_a_batch(world: TrainingWorld) -> None:
@@ -73,7 +77,7 @@ def test_steps_reduce_the_loss_on_a_batch(world: TrainingWorld) -> None:
     refiner = Refiner(SETTINGS.refiner)
     optimiser = torch.optim.Adam(refiner.parameters(), 3e-3)
     batch = draw_batch(world, 8, np.random.default_rng(2))
-    losses = [pretraining_step(refiner, optimiser, batch, 0.0, index) for index in range(40)]
+    losses = [pretraining_step(refiner, optimiser, batch, SETTINGS, index) for index in range(40)]
     assert losses[-1]["refiner_loss"] < 0.8 * losses[0]["refiner_loss"]
     assert losses[-1]["refiner_quantile_loss"] < losses[0]["refiner_quantile_loss"]
 
@@ -94,11 +98,11 @@ def test_the_distribution_weighs_in_the_half_with_recordings_only(world: Trainin
         torch.manual_seed(0)
         refiner = Refiner(SETTINGS.refiner)
         optimiser = torch.optim.SGD(refiner.parameters(), 1e-3)
-        pretraining_step(refiner, optimiser, batch, distribution_weight, 0)
+        pretraining_step(refiner, optimiser, batch, with_weights(distribution_weight=distribution_weight), 0)
         return refiner.last.bias.detach()
 
     assert not torch.equal(change(0.0), change(2.0))
-    losses = pretraining_step(Refiner(SETTINGS.refiner), torch.optim.SGD([torch.zeros(1)]), batch, 2.0, 0)
+    losses = pretraining_step(Refiner(SETTINGS.refiner), torch.optim.SGD([torch.zeros(1)]), batch, SETTINGS, 0)
     mapped = start_from_quantile(batch.rows(slice(4, None)))[1]
     assert losses["distribution_loss"] == pytest.approx(distribution_loss(mapped, batch.target[4:]).item())
 
@@ -128,7 +132,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight(world: TrainingWorld) -> No
     batch.source[0] = float("nan")
     before = [weight.clone() for weight in refiner.parameters()]
     with pytest.raises(NonFiniteLossError, match="step 8: refiner_loss is nan"):
-        pretraining_step(refiner, torch.optim.Adam(refiner.parameters()), batch, 0.0, 7)
+        pretraining_step(refiner, torch.optim.Adam(refiner.parameters()), batch, SETTINGS, 7)
     assert all(torch.equal(one, other) for one, other in zip(before, refiner.parameters(), strict=True))
 
 

@@ -7,14 +7,13 @@ members. Half of every batch starts from `eq_noise`, as for a device that was on
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import level_at, locate
 from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.conversion.refiner_checkpoint import save_refiner
-from umc_cli.conversion.training.pretraining_world import N_TABLES, TrainingWorld
+from umc_cli.conversion.training.pretraining_world import TrainingWorld
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
 
@@ -35,6 +34,10 @@ _SAME_FRAME_DB = 0.01
 """Keeps the root's slope finite where a frame is met exactly."""
 _EMA_WARM_UP_STEPS = 50
 _PAIRS_DRAWN = 3
+_SHARE_DB, _LEAST_START_DB = 8.0, 2.0
+"""A segment whose start is 6 dB off weighs as much by either objective."""
+_SAME_WAY_SHARE = 0.7
+"""Of segments for which records and both level tables were learned in the same way."""
 
 
 class PretrainingSettings(Settings):
@@ -50,8 +53,19 @@ class PretrainingSettings(Settings):
     sounds_per_world: Annotated[int, Field(ge=1)] = 60
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    family: Literal["near", "wide"] = "near"
+    """Of simulated devices; `wide` has rooms, more of what phones do, and knowledge with errors."""
+    objective: Literal["distance", "share"] = "distance"
+    """`share`: the losses of a segment count as shares of its start's distance, so that near devices weigh as much as
+    distant ones."""
     distribution_weight: Annotated[float, Field(ge=0)] = 0.0
     """Of `distribution_loss`, for the half that starts from `quantile`: only recordings tell how levels are spread."""
+    plain_distribution_weight: Annotated[float, Field(ge=0)] = 0.0
+    """The same for the half that starts from `eq_noise`."""
+    texture_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of `texture_loss`, for both halves."""
+    bf16: bool = False
+    """Multiply in half precision: twice as fast on processors that have it."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -106,7 +120,7 @@ class Batch:
 
 def log_spectral_loss(converted: Tensor, truth: Tensor) -> Tensor:
     """Return the mean log-spectral distance: root mean square over bands, mean over frames. Shape: [B, 80, 80] dB."""
-    return (converted - truth).square().mean(dim=1).add(_SAME_FRAME_DB**2).sqrt().mean()
+    return _distances(converted, truth).mean()
 
 
 def distribution_loss(converted: Tensor, truth: Tensor) -> Tensor:
@@ -115,7 +129,29 @@ def distribution_loss(converted: Tensor, truth: Tensor) -> Tensor:
     The mean absolute difference of the sorted levels (1-Wasserstein distance) of each segment and band. The
     log-spectral distance alone makes the network predict means where noise or a codec decides.
     """
-    return (converted.sort(dim=2).values - truth.sort(dim=2).values).abs().mean()
+    return _sorted_distances(converted, truth).mean()
+
+
+def texture_loss(converted: Tensor, truth: Tensor) -> Tensor:
+    """Return how far steps between neighbours are from those of the truth in any order. Shape: [B, 80, 80] dB.
+
+    `distribution_loss` of the differences of neighbouring frames and of neighbouring bands: blurring makes both small.
+    """
+    return _textures(converted, truth).mean()
+
+
+def _distances(converted: Tensor, truth: Tensor) -> Tensor:
+    """Shape: [B, 80, 80] dB -> [B]."""
+    return (converted - truth).square().mean(dim=1).add(_SAME_FRAME_DB**2).sqrt().mean(dim=1)
+
+
+def _sorted_distances(converted: Tensor, truth: Tensor) -> Tensor:
+    return (converted.sort(dim=2).values - truth.sort(dim=2).values).abs().mean(dim=(1, 2))
+
+
+def _textures(converted: Tensor, truth: Tensor) -> Tensor:
+    steps = (_sorted_distances(converted.diff(dim=dim), truth.diff(dim=dim)) for dim in (1, 2))
+    return sum(steps, start=converted.new_zeros(len(converted)))
 
 
 def start_from_eq_noise(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -130,7 +166,7 @@ def start_from_quantile(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def pretraining_step(
-    refiner: Refiner, optimiser: torch.optim.Optimizer, batch: Batch, distribution_weight: float, index: int
+    refiner: Refiner, optimiser: torch.optim.Optimizer, batch: Batch, settings: PretrainingSettings, index: int
 ) -> dict[str, float]:
     """Do one step on half of the batch with either start, and return the named losses in dB.
 
@@ -141,13 +177,25 @@ def pretraining_step(
     plain_maps, plain_start = start_from_eq_noise(batch.rows(slice(half)))
     mapped_maps, mapped_start = start_from_quantile(batch.rows(slice(half, None)))
     maps = torch.cat([plain_maps, mapped_maps]).contiguous(memory_format=torch.channels_last)
-    converted = refined(torch.cat([plain_start, mapped_start]), refiner(maps))
+    start, truth = torch.cat([plain_start, mapped_start]), batch.target
+    with torch.autocast(truth.device.type, torch.bfloat16, enabled=settings.bf16):
+        residual = refiner(maps)
+    converted = refined(start, residual.float())
+    distance, spread = _distances(converted, truth), _sorted_distances(converted, truth)
     losses = {
-        "refiner_loss": log_spectral_loss(converted[:half], batch.target[:half]),
-        "refiner_quantile_loss": log_spectral_loss(converted[half:], batch.target[half:]),
-        "distribution_loss": distribution_loss(converted[half:], batch.target[half:]),
+        "refiner_loss": distance[:half].mean(),
+        "refiner_quantile_loss": distance[half:].mean(),
+        "distribution_loss": spread[half:].mean(),
     }
-    loss = losses["refiner_loss"] + losses["refiner_quantile_loss"] + distribution_weight * losses["distribution_loss"]
+    weights = spread.new_tensor([settings.plain_distribution_weight, settings.distribution_weight])
+    each = distance + weights.repeat_interleave(half) * spread
+    if settings.texture_weight:
+        texture = _textures(converted, truth)
+        losses["texture_loss"] = texture.mean()
+        each = each + settings.texture_weight * texture
+    if settings.objective == "share":
+        each = each * _SHARE_DB / (_distances(start, truth) + _LEAST_START_DB)
+    loss = each[:half].mean() + each[half:].mean()
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     gradient_norm = nn.utils.clip_grad_norm_(refiner.parameters(), _MOST_GRADIENT)
@@ -161,7 +209,7 @@ class RefinerPretraining:
     """A refiner in training, as a training run sees it (`run.Training`). `start`: weights to begin with."""
 
     columns = (
-        *("refiner_loss", "refiner_quantile_loss", "distribution_loss", "gradient_norm"),
+        *("refiner_loss", "refiner_quantile_loss", "distribution_loss", "texture_loss", "gradient_norm"),
         *("eq_noise_lsd", "quantile_lsd", "refiner_lsd", "refiner_quantile_lsd", VALIDATION_SCORE),
     )
 
@@ -194,7 +242,7 @@ class RefinerPretraining:
         batch = draw_batch(
             self._worlds[self._random.integers(len(self._worlds))], self._settings.batch_size, self._random
         )
-        losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings.distribution_weight, index)
+        losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings, index)
         decay = min(self._settings.ema_decay, (index + 1) / (index + 1 + _EMA_WARM_UP_STEPS))
         for name, tensor in self._refiner.state_dict().items():
             self._average[name].lerp_(tensor, 1 - decay)
@@ -264,7 +312,9 @@ class RefinerPretraining:
         refiner = self._averaged()
         converted, recorded, differences = {}, {}, {}
         for target in targets:
-            batch = _batch(world, torch.tensor([0]), torch.tensor([target]), torch.tensor([row]), (0, 0))
+            batch = _batch(
+                world, torch.tensor([0]), torch.tensor([target]), torch.tensor([row]), torch.zeros(3, 1).long()
+            )
             maps, start = start_from_eq_noise(batch)
             with torch.inference_mode():
                 converted[f"device {target}"] = refined(start, refiner(maps))[0].numpy()
@@ -300,40 +350,53 @@ class RefinerPretraining:
 
 
 def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> Batch:
-    """Draw `size` segments, each with an ordered pair of different devices of the world and level tables for both."""
-    n_devices, n_segments = world.log_mel.shape[:2]
+    """Draw `size` segments, each with an ordered pair of different devices of the world and a way of knowing them."""
+    n_devices = world.log_mel.shape[0]
     source = random.integers(n_devices, size=size)
     target = (source + 1 + random.integers(n_devices - 1, size=size)) % n_devices
-    rows = random.integers(n_segments, size=size)
-    tables = random.integers(N_TABLES, size=(2, size))
-    return _batch(world, torch.from_numpy(source), torch.from_numpy(target), torch.from_numpy(rows), tables)
+    ways, rows = np.empty((3, size), np.int64), np.empty(size, np.int64)
+    for index in range(size):
+        way = int(random.integers(len(world.learned_from)))
+        # What is used together was learned from the same half.
+        alike = np.flatnonzero((world.learned_from == world.learned_from[way]).numpy())
+        other = random.choice(alike, size=2) if random.random() >= _SAME_WAY_SHARE else way
+        ways[0, index], ways[1:, index] = way, other
+        rows[index] = random.choice(world.rows_for(way).numpy())
+    return _batch(world, *map(torch.from_numpy, (source, target, rows, ways)))
 
 
-def _batch(
-    world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, tables: Sequence[Any] | NDArray[np.int64]
-) -> Batch:
+def _batch(world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, ways: Tensor) -> Batch:
+    """`ways`: [3, B], of knowing the records, the source's level table and the target's."""
+    record, source_table, target_table = ways
     return Batch(
         source=world.log_mel[source, rows].float(),
         target=world.log_mel[target, rows].float(),
-        pair=Pair(world.level_db[target] - world.level_db[source], world.floor_db[source], world.floor_db[target]),
-        source_quantiles_db=world.quantiles_db[tables[0], source],
-        target_quantiles_db=world.quantiles_db[tables[1], target],
+        pair=Pair(
+            world.level_db[record, target] - world.level_db[record, source],
+            world.floor_db[record, source],
+            world.floor_db[record, target],
+        ),
+        source_quantiles_db=world.quantiles_db[source_table, source],
+        target_quantiles_db=world.quantiles_db[target_table, target],
     )
 
 
 def _all_pairs(world: TrainingWorld) -> "list[Batch]":
-    """Return a batch for every ordered pair of devices: all pairs weigh the same."""
-    n_devices, n_segments = world.log_mel.shape[:2]
-    rows = torch.arange(0, n_segments, max(1, n_segments // _SEGMENTS_A_PAIR))[:_SEGMENTS_A_PAIR]
-    return [
-        _batch(world, torch.full_like(rows, source), torch.full_like(rows, target), rows, (0, 1))
-        for source in range(n_devices)
-        for target in range(n_devices)
-        if source != target
-    ]
+    """Return a batch for every ordered pair of devices: all pairs weigh the same. The ways of knowing take turns."""
+    n_devices = world.log_mel.shape[0]
+    pairs = [(source, target) for source in range(n_devices) for target in range(n_devices) if source != target]
+    batches = []
+    for index, (source, target) in enumerate(pairs):
+        way = index % len(world.learned_from)
+        rows = world.rows_for(way)
+        rows = rows[:: max(1, len(rows) // _SEGMENTS_A_PAIR)][:_SEGMENTS_A_PAIR]
+        ways = torch.full((3, len(rows)), way)
+        batches.append(_batch(world, torch.full_like(rows, source), torch.full_like(rows, target), rows, ways))
+    return batches
 
 
 _SEGMENTS_A_PAIR = 12
+_FIRST_WAY = torch.zeros(3, 1, dtype=torch.int64)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

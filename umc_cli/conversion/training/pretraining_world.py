@@ -8,74 +8,106 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.conversion.band_interpolation import noise_floor_db, to_log_mel_bands
-from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
+from umc_cli.conversion.training.world_knowledge import Knowledge, exact_knowledge, ways_of_knowing
 from umc_cli.errors import EnvironmentFault
 from umc_cli.simulation.simulated_device import Waveform
-from umc_cli.simulation.world import World, simulate_world
+from umc_cli.simulation.world import World, simulate_wide_world, simulate_world
 
-N_TABLES = 2
-"""Level tables a device, from different parts of its recordings: a source's and a target's need not be of the same."""
+_N_EXACT = 2
+"""Level tables a device of the near family: a source's and a target's need not be of the same recordings."""
 _TABLE_SHARE = (0.3, 0.9)
+EITHER_HALF = 2
 
 
 @dataclass(frozen=True)
 class TrainingWorld:
-    """A world as the refiner's training takes it. D devices, N segments."""
+    """A world as the refiner's training takes it: D devices, N segments, and K ways of knowing the devices."""
 
     log_mel: Tensor
     """[D, N, 80, 80] float16, dB."""
+    half: Tensor
+    """[N] int64: 0 or 1, the half of the sounds that a segment is of."""
+    learned_from: Tensor
+    """[K] int64: the half that a way of knowing was learned from, to be used for segments of the other one; 2: both."""
     level_db: Tensor
-    """[D, 80, 1]: response and sensitivity together; the difference of two is the gain between them."""
+    """[K, D, 80, 1]: response and sensitivity together; the difference of two is the gain between them."""
     floor_db: Tensor
-    """[D, 80, 1]."""
+    """[K, D, 80, 1]."""
     quantiles_db: Tensor
-    """[N_TABLES, D, 80, 20]."""
+    """[K, D, 80, 20]."""
+
+    def rows_for(self, way: int) -> Tensor:
+        """Return the segments that this way of knowing was not learned from."""
+        learned_from = self.learned_from[way]
+        return torch.nonzero((self.half != learned_from) | (learned_from == EITHER_HALF)).flatten()
 
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """Size of a world."""
+    """Size and family of a world."""
 
     n_devices: int
     n_sounds: int
+    family: Literal["near", "wide"] = "near"
 
 
 def make_training_world(
-    sounds: Sequence[Waveform], responses_db: NDArray[np.float64], settings: WorldSettings, seed: int
+    sounds: Sequence[Waveform],
+    responses_db: NDArray[np.float64],
+    settings: WorldSettings,
+    seed: int,
+    groups: Sequence[str] | None = None,
 ) -> TrainingWorld:
-    """Simulate a world and note what is known of it; equal seeds give equal worlds."""
-    world = simulate_world(sounds, responses_db, settings.n_devices, settings.n_sounds, seed)
-    cpu = torch.device("cpu")
-    responses = torch.stack([to_log_mel_bands(device.frequency_response_db, cpu) for device in world.devices])
-    sensitivities = torch.tensor([device.sensitivity_dbfs or 0.0 for device in world.devices])[:, None, None]
+    """Simulate a world and note what is known of it; equal seeds give equal worlds.
+
+    `groups`: see `simulate_wide_world`; default: all sounds are of one.
+    """
+    n_devices, n_sounds = settings.n_devices, settings.n_sounds
+    if settings.family == "near":
+        world = simulate_world(sounds, responses_db, n_devices, n_sounds, seed)
+        half = torch.zeros(world.log_mel.shape[1], dtype=torch.int64)
+        return _training_world(world, half, {EITHER_HALF: _exactly(world, seed)})
+    world = simulate_wide_world(sounds, groups or [""] * len(sounds), responses_db, n_devices, n_sounds, seed)
+    random = np.random.default_rng([seed, 1])
+    order = random.permutation(int(world.sounds.max()) + 1)
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    half = torch.from_numpy(np.isin(world.sounds.numpy(), halves[1]).astype(np.int64))
+    return _training_world(world, half, {index: ways_of_knowing(world, halves[index], random) for index in (0, 1)})
+
+
+def _training_world(world: World, half: Tensor, ways: Mapping[int, Sequence[Knowledge]]) -> TrainingWorld:
+    known = [one for of_half in ways.values() for one in of_half]
     return TrainingWorld(
         log_mel=world.log_mel,
-        level_db=responses + sensitivities,
-        floor_db=torch.stack([noise_floor_db(device, cpu) for device in world.devices]),
-        quantiles_db=torch.stack([_tables(world, seed + number) for number in range(N_TABLES)]),
+        half=half,
+        learned_from=torch.tensor([index for index, of_half in ways.items() for _ in of_half]),
+        level_db=torch.stack([one.level_db for one in known]),
+        floor_db=torch.stack([one.floor_db for one in known]),
+        quantiles_db=torch.stack([one.quantiles_db for one in known]),
     )
 
 
-def _tables(world: World, seed: int) -> Tensor:
-    """Return level tables of all devices, from a random stretch of their recordings. Shape: [D, 80, 20], dB."""
-    random = np.random.default_rng([seed, 1])
+def _exactly(world: World, seed: int) -> list[Knowledge]:
+    """Return the records as they are, with level tables from random stretches of the recordings."""
     n_segments = world.log_mel.shape[1]
-    first, count = random.integers(n_segments), max(1, round(n_segments * random.uniform(*_TABLE_SHARE)))
-    rows = (first + np.arange(count)) % n_segments
-    levels = world.log_mel[:, rows].float().permute(0, 2, 1, 3).flatten(2).numpy()  # [D, 80, count * 80]
-    quantiles = np.quantile(levels, QUANTILE_SHARES, axis=2).astype(np.float32)  # [20, D, 80]
-    return torch.from_numpy(quantiles).permute(1, 2, 0).contiguous()
+    known = []
+    for number in range(_N_EXACT):
+        random = np.random.default_rng([seed + number, 1])
+        first, count = random.integers(n_segments), max(1, round(n_segments * random.uniform(*_TABLE_SHARE)))
+        rows = (first + np.arange(count)) % n_segments
+        known.append(exact_knowledge(world, [rows] * len(world.devices)))
+    return known
 
 
 class WorldSource:
@@ -89,13 +121,14 @@ class WorldSource:
         *,
         seed: int,
         workers: int,
+        groups: Sequence[str] | None = None,
     ) -> None:
         self._seed = seed
         self._ahead = workers + 1
-        self._waiting: dict[int, Future[list[NDArray[np.float32]]]] = {}
+        self._waiting: dict[int, Future[list[NDArray[Any]]]] = {}
         # Not forked: a fork of a process that computes with threads may hang.
         self._pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _remember, (sounds, responses_db, settings)
+            workers, multiprocessing.get_context("spawn"), _remember, (sounds, responses_db, settings, groups)
         )
 
     def __enter__(self) -> "WorldSource":
@@ -122,16 +155,21 @@ class WorldSource:
             ) from error
 
 
-_material: tuple[Sequence[Waveform], NDArray[np.float64], WorldSettings]
+_material: tuple[Sequence[Waveform], NDArray[np.float64], WorldSettings, Sequence[str] | None]
 
 
-def _remember(sounds: Sequence[Waveform], responses_db: NDArray[np.float64], settings: WorldSettings) -> None:
+def _remember(
+    sounds: Sequence[Waveform],
+    responses_db: NDArray[np.float64],
+    settings: WorldSettings,
+    groups: Sequence[str] | None,
+) -> None:
     """Begin a worker: Ctrl-C is for the process that trains, and no worker outlives that one."""
     global _material
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="umc-parent", daemon=True).start()
     torch.set_num_threads(1)
-    _material = (sounds, responses_db, settings)
+    _material = (sounds, responses_db, settings, groups)
 
 
 def _end_with_parent() -> None:
@@ -140,7 +178,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _make(seed: int) -> list[NDArray[np.float32]]:
+def _make(seed: int) -> list[NDArray[Any]]:
     """Return the fields of a world; tensors would travel through shared memory, of which containers have little."""
-    world = make_training_world(*_material, seed)
+    sounds, responses_db, settings, groups = _material
+    world = make_training_world(sounds, responses_db, settings, seed, groups)
     return [getattr(world, field.name).numpy() for field in fields(TrainingWorld)]
