@@ -20,15 +20,15 @@ Samples = NDArray[np.float64]
 
 _OPEN_SHARE, _TOGETHER_SHARE = 0.25, 0.4
 """Of scenes: in the open; in a room with the devices side by side. In the rest they are spread about a room."""
-_ROOM_M = ((2.0, 2.0, 2.2), (9.0, 7.0, 3.8))
-_RT60_S = (0.12, 0.9)
+_ROOM_M = ((2.0, 2.0, 2.2), (14.0, 10.0, 4.5))
+_RT60_S = (0.15, 1.4)
 _LOW_RT60, _HIGH_RT60 = (0.9, 1.5), (0.35, 0.9)
 """Reverberation times at low and high frequencies over that in the middle."""
 _WALL_M = 0.3
 _TOGETHER_M = (0.03, 0.4)
-_SOURCE_M = (0.3, 3.5)
+_SOURCE_M = (0.3, 6.0)
 """Of the middle of the devices from the source; each device that is spread about draws its own."""
-_SPREAD_M = (0.1, 4.0)
+_SPREAD_M = (0.1, 5.0)
 _STEADY_SOURCE_SHARE = 0.5
 """Of scenes in which all sounds come from one place."""
 _ALIGNED_SHARE = 0.6
