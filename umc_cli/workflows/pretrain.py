@@ -142,7 +142,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         held_out, sounds = (_read(part, failed) for part in (clips[:n_held_out], clips[n_held_out:]))
         if len(sounds) < _FEWEST_SOUNDS or not held_out:
             raise _too_few(len(sounds) + len(held_out), workspace)
-        size = WorldSettings(settings.devices_per_world, settings.sounds_per_world)
+        size = WorldSettings(settings.devices_per_world, settings.sounds_per_world, settings.family)
         validation = make_training_world(held_out, responses_db, size, settings.seed + _VALIDATION_SEED)
         fingerprint = hash_of([[repr(clip.recording) for clip in clips], responses_db.tolist()])
         note_start(folder, run_id, KIND, of_the_run, fingerprint)
