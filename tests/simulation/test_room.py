@@ -11,7 +11,7 @@ SOURCE_M = np.array([2.0, 2.0, 1.5])
 
 
 def response(distance_m: float, room: Room = ROOM, seed: int = 0) -> tuple[np.ndarray, float]:
-    return room_response(room, SOURCE_M, SOURCE_M + [distance_m, 0, 0], np.random.default_rng(seed))
+    return room_response(room, SOURCE_M, SOURCE_M + np.array([distance_m, 0, 0]), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("distance_m", [0.5, 2.0])

@@ -125,7 +125,8 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     clips = _one_a_recording(find_recordings(workspace.data).clips)
     if len(clips) <= _FEWEST_SOUNDS:
         raise _too_few(len(clips), workspace)
-    n_held_out = max(1, round(settings.held_out_share * len(clips)))
+    # A wide world learns from one half of its sounds what it knows for the other one.
+    n_held_out = max(2 if settings.family == "wide" else 1, round(settings.held_out_share * len(clips)))
     start = _starting_weights(settings)
     schedule = ScheduleSettings(
         epochs=settings.n_worlds,
@@ -139,16 +140,18 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         check_not_passed(folder, schedule)
         progress.preparing(len(clips))
         failed: list[FailedInput] = []
-        held_out, sounds = (_read(part, failed) for part in (clips[:n_held_out], clips[n_held_out:]))
+        held_out, held_out_labels = _read(clips[:n_held_out], failed)
+        sounds, labels = _read(clips[n_held_out:], failed)
         if len(sounds) < _FEWEST_SOUNDS or not held_out:
             raise _too_few(len(sounds) + len(held_out), workspace)
         size = WorldSettings(settings.devices_per_world, settings.sounds_per_world, settings.family)
-        validation = make_training_world(held_out, responses_db, size, settings.seed + _VALIDATION_SEED)
+        validation_seed = settings.seed + _VALIDATION_SEED
+        validation = make_training_world(held_out, responses_db, size, validation_seed, held_out_labels)
         fingerprint = hash_of([[repr(clip.recording) for clip in clips], responses_db.tolist()])
         note_start(folder, run_id, KIND, of_the_run, fingerprint)
         about = {"run_id": run_id, "name": settings.run_name}
         workers = settings.workers or max(1, cpu_count() - 1)
-        with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers) as worlds:
+        with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers, groups=labels) as worlds:
             training = RefinerPretraining(settings, worlds, validation, start)
             result = run_training(folder, training, schedule, about, progress)
         publication = Publication()
@@ -162,7 +165,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             folder=str(folder),
             mode=KIND,
             devices=[device.id for device in devices],
-            precision=Precision.FP32.value,
+            precision=(Precision.BF16 if settings.bf16 else Precision.FP32).value,
             n_segments={SIMULATED: len(sounds)},
             n_held_out={SIMULATED: len(held_out)},
             n_steps=result.n_steps,
@@ -213,13 +216,14 @@ def _one_a_recording(clips: Sequence[Clip]) -> list[Clip]:
     return sorted(first.values(), key=lambda clip: hash_of(repr(clip.recording)))[:_MOST_SOUNDS]
 
 
-def _read(clips: Sequence[Clip], failed: list[FailedInput]) -> list[Waveform]:
-    """Return the beginnings of the recordings; note those that cannot be read."""
-    sounds = []
+def _read(clips: Sequence[Clip], failed: list[FailedInput]) -> tuple[list[Waveform], list[str]]:
+    """Return the beginnings of the recordings and their labels; note those that cannot be read."""
+    sounds, labels = [], []
     for clip in clips:
         try:
             header = read_header(clip.path)
             sounds.append(read_samples(clip.path, header, 0, min(header.n_samples, _LONGEST_S * SAMPLE_RATE_HZ)))
+            labels.append(clip.label)
         except InputError as error:
             failed.append(FailedInput(clip.file, error.message, error.hint))
-    return sounds
+    return sounds, labels
