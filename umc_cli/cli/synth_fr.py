@@ -51,10 +51,8 @@ def command(
         _show_coverage(report.coverage)
     if not quiet:
         console = render.err()
-        console.print(
-            render.printable(f"learned from {report.learned_from}, {render.count(len(report.devices), 'device')}"),
-            markup=False,
-        )
+        learned = f"learned from {report.learned_from}, {render.count(len(report.devices), 'device')}"
+        console.print(render.printable(learned if report.devices else "learned from no device"), markup=False)
         for path in filter(None, (report.output, report.figure)):
             console.print(render.printable(f"written: {path}"), markup=False)
 

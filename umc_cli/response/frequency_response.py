@@ -95,7 +95,7 @@ def band_level_db(curve: Curve) -> NDArray[np.float64]:
     """Return the mean power of `curve` in each mel band, [128] in dB, with the curve's own reference."""
     log_frequency = np.log(curve.frequency_hz)
     power = 10 ** (np.interp(np.log(_grid_hz()), log_frequency, curve.response_db) / 10)
-    weights = _band_weights()
+    weights = _grid_weights()
     return np.asarray(10 * np.log10(weights @ power / weights.sum(axis=1)))
 
 
@@ -104,12 +104,15 @@ def _grid_hz() -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def _band_weights() -> NDArray[np.float64]:
-    """Return the triangular weight of every point of the grid in every band, [128, points]."""
-    grid_hz = _grid_hz()
+def _grid_weights() -> NDArray[np.float64]:
+    return band_weights(_grid_hz())
+
+
+def band_weights(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the triangular weight of every frequency in every mel band. Shape: [n] -> [128, n], 0 to 1."""
     edges_hz = np.array(mel_band_edges_hz(N_BANDS))[:, None]
-    rise = (grid_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
-    fall = (edges_hz[2:] - grid_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    rise = (frequency_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    fall = (edges_hz[2:] - frequency_hz) / (edges_hz[2:] - edges_hz[1:-1])
     weights: NDArray[np.float64] = np.maximum(0, np.minimum(rise, fall))
     return weights
 

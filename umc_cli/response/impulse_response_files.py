@@ -13,6 +13,9 @@ from umc_cli.response.impulse_response import BEFORE_S, window
 
 SOFA_SUFFIX = ".sofa"
 
+_CONSTANT = 10.0
+"""Mean over standard deviation of a tail that is a constant, not the slow end of a response."""
+
 _MOST_VALUES = 1 << 26
 """An impulse response of ten seconds at 48 kHz, of a hundred receivers; 512 MiB."""
 
@@ -29,12 +32,20 @@ def read_impulse_response(path: Path, channel: str | None, window_ms: float | No
     """
     is_sofa = path.suffix.lower() == SOFA_SUFFIX
     response, rate_hz = _read_sofa(path, channel) if is_sofa else read_channel(path, channel, may_be_short=True)
+    response = _without_constant_tail(response)
     if window_ms is None:
         return response, rate_hz
     weights = window(rate_hz, window_ms)
     start = int(np.argmax(np.abs(response))) - round(BEFORE_S * rate_hz)
     padded = np.pad(response, (max(0, -start), len(weights)))
     return padded[max(0, start) :][: len(weights)] * weights, rate_hz
+
+
+def _without_constant_tail(response: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take out a constant that a response ends with: it rang out, and a converter's offset is what is left."""
+    tail = response[3 * len(response) // 4 :]
+    mean = tail.mean()
+    return response - mean if abs(mean) > _CONSTANT * tail.std() else response
 
 
 def _read_sofa(path: Path, channel: str | None) -> tuple[NDArray[np.float64], int]:

@@ -18,6 +18,7 @@ from umc_cli.response.impulse_response import (
     quiet_part,
     rate_hint,
     window,
+    without_offset,
 )
 from umc_cli.response.stimulus import ImpulseTrain
 
@@ -49,6 +50,7 @@ def take_impulses(recording: NDArray[np.float64], rate_hz: int, train: ImpulseTr
     Raises:
         InputError: no impulse is found, or none of those found can be used.
     """
+    steady = without_offset(recording)
     wide_band = scipy.signal.butter(2, _HIGH_PASS_HZ, "highpass", fs=rate_hz, output="sos")
     audible = scipy.signal.sosfiltfilt(wide_band, recording)
     envelope = _envelope(audible, rate_hz)
@@ -84,10 +86,10 @@ def take_impulses(recording: NDArray[np.float64], rate_hz: int, train: ImpulseTr
     weights = window(rate_hz, window_ms)
     before = round(BEFORE_S * rate_hz)
     height = 10 ** (train.level_dbfs / 20) if train else 1.0
-    cut = np.stack([recording[arrival - before : arrival - before + len(weights)] for arrival in kept])
+    cut = np.stack([steady[arrival - before : arrival - before + len(weights)] for arrival in kept])
     lags = aligned(cut * weights, _MOST_LAG_S * rate_hz)[1]
     exact_s = tuple((arrival + lag) / rate_hz for arrival, lag in zip(kept, lags, strict=True))
-    silence = quiet_part(recording, rate_hz, times_s[0])
+    silence = quiet_part(steady, rate_hz, times_s[0])
     return Take(
         sample_rate_hz=rate_hz,
         repeats=cut * weights / height,

@@ -18,6 +18,8 @@ from umc_cli.response.frequency_response import (
     impulse_response_curve,
 )
 from umc_cli.response.impulse_response import Take
+from umc_cli.response.noise_floor import is_gated
+from umc_cli.response.repeat_coherence import check_coherence
 
 LEAST_SNR_DB = 10.0
 """Bands with less cannot be trusted: noise would add 0.4 dB and more."""
@@ -34,14 +36,21 @@ class MeasuredResponse:
     frequency_response_db: NDArray[np.float64]
     spread_db: NDArray[np.float64] | None
     """Standard deviation over repeats; None for one repeat."""
-    snr_db: NDArray[np.float64]
-    """Of the average of all repeats."""
+    snr_db: NDArray[np.float64] | None
+    """Of the average of all repeats; None where the recorder gated the silence and there is one repeat."""
     trusted: NDArray[np.bool_]
-    """Bands around 1 kHz, without a gap, that stimulus and calibrations cover with at least 10 dB SNR."""
+    """Bands around 1 kHz, without a gap, that stimulus and calibrations cover with at least 10 dB SNR, and in which the
+    repeats agree in waveform."""
     covered: NDArray[np.bool_]
     """Bands that the stimulus, the window and the calibrations cover."""
     disagreement_db: float
     """Of the two repeats that differ most: RMS over trusted bands, level included; 0 for one repeat."""
+    odd_repeats: tuple[tuple[int, int], ...]
+    """Repeats that disagree with the others in waveform and were left out: index of the take, index in it."""
+    incoherent_hz: tuple[float, float] | None
+    """Lowest and highest centre of the bands in which those left still disagree; None: there are none."""
+    loss_db: float
+    """The most that averaging loses in those bands."""
 
 
 def measure_response(takes: Sequence[Take], taken_out: Sequence[Curve], window_ms: float) -> MeasuredResponse:
@@ -59,33 +68,59 @@ def measure_response(takes: Sequence[Take], taken_out: Sequence[Curve], window_m
             f"the recordings have different sample rates: {', '.join(map(str, rates))} Hz",
             "measure those of one rate at a time, or record all with the same settings",
         )
-    repeats = np.concatenate([take.repeats for take in takes])
-    if len(repeats) > 1:
-        repeats = aligned(repeats, _MOST_LAG_S * rates[0])[0]
-    average = impulse_response_curve(repeats.mean(axis=0), rates[0])
-    curve = without(average, taken_out)
-    levels_db = np.stack([band_level_db(impulse_response_curve(repeat, rates[0])) for repeat in repeats])
-    grid_hz = takes[0].noise.frequency_hz
-    noise_power = [
-        10 ** (np.interp(grid_hz, take.noise.frequency_hz, take.noise.response_db) / 10) * len(take.repeats)
-        for take in takes
-    ]
-    # Noise of n repeats adds in power, and their average is divided by n.
-    noise_db = 10 * np.log10(np.sum(noise_power, axis=0) / len(repeats) ** 2)
-    snr_db = band_level_db(average) - band_level_db(Curve(grid_hz, noise_db))
+    every = np.concatenate([take.repeats for take in takes])
+    if len(every) > 1:
+        every = aligned(every, _MOST_LAG_S * rates[0])[0]
     low_hz = max(1000 / window_ms, *(take.covered_hz[0] for take in takes))
     high_hz = min(take.covered_hz[1] for take in takes)
     covered_hz = [(low_hz, high_hz), *covered_by(taken_out)]
-    trusted = trusted_bands(snr_db, covered_hz)
+    covered = trusted_bands(None, covered_hz)
+    noise_db = _noise_of_a_repeat_db(takes)
+    coherence = check_coherence(every, rates[0], noise_db, covered)
+    odd = sorted(set(range(len(every))) - set(coherence.kept.tolist()))
+    every = every[coherence.kept]
+    average = impulse_response_curve(every.mean(axis=0), rates[0])
+    curve = without(average, taken_out)
+    levels_db = np.stack([band_level_db(impulse_response_curve(repeat, rates[0])) for repeat in every])
+    if noise_db is None:  # what differs between repeats is what is left to tell
+        noise_db = coherence.scatter_db
+    # Noise of n repeats adds in power, and their average is divided by n.
+    snr_db = None if noise_db is None else band_level_db(average) - noise_db + 10 * np.log10(len(every))
+    trusted = trusted_bands(snr_db, covered_hz, coherence.is_coherent)
+    incoherent_hz = band_centres_hz()[~coherence.is_coherent]
     return MeasuredResponse(
         curve=curve,
         frequency_response_db=shape_db(curve),
         spread_db=levels_db.std(axis=0, ddof=1) if len(levels_db) > 1 else None,
         snr_db=snr_db,
         trusted=trusted,
-        covered=trusted_bands(None, covered_hz),
+        covered=covered,
         disagreement_db=_disagreement_db(levels_db[:, trusted]) if trusted.any() else 0.0,
+        odd_repeats=tuple(_place(takes, index) for index in odd),
+        incoherent_hz=(float(incoherent_hz[0]), float(incoherent_hz[-1])) if len(incoherent_hz) else None,
+        loss_db=float(coherence.loss_db[~coherence.is_coherent].max(initial=0)),
     )
+
+
+def _noise_of_a_repeat_db(takes: Sequence[Take]) -> NDArray[np.float64] | None:
+    """Return the mean level of the noise of one repeat in each mel band, [128] in dB; None where a take is gated."""
+    powers = [
+        10 ** (band_level_db(take.noise) / 10) * len(take.repeats)
+        for take in takes
+        if not is_gated(take.silence, take.sample_rate_hz)
+    ]
+    if len(powers) < len(takes):
+        return None
+    return np.asarray(10 * np.log10(np.sum(powers, axis=0) / sum(len(take.repeats) for take in takes)))
+
+
+def _place(takes: Sequence[Take], index: int) -> tuple[int, int]:
+    """Return the take that holds a repeat, and its index there."""
+    for number, take in enumerate(takes):
+        if index < len(take.repeats):
+            return number, index
+        index -= len(take.repeats)
+    raise IndexError(index)
 
 
 def shape_db(curve: Curve) -> NDArray[np.float64]:
@@ -113,10 +148,19 @@ def covered_by(curves: Sequence[Curve]) -> list[tuple[float, float]]:
     return [(float(curve.frequency_hz[0]), float(curve.frequency_hz[-1])) for curve in curves]
 
 
-def trusted_bands(snr_db: NDArray[np.float64] | None, covered_hz: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Return the bands that lie in all ranges with enough signal to noise, without a gap around 1 kHz. Shape: [128]."""
+def trusted_bands(
+    snr_db: NDArray[np.float64] | None,
+    covered_hz: Sequence[tuple[float, float]],
+    is_coherent: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """Return the bands that lie in all ranges with enough signal to noise, without a gap around 1 kHz. Shape: [128].
+
+    `is_coherent`: bands in which repeats agree; None: all.
+    """
     centres = band_centres_hz()
-    good = np.ones(len(centres), bool) if snr_db is None else snr_db >= LEAST_SNR_DB
+    good = np.ones(len(centres), bool) if is_coherent is None else is_coherent.copy()
+    if snr_db is not None:
+        good &= snr_db >= LEAST_SNR_DB
     for low, high in covered_hz:
         good &= (centres >= low) & (centres <= high)
     middle = int(np.argmin(np.abs(centres - REFERENCE_HZ)))

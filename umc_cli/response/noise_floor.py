@@ -8,6 +8,16 @@ from numpy.typing import NDArray
 from umc_cli.audio.log_mel import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
 from umc_cli.response.device import N_BANDS
 
+_GATED_S = 0.02
+"""Equal samples for so long are no silence of a room: a recorder's gate, or what an editor put there."""
+
+
+def is_gated(silence: NDArray[np.float64], rate_hz: int) -> bool:
+    """Tell whether what should be the noise of a room holds 20 ms of equal samples. Shape: [n]."""
+    changes = np.flatnonzero(np.diff(silence))
+    ends = np.concatenate([[-1], changes, [len(silence) - 1]])
+    return bool(np.diff(ends).max() >= _GATED_S * rate_hz)
+
 
 def noise_floor_db(silence: NDArray[np.float64], rate_hz: int) -> NDArray[np.float64] | None:
     """Return the level of the mean power of silence in the 80 bands of a log-mel spectrogram, spread over 128.

@@ -27,6 +27,7 @@ from umc_cli.response.impulse_response import (
     quiet_part,
     rate_hint,
     window,
+    without_offset,
 )
 from umc_cli.response.stimulus import SineSweep, sweep_samples
 
@@ -87,7 +88,8 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
         InputError: no sweep is found, or none of those found can be used.
     """
     rate_hz = sweep.rate_hz
-    responses = deconvolve(recording, sweep)
+    steady = without_offset(recording)
+    responses = deconvolve(steady, sweep)
     starts = find_sweeps(responses, len(recording), sweep)
     if not starts:
         raise InputError(
@@ -123,7 +125,7 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
         near = slice(margin, margin + 2 * before)
         peak = margin + int(np.argmax(np.abs(straight[near])))
         repeats.append(straight[peak - before : peak - before + len(weights)] * weights)
-    silence = quiet_part(recording, rate_hz, min(_first_sound_s(recording, rate_hz), max(0.0, arrivals_s[0])))
+    silence = quiet_part(steady, rate_hz, min(_first_sound_s(steady, rate_hz), max(0.0, arrivals_s[0])))
     return Take(
         sample_rate_hz=rate_hz,
         repeats=np.stack(repeats),

@@ -36,7 +36,7 @@ def import_curve(
     check_trusted(trusted)
     name = f" of {found.microphone}" if found.microphone else ""
     note = f"Magnitude response{name}, constant beyond its ends. {what_was_taken_out(settings)}{_floor_note(found)}"
-    device = device_record(settings, "imported curve", [path], note, band_response_db(curve), trusted, 0, 0)
+    device = device_record(workspace, settings, "imported curve", [path], note, band_response_db(curve), trusted, 0, 0)
     if device.sensitivity_dbfs is None:
         device = device.model_copy(update={"sensitivity_dbfs": found.sensitivity_dbfs})
     floor_dbfs = _floor_dbfs(found)
@@ -79,5 +79,5 @@ def import_impulse_response(
     trusted = trusted_bands(None, [(resolved_hz, rate_hz / 2), *covered_by(taken_out)])
     check_trusted(trusted)
     note = f"An impulse response that others measured. {what_was_taken_out(settings)}".strip()
-    device = device_record(settings, "impulse", files, note, shape_db(curve), trusted, rate_hz, 1)
+    device = device_record(workspace, settings, "impulse", files, note, shape_db(curve), trusted, rate_hz, 1)
     return MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))

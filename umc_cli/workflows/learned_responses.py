@@ -11,7 +11,7 @@ import umc_cli
 from umc_cli.audio.files import read_header
 from umc_cli.config import Settings, Workspace, dump_settings
 from umc_cli.errors import InputError, SettingsError
-from umc_cli.response.device import DeviceRegistry
+from umc_cli.response.device import N_BANDS, DeviceRegistry
 from umc_cli.response.frequency_response import band_centres_hz, band_response_db, impulse_response_curve
 from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis.contract import Responses
@@ -40,6 +40,10 @@ class LearnedResponses:
     """[128]: bands that can be trusted in all of them."""
 
 
+NO_RESPONSES = LearnedResponses("", (), np.empty((0, N_BANDS)), np.zeros(N_BANDS, bool))
+"""For a method that learns nothing."""
+
+
 def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedResponses:
     """Return responses: of the devices that are known, of the package's library, or of a folder of impulse responses.
 
@@ -50,6 +54,10 @@ def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedRes
     """
     if learn_from in (FROM_DEVICES, FROM_LIBRARY):
         return _of_registry(DeviceRegistry(workspace.devices if learn_from == FROM_DEVICES else None))
+    if not learn_from:
+        raise SettingsError(
+            "--learn-from names nothing", f"use {FROM_DEVICES}, {FROM_LIBRARY}, or a folder of impulse responses"
+        )
     folder = Path(learn_from)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
     if not paths:
@@ -117,11 +125,11 @@ def _impulse_response_db(path: Path) -> Responses:
         samples, rate_hz = soundfile.read(path, _MOST_FRAMES, always_2d=True)
     except InputError as error:
         raise SettingsError(
-            f"cannot read impulse response {path}: it {error.message}", f"remove it or mend it: {error.hint}"
+            f"cannot read impulse response {path}: it {error.message}", f"remove it or replace it: {error.hint}"
         ) from error
     except (soundfile.LibsndfileError, OSError) as error:
-        raise SettingsError(f"cannot read impulse response {path}: {error}", "remove it or mend it") from error
+        raise SettingsError(f"cannot read impulse response {path}: {error}", "remove it or replace it") from error
     first_channel = samples[:, 0]
     if not np.isfinite(first_channel).all() or not np.any(first_channel):
-        raise SettingsError(f"impulse response {path} is silent or not finite", "remove it or mend it")
+        raise SettingsError(f"impulse response {path} is silent or not finite", "remove it or replace it")
     return band_response_db(impulse_response_curve(first_channel, rate_hz))

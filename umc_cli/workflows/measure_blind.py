@@ -31,6 +31,7 @@ from umc_cli.workflows.measurement_record import (
     MeasureIrReport,
     check_output,
     check_trusted,
+    device_name,
     finish,
     rounded,
 )
@@ -79,7 +80,7 @@ def measure_blind(
     compared = f"{len(found.labels)} labels" if found.labels else "no label in common, so all together"
     device = Device(
         id=settings.device,
-        name=settings.name or settings.device,
+        name=device_name(workspace, settings),
         method="blind",
         sources=(after.files, before.files),
         note=f"Estimated next to {reference_device} from unpaired recordings ({compared}), in 80 bands.",

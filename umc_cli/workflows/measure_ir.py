@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from umc_cli.audio.channels import read_channel
 from umc_cli.config import Workspace
@@ -13,13 +14,14 @@ from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.curve_files import CURVE_READERS, read_curve_file
 from umc_cli.response.deconvolution import Sweep
 from umc_cli.response.device import Method
-from umc_cli.response.frequency_response import Curve, impulse_response_curve
+from umc_cli.response.frequency_response import Curve, impulse_response_curve, white_noise_floor_db
 from umc_cli.response.impulse_response import Take
 from umc_cli.response.impulse_response_files import SOFA_SUFFIX, read_impulse_response
 from umc_cli.response.impulse_train import take_impulses
 from umc_cli.response.measured_response import LEAST_SNR_DB, MeasuredResponse, measure_response, trusted_range_hz
-from umc_cli.response.noise_floor import noise_floor_db
+from umc_cli.response.noise_floor import is_gated, noise_floor_db
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus
+from umc_cli.response.sweep_detection import holds_a_sweep
 from umc_cli.response.sweep_recording import sweep_of_played_file, sweep_of_stimulus, take_sweeps
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.import_response import import_curve, import_impulse_response
@@ -39,6 +41,16 @@ from umc_cli.workflows.measurement_record import (
 
 WINDOW_MS = 200.0
 """The paper's segments (section 4.1)."""
+
+MOST_NOISE_DBFS = -40.0
+"""Of white noise: louder silence is a room's, and its level is not written as the device's noise floor. The noisiest
+device of the simulated family has -52."""
+
+_STIMULUS_HINT = f"name its JSON file or the played sweep, or give {', '.join((*STIMULI, READY_MADE))}"
+
+_FLOOR_NOTE = "The noise floor holds the noise of the room."
+_ODD_ONE = "differs in waveform from the other repeats: samples were lost, or another sound came in"
+_ODD = "differ in waveform from the others, as where samples were lost or another sound came in, and were left out"
 
 
 def measure_ir(
@@ -91,13 +103,15 @@ def _measure_recordings(
     measured = measure_response(takes, taken_out, window_ms)
     check_trusted(measured.trusted)
     method: Method = "impulse" if played is None or isinstance(played, ImpulseTrain) else "sweep"
-    repeats = sum(len(take.repeats) for take in takes)
-    floors = [floor for take in takes if (floor := noise_floor_db(take.silence, take.sample_rate_hz)) is not None]
+    repeats = sum(len(take.repeats) for take in takes) - len(measured.odd_repeats)
+    warnings: list[str] = []
+    floor_db = _noise_floor_db(files, takes, warnings)
     device = device_record(
+        workspace,
         settings,
         method,
         files,
-        f"Window of {window_ms:g} ms. {what_was_taken_out(settings)}The noise floor holds the noise of the room.",
+        f"Window of {window_ms:g} ms. {what_was_taken_out(settings)}{'' if floor_db is None else _FLOOR_NOTE}".strip(),
         measured.frequency_response_db,
         measured.trusted,
         takes[0].sample_rate_hz,
@@ -106,20 +120,55 @@ def _measure_recordings(
         update={
             "spread_db": rounded(measured.spread_db),
             "snr_db": rounded(measured.snr_db),
-            "noise_floor_db": rounded(np.min(floors, axis=0)) if floors else None,
+            "noise_floor_db": rounded(floor_db),
         }
     )
-    report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
-    for path, take in zip(files, takes, strict=True):
-        report.arrivals_s[str(path)] = [round(arrival, 6) for arrival in take.arrivals_s]
+    report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"), warnings=warnings)
+    for number, (path, take) in enumerate(zip(files, takes, strict=True)):
+        odd = [index for of_take, index in measured.odd_repeats if of_take == number]
+        used = [arrival for index, arrival in enumerate(take.arrivals_s) if index not in odd]
+        report.arrivals_s[str(path)] = [round(arrival, 6) for arrival in used]
         report.rejected += [RejectedRepeat(str(path), round(each.time_s, 4), each.reason) for each in take.rejected]
-        if take.drift_ppm is not None:
+        report.rejected += [RejectedRepeat(str(path), round(take.arrivals_s[index], 4), _ODD_ONE) for index in odd]
+        if take.drift_ppm is not None and not odd:
             report.drift_ppm[str(path)] = round(take.drift_ppm, 1)
     report.disagreement_db = round(measured.disagreement_db, 2)
     report.failed_gates = _failed_gates(measured, report.rejected, repeats)
-    if not floors:
-        report.warnings.append("no noise floor: there is less than 140 ms of silence before the first sound")
+    if measured.odd_repeats:
+        report.warnings.append(f"{len(measured.odd_repeats)} of {repeats + len(measured.odd_repeats)} repeats {_ODD}")
+    if measured.incoherent_hz is not None:
+        report.warnings.append(
+            "the repeats differ in waveform in {:.0f}-{:.0f} Hz".format(*measured.incoherent_hz)
+            + f" (averaging them loses up to {measured.loss_db:.1f} dB): these bands are not trusted; "
+            "samples were lost while recording or playing, or something moved"
+        )
     return report
+
+
+def _noise_floor_db(files: Sequence[Path], takes: Sequence[Take], warnings: list[str]) -> NDArray[np.float64] | None:
+    """Return the floor of the quietest recording, [128] in dB re full scale; None, with a warning, where none tells."""
+    gated = [path for path, take in zip(files, takes, strict=True) if is_gated(take.silence, take.sample_rate_hz)]
+    if gated:
+        warnings.append(
+            f"{gated[0]} holds exact zeros, or one value, where it should hold the noise of the room: a gate or noise "
+            "suppression, or an editor. The record gets no noise floor; signal to noise is what the repeats' scatter "
+            "says. Record with an app that writes what it hears (docs/measuring-a-phone.md, step 4)"
+        )
+        return None
+    floors = [floor for take in takes if (floor := noise_floor_db(take.silence, take.sample_rate_hz)) is not None]
+    if not floors:
+        warnings.append("no noise floor: there is less than 140 ms of silence before the first sound")
+        return None
+    floor_db = np.asarray(np.min(floors, axis=0), np.float64)
+    highest_db = white_noise_floor_db(MOST_NOISE_DBFS)
+    if np.median(floor_db) > highest_db:
+        warnings.append(
+            f"the silence before the first sound is loud ({np.median(floor_db):.0f} dB in the middle band; white noise "
+            f"of {MOST_NOISE_DBFS:g} dBFS would be {highest_db:.0f} dB): that is the room, or gain control, not the "
+            "device. The record gets no noise floor; record in a quiet room, gain control off"
+        )
+        return None
+    return floor_db
 
 
 def _played(stimulus: str) -> ImpulseTrain | SineSweep | Path | None:
@@ -129,12 +178,14 @@ def _played(stimulus: str) -> ImpulseTrain | SineSweep | Path | None:
     if stimulus in STIMULI:
         return STIMULI[stimulus]()
     path = Path(stimulus)
+    if not path.name:
+        raise SettingsError("--stimulus names no file", f"{_STIMULUS_HINT}, or leave it out: impulse")
     if path.suffix.lower() != ".json" and path.with_suffix(".json").is_file():
         path = path.with_suffix(".json")
     if not path.is_file():
         raise SettingsError(
             f"there is no stimulus {stimulus!r}",
-            f"name its JSON file or the played sweep, or give {', '.join((*STIMULI, READY_MADE))}",
+            _STIMULUS_HINT,
         )
     return read_stimulus(path) if path.suffix.lower() == ".json" else path
 
@@ -146,6 +197,12 @@ def _take(path: Path, channel: str | None, played: ImpulseTrain | SineSweep | Pa
         take = partial(take_sweeps, recording, sweep_of_stimulus(played, rate_hz), played.spacing_s, window_ms)
     elif isinstance(played, Path):
         take = partial(take_sweeps, recording, _read_sweep(played, rate_hz), None, window_ms)
+    elif holds_a_sweep(recording, rate_hz):
+        raise SettingsError(
+            f"{path} holds a sine sweep, and impulses are to be measured",
+            "name what was played: --stimulus with the JSON file that --make-stimulus wrote, the sweep as a WAV file, "
+            "or sweep for the default one",
+        )
     else:
         take = partial(take_impulses, recording, rate_hz, played, window_ms)
     try:

@@ -14,7 +14,15 @@ from umc_cli.config import Workspace
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 from umc_cli.evaluation.report.response_figure import DOTS_PER_INCH, Response, response_figure
-from umc_cli.response.device import Device, DeviceRegistry, Method, SourceFile, check_device_id, write_device
+from umc_cli.response.device import (
+    Device,
+    DeviceRegistry,
+    Method,
+    SourceFile,
+    check_device_id,
+    read_device,
+    write_device,
+)
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
@@ -28,6 +36,35 @@ READY_MADE = "response"
 """As stimulus: the files are impulse responses already."""
 
 
+<<<<<<< HEAD
+=======
+class MeasureIrSettings(Settings):
+    """Settings of `umc measure-ir`; also the section `[measure-ir]` of umc.toml."""
+
+    device: str
+    """Id of the device that is measured."""
+    name: str = ""
+    """For people; default: that of the record that is replaced, else the id."""
+    stimulus: Annotated[str, WordOrPath(words=(*STIMULI, READY_MADE))] = "impulse"
+    """What was played: the sidecar of a stimulus, the played sweep as an audio file, `impulse` (a train of which
+    nothing is known), `sweep` (what `--make-stimulus sweep` makes), or `response`: the files are impulse responses."""
+    window_ms: float | None = Field(default=None, ge=2, le=2000)
+    """What is kept behind the direct sound; default: 200 ms of a recording, all of an impulse response."""
+    channel: str | None = None
+    """Of recordings whose channels differ: a number counted from 1, or `mix`."""
+    calibration: Path | None = None
+    """Response of the microphone that measured; taken out."""
+    reference: Path | None = None
+    """Response of the loudspeaker that played; taken out."""
+    tone: Path | None = None
+    """Recording of a 1-kHz calibrator of 94 dB SPL; gives the level."""
+    microphone: str | None = None
+    """Which microphone of an Android XML file."""
+    overwrite: bool = False
+    """Replace the record of a device that is known."""
+
+
+>>>>>>> 75d32c5 (Measurements: repeats must agree in waveform, gates and loud rooms give no noise floor, offsets are taken out, a sweep is recognized, a name outlives --overwrite)
 @dataclass(frozen=True)
 class RejectedRepeat:
     """A repeat that was not used."""
@@ -134,7 +171,19 @@ def rounded(values: NDArray[np.float64] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(float(value) + 0.0 for value in np.round(values, 2))
 
 
+def device_name(workspace: Workspace, settings: MeasureIrSettings) -> str:
+    """Return the name that is asked for, else that of the record to be replaced, else the id."""
+    path = workspace.devices / f"{settings.device}.json"
+    if settings.name or not path.is_file():
+        return settings.name or settings.device
+    try:
+        return read_device(path).name
+    except SettingsError:  # a broken record is replaced like any other
+        return settings.device
+
+
 def device_record(
+    workspace: Workspace,
     settings: MeasureIrSettings,
     method: Method,
     files: Sequence[Path],
@@ -145,18 +194,19 @@ def device_record(
     repeats: int,
 ) -> Device:
     """Return a record without spread, signal to noise and noise floor, which not every way of measuring gives."""
+    sensitivity = _sensitivity(settings)
     extra = [settings.calibration, settings.reference, settings.tone]
     if settings.stimulus not in (*STIMULI, READY_MADE) and method in ("impulse", "sweep"):
         extra.append(Path(settings.stimulus))
     return Device(
         id=settings.device,
-        name=settings.name or settings.device,
+        name=device_name(workspace, settings),
         method=method,
         sources=tuple(source_file(path) for path in (*files, *extra) if path is not None),
         note=note,
         sample_rate_hz=rate_hz,
         repeats=repeats,
-        sensitivity_dbfs=_sensitivity(settings),
+        sensitivity_dbfs=sensitivity,
         trusted_range_hz=trusted_range_hz(trusted),
         band_centres_hz=tuple(float(centre) for centre in band_centres_hz().round(1)),
         frequency_response_db=rounded(response_db),

@@ -14,11 +14,11 @@ from umc_cli.evaluation.report.difference_figure import draw_coverage_figure, dr
 from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.synthesis import METHODS
-from umc_cli.response.synthesis.drawing import check_number, method_settings
+from umc_cli.response.synthesis.drawing import check_number, find_method, method_settings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.workflows.difference_coverage import CoverageReport, compare_methods
-from umc_cli.workflows.learned_responses import draw_from, responses_to_learn_from
+from umc_cli.workflows.learned_responses import NO_RESPONSES, draw_from, responses_to_learn_from
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class SynthFrReport:
     """What `umc synth-fr` drew or measured."""
 
     learned_from: str
+    """For people; empty where the method learns nothing."""
     devices: list[str]
     """That were learned from."""
     seed: int
@@ -73,7 +74,8 @@ def synth_fr(workspace: Workspace, settings: SynthFrSettings, say: Callable[[str
             raise SettingsError(f"{path} is there already", "choose another name, or give --overwrite to replace it")
     if settings.figure:
         check_figure_name(settings.figure)
-    responses = responses_to_learn_from(workspace, settings.learn_from)
+    learns = settings.coverage or find_method(settings.method).least_devices > 0
+    responses = responses_to_learn_from(workspace, settings.learn_from) if learns else NO_RESPONSES
     report = SynthFrReport(responses.origin, list(responses.names), settings.seed)
     if settings.coverage:
         every = {name: method.settings() for name, method in METHODS.items()} | {settings.method: chosen}
