@@ -150,7 +150,7 @@ def test_convert_takes_a_file_of_differences(umc: Umc, workspace: Path) -> None:
         (["--setting", "spred=2", "--method", "pca"], "setting spred: is not a known name", "most_components, spread"),
         (["--learn-from", "nowhere"], "cannot learn from 'nowhere': it is no folder", "folder of impulse responses"),
         (["--learn-from", "data/nothing"], "it holds no WAV file", "folder of impulse responses"),
-        (["--learn-from", "data/broken"], "cannot read impulse response", "mend it"),
+        (["--learn-from", "data/broken"], "cannot read impulse response", "replace it"),
         (["--figure", "set.gif"], "cannot draw a figure as 'set.gif'", "png, svg, pdf"),
         (["--coverage", "--output", "other.safetensors"], "draws no set", "leave out --output"),
     ],
@@ -192,6 +192,20 @@ def test_too_few_devices_are_refused(umc: Umc, workspace: Path, method: str, n_d
     coverage = umc("synth-fr", "--coverage", "--learn-from", "few")
     assert coverage.exit_code == 2
     assert "coverage takes 4 or more measured devices" in coverage.stderr
+
+
+def test_a_method_that_learns_nothing_says_so(umc: Umc) -> None:
+    run = umc("synth-fr", "--method", "piecewise")
+    assert run.exit_code == 0
+    assert "learned from no device" in run.stderr
+    report = umc("synth-fr", "--method", "piecewise", "--json").json
+    assert (report["learned_from"], report["devices"]) == ("", [])
+
+
+def test_an_empty_learn_from_is_refused(umc: Umc) -> None:
+    run = umc("synth-fr", "--learn-from=")
+    assert run.exit_code == 2
+    assert "--learn-from names nothing" in run.stderr
 
 
 def test_a_first_device_of_one_s_own_is_learned_from_beside_the_library(umc: Umc, workspace: Path) -> None:

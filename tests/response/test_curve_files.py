@@ -22,6 +22,9 @@ XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
  <microphone device_id="builtin_mic_2" frequencies="20 1000" responses="1 2" />
 </microphone_characteristics></audio_platform_info>"""
 MICROPHONE = '<a><microphone device_id="m" frequencies="{}" responses="{}" sensitivity="nan" /></a>'
+TWICE = """<root><microphone device_id="m1" frequencies="100 1000 9000" responses="-1 0 0"/>
+<microphone device_id="m2" address="back" frequencies="100 1000 9000" responses="-9 0 9"/>
+<microphone device_id="m2" address="bottom" frequencies="100 1000 9000" responses="-1 0 1"/></root>"""
 FILES = {
     "ours.csv": "frequency_hz,response_db\n20,-3.5\n1000,0\n20000,4.25\n",
     "other.csv": "Freq(Hz);SPL(dB);Phase(degrees)\n20;-3.5;0\n1000;0;10\n20000;4.25;20\n",
@@ -29,6 +32,9 @@ FILES = {
     "mic.cal": '"Sens Factor =-.8643dB, SERNO: 7047870"\n20\t-3.5\n1000\t0\n20000\t4.25\n',
     "rew.txt": "* Measurement data measured by REW V5.31\n* Freq(Hz) SPL(dB) Phase(degrees)\n"
     "20.0, -3.5, 10\n1000.0, 0.0, 0\n20000, 4.25, 0\n",
+    "quoted.txt": '"Frequency (Hz)","Level (dB)"\n"20","-3.5"\n"1000","0"\n"20000","4.25"\n',
+    "omnimic.omm": "* mic gain: 20\n* serial 12\n20 -3.5\n1000 0\n20000 4.25\n",
+    "dayton.mic": "Freq  Gain\n20 -3.5\n1000 0\n20000 4.25\n",
     "with_dc.txt": "0 -80\n20 -3.5\n1000 0\n20000 4.25\n",
     "phone.xml": XML,
 }  # fmt: skip
@@ -49,6 +55,25 @@ def test_all_formats_give_the_same_curve(tmp_path: Path, name: str) -> None:
         assert (found.sensitivity_dbfs, found.least_spl_db) == (-37.0, 28.5)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["ours.csv", "other.csv", "rew.txt", "quoted.txt"])
+def test_windows_encodings_are_read(tmp_path: Path, name: str, encoding: str) -> None:
+    (tmp_path / name).write_text(FILES[name], encoding=encoding)
+    np.testing.assert_array_equal(read_curve_file(tmp_path / name).curve.response_db, DECIBELS)
+
+
+def test_whole_numbers_in_three_columns_are_a_curve_with_a_phase(tmp_path: Path) -> None:
+    found = read_curve_file(write(tmp_path, "a.csv", "100,85,170\n1000,90,10\n9000,87,-90\n"))
+    np.testing.assert_array_equal(found.curve.response_db, [85, 90, 87])
+
+
+def test_microphones_of_one_id_are_both_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.xml", TWICE)
+    with pytest.raises(InputError, match=r"2 microphones 'm2': address back, .*-9 0 9.*; address bottom, .*-1 0 1"):
+        read_curve_file(path, "m2")
+    np.testing.assert_array_equal(read_curve_file(path, "m1").curve.response_db, [-1, 0, 0])
+
+
 def test_every_suffix_is_tried() -> None:
     assert {Path(name).suffix for name in FILES} | {".json"} == set(CURVE_READERS)
 
@@ -61,12 +86,12 @@ def test_every_suffix_is_tried() -> None:
         ("a.csv", "frequency_hz,response_db\n1000,0\n500,-1\n", "do not rise"),
         ("a.frd", "20 0.7\n1000 1.0\n20000 1.6\n", "between 0.7 and 1.6, like linear gains"),
         ("a.csv", "frequency_hz,response_db\n20,0.7\n1000,1\n9000,0.9\n", "like linear gains"),
-        ("a.txt", "Freq Linear magnitude\n20 0.7\n1000 -1.0\n", "line 1 speaks of linear values"),
+        ("a.txt", "Freq Linear magnitude\n20 0.7\n1000 2.5\n", "line 1 speaks of linear values"),
         ("a.cal", "20 -1e9\n1000 0\n", "no level in dB"),
         ("a.txt", "20 nan\n1000 0\n", "line 1 is not two numbers"),
         ("a.txt", "20\n1000 0\n", "line 1 is not two numbers"),
         ("a.txt", "nothing here\n", "fewer than two points"),
-        ("a.wmf", "20 0\n", "is no curve"),
+        ("a.wmf", "20 0\n", "is not a curve"),
         ("a.xml", "<a", "is not XML"),
         ("a.xml", "<a/>", "holds no microphone"),
         ("a.xml", XML, "holds 2 microphones"),
@@ -76,6 +101,13 @@ def test_every_suffix_is_tried() -> None:
         ("a.xml", MICROPHONE.format("100 1000 9000", "0.5 1.0 1.2"), "like linear gains"),
         ("a.txt", "20,5;-3,1\n1000,2;0,5\n", "line 1 writes decimals with a comma"),
         ("a.txt", "20\t-3,1\n1000\t0,5\n", "line 1 writes decimals with a comma"),
+        ("a.csv", "Hz,dB\n100,0,-3,5\n1000,0,0,0\n9000,5,4,25\n", "line 2 writes decimals with a comma"),
+        ("a.csv", "100,0,-3,5\n1000,0,0\n9000,0,4,25\n", "line 1 writes decimals with a comma"),
+        ("a.csv", "100,0,-3\n1000,0,0\n9000,0,4\n", "line 1 writes decimals with a comma"),
+        ("a.csv", "100,25,-3,5\n100,75,0,5\n", "line 1 writes decimals with a comma"),
+        ("a.csv", '"100,5","-3,5"\n"1000,0","0,0"\n', "line 1 writes decimals with a comma"),
+        ("a.csv", "frequency_hz,response_db\n100,0,-3,5\n1000,0,0,0\n", "line 2 has more fields"),
+        ("a.xml", TWICE, "holds 3 microphones"),
     ],
 )
 def test_what_is_no_curve_in_decibels_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

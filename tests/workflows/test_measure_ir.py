@@ -489,6 +489,109 @@ def test_a_minute_is_measured_in_two_seconds(umc: Umc, workspace: Path, stimulus
     assert min(spent) < 2
 
 
+def lossy(take: Path, *losses_s: float) -> Path:
+    """A recording that lacks a millisecond at each of the times."""
+    import soundfile
+
+    samples = soundfile.read(take)[0]
+    lost = [np.arange(48) + round(at * RATE_HZ) for at in losses_s]
+    return write_audio(take.with_name("lossy.wav"), np.delete(samples, np.concatenate(lost)), RATE_HZ, subtype="PCM_24")
+
+
+def test_a_sweep_that_lost_a_millisecond_is_named_and_left_out(umc: Umc, workspace: Path, take: Path) -> None:
+    run = umc("measure-ir", lossy(take, 5.5), "--device", "mine", "--stimulus", "sweep.json", "--json")
+    assert run.exit_code == 0
+    (entry,) = run.json["rejected"]
+    assert entry["time_s"] == pytest.approx(2.5 + 0.037, abs=0.002)
+    assert "differs in waveform from the other repeats" in entry["reason"]
+    assert run.json["warnings"][0].startswith("1 of 3 repeats differ in waveform")
+    assert (run.json["device"]["repeats"], len(run.json["arrivals_s"][str(workspace / "lossy.wav")])) == (2, 2)
+    error_db = np.subtract(run.json["device"]["frequency_response_db"], true_shape_db(microphone(), RATE_HZ))
+    assert rms(error_db) < 0.2
+
+
+def test_a_gate_gives_no_noise_floor_and_a_warning(umc: Umc, workspace: Path, take: Path) -> None:
+    import soundfile
+
+    samples = soundfile.read(take)[0]
+    samples[: round(1.9 * RATE_HZ)] = 0
+    write_audio(workspace / "gated.wav", samples, RATE_HZ, subtype="PCM_24")
+    run = umc("measure-ir", "gated.wav", "--device", "mine", "--stimulus", "sweep.json", "--json")
+    assert run.exit_code == 0
+    device = run.json["device"]
+    assert device["noise_floor_db"] is None
+    assert "gated.wav holds exact zeros" in run.json["warnings"][0]
+    assert "noise floor" not in device["note"]
+    # What the repeats' scatter says is what the silence would have said.
+    whole = umc("measure-ir", take, "--device", "whole", "--stimulus", "sweep.json", "--json").json["device"]
+    assert abs(np.median(np.subtract(device["snr_db"], whole["snr_db"]))) < 3
+
+
+def test_a_gated_single_sweep_has_no_signal_to_noise(umc: Umc, workspace: Path) -> None:
+    samples = recorded(SineSweep(repeats=1), microphone())
+    samples[: round(1.9 * RATE_HZ)] = 0.001  # an offset beneath the gate
+    write_audio(workspace / "gated.wav", samples, RATE_HZ, subtype="PCM_24")
+    run = umc("measure-ir", "gated.wav", "--device", "mine", "--stimulus", "sweep", "--figure", "a.png", "--json")
+    assert run.exit_code == 0
+    assert (run.json["device"]["snr_db"], run.json["device"]["noise_floor_db"]) == (None, None)
+    assert len(run.json["warnings"]) == 1
+
+
+@pytest.mark.parametrize(("noise_dbfs", "has_floor"), [(-20, False), (-55, True)])
+def test_the_noise_of_a_loud_room_is_not_the_device_s_floor(
+    umc: Umc, workspace: Path, noise_dbfs: float, has_floor: bool
+) -> None:
+    write_audio(workspace / "a.wav", recorded(SineSweep(), microphone(), noise_dbfs), RATE_HZ, subtype="PCM_24")
+    run = umc("measure-ir", "a.wav", "--device", "mine", "--stimulus", "sweep", "--json")
+    assert run.exit_code == 0
+    assert (run.json["device"]["noise_floor_db"] is not None) == has_floor
+    assert any("the room, or gain control" in warning for warning in run.json["warnings"]) != has_floor
+
+
+def test_a_sweep_without_stimulus_asks_for_it(umc: Umc, take: Path) -> None:
+    for options in ((), ("--stimulus", "impulse")):
+        run = umc("measure-ir", take, "--device", "mine", *options)
+        assert run.exit_code == 2
+        assert "take.wav holds a sine sweep" in run.stderr
+        assert "loudspeaker" not in run.stderr
+
+
+@pytest.mark.parametrize("stimulus", ["", ".", "/"])
+def test_a_stimulus_that_names_no_file_is_refused(umc: Umc, workspace: Path, stimulus: str) -> None:
+    run = umc("measure-ir", "take.wav", "--device", "mine", f"--stimulus={stimulus}")
+    assert run.exit_code == 2
+    assert "names no file" in run.stderr
+
+
+def test_a_replaced_record_keeps_its_name(umc: Umc, workspace: Path) -> None:
+    (workspace / "curve.csv").write_text(CURVE)
+    arguments = ("measure-ir", "curve.csv", "--device", "mine")
+    umc(*arguments, "--name", "My phone")
+    path = workspace / "devices" / "mine.json"
+    assert umc(*arguments, "--overwrite").exit_code == 0
+    assert read_device(path).name == "My phone"
+    assert umc(*arguments, "--overwrite", "--name", "Yours").exit_code == 0
+    assert read_device(path).name == "Yours"
+    path.write_text("{broken")
+    assert umc(*arguments, "--overwrite").exit_code == 0
+    assert read_device(path).name == "mine"
+
+
+def test_a_flat_curve_is_nobody_s(umc: Umc, workspace: Path) -> None:
+    (workspace / "flat.csv").write_text("20,0.1\n1000,-0.1\n20000,0.1\n")
+    assert umc("measure-ir", "flat.csv", "--device", "flat", "--json").json["warnings"] == []
+
+
+@pytest.mark.realdata
+def test_a_maker_s_file_that_is_in_the_library_is_warned_of(umc: Umc, realdata: Path) -> None:
+    path = realdata / "phone_responses" / "raw" / "sony_sm8550_xperia1v_5v.xml"
+    options = ("--microphone", "builtin_mic_1", "--json")
+    run = umc("measure-ir", path, "--device", "mine", *options)
+    assert "equals xperia1v in the package's library" in run.json["warnings"][0]
+    same = umc("measure-ir", path, "--device", "xperia1v", *options).json["warnings"]
+    assert not any("equals" in warning for warning in same)
+
+
 def test_after_the_first_measurement_the_library_is_still_there(umc: Umc, workspace: Path) -> None:
     """docs/measuring-a-phone.md, step 10, and a conversion to all."""
     (workspace / "curve.csv").write_text(CURVE)

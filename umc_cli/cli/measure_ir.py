@@ -26,7 +26,7 @@ def command(
         typer.Argument(
             metavar="RECORDING...",
             help="Recordings of the stimulus, made with the device; or one impulse response (audio, .sofa) or one "
-            "curve (.csv, .frd, .cal, .txt, .xml); with --make-stimulus: the WAV file to write.",
+            "curve (.csv, .frd, .cal, .omm, .mic, .txt, .xml); with --make-stimulus: the WAV file to write.",
             show_default=False,
         ),
     ] = None,

@@ -36,13 +36,29 @@ def read_curve(path: Path) -> Curve:
             frequencies do not rise from above 0 Hz.
     """
     try:
-        # Spreadsheets put a byte order mark before the first column's name and a space after the comma.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-        frequency_hz = np.array([float(row["frequency_hz"]) for row in rows])
-        response_db = np.array([float(row["response_db"]) for row in rows])
+        # Spreadsheets put a byte order mark before the first column's name.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read curve {path}: {error.strerror}", "check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"curve {path} is not a table of numbers: {error}", "save it as UTF-8") from error
+    return parse_curve(path, text)
+
+
+def parse_curve(path: Path, text: str) -> Curve:
+    """Return the curve in the text of a CSV file with the columns `frequency_hz,response_db`; see `read_curve`."""
+    try:
+        # Spreadsheets put a space after the comma.
+        rows = list(csv.DictReader(text.splitlines(), skipinitialspace=True))
+        long = next((number for number, row in enumerate(rows, start=2) if None in row), None)
+        if long is not None:
+            line = text.splitlines()[long - 1][:60]
+            raise InputError(
+                f"curve {path} line {long} has more fields than there are columns: {line!r}",
+                "write decimals with a point, not a comma",
+            )
+        frequency_hz = np.array([float(row["frequency_hz"]) for row in rows])
+        response_db = np.array([float(row["response_db"]) for row in rows])
     except KeyError as error:
         raise InputError(
             f"curve {path} has no column {error}", "write two columns: frequency_hz,response_db"

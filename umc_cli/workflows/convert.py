@@ -38,6 +38,7 @@ from umc_cli.workflows.convert_report import (
 )
 from umc_cli.workflows.invented_devices import invent_targets
 from umc_cli.workflows.level_tables import load_level_tables
+from umc_cli.workflows.record_checks import check_ingredients
 from umc_cli.workflows.shard_actor import Order
 from umc_cli.workflows.shard_jobs import levels_hash, open_jobs, target_id
 from umc_cli.workflows.weights_in_words import weights_of
@@ -100,6 +101,7 @@ def convert(
                     root, (settings.source, *choice.targets), everything.clips, settings.segments, report.warnings
                 )
         ingredients = gather_ingredients(settings, choice, known, tables)
+        report.warnings += check_ingredients(choice.converter, ingredients)
         sizes = StreamSettings(
             settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
         )

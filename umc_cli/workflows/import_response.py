@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.curve_files import CurveFile, read_curve_file
-from umc_cli.response.device import N_BANDS
+from umc_cli.response.device import N_BANDS, Device, DeviceRegistry
 from umc_cli.response.frequency_response import (
     Curve,
     band_response_db,
@@ -17,6 +19,10 @@ from umc_cli.response.impulse_response_files import read_impulse_response
 from umc_cli.response.measured_response import covered_by, shape_db, trusted_bands, without
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.measurement_record import MeasureIrReport, check_trusted, device_record, what_was_taken_out
+
+_SAME_DB = 0.1
+"""Two responses that differ by less in all bands, but for a constant, are one."""
+_FLAT_DB = 0.5
 
 CALIBRATION_SPL_DB = 94.0
 """Sound pressure level (1 Pa) that a sensitivity is stated for."""
@@ -43,7 +49,26 @@ def import_curve(
     if floor_dbfs is not None:
         floor = (round(white_noise_floor_db(floor_dbfs), 1),) * N_BANDS
         device = device.model_copy(update={"noise_floor_db": floor})
-    return MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
+    report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
+    same = _same_in_library(device)
+    if same:
+        report.warnings.append(
+            f"{path} equals {' and '.join(same)} in the package's library: where the phone is another one, its maker "
+            "left the curve of a sample or of an older phone in the file"
+        )
+    return report
+
+
+def _same_in_library(device: Device) -> list[str]:
+    """Return the library's other devices whose response is this one; none for a flat response, which says nothing."""
+    response_db = np.array(device.frequency_response_db)
+    if np.ptp(response_db) < _FLAT_DB:
+        return []
+    return [
+        other.id
+        for other in DeviceRegistry()
+        if other.id != device.id and np.ptp(response_db - np.array(other.frequency_response_db)) < _SAME_DB
+    ]
 
 
 def _floor_dbfs(found: CurveFile) -> float | None:

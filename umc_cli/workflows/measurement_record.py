@@ -28,6 +28,7 @@ from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
 from umc_cli.response.tone import sensitivity_dbfs
 from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.workflows.record_checks import check_against_recordings
 
 MOST_DISAGREEMENT_DB = 3.0
 """RMS over trusted bands, between two repeats or between two ways of measuring."""
@@ -36,8 +37,6 @@ READY_MADE = "response"
 """As stimulus: the files are impulse responses already."""
 
 
-<<<<<<< HEAD
-=======
 class MeasureIrSettings(Settings):
     """Settings of `umc measure-ir`; also the section `[measure-ir]` of umc.toml."""
 
@@ -64,7 +63,6 @@ class MeasureIrSettings(Settings):
     """Replace the record of a device that is known."""
 
 
->>>>>>> 75d32c5 (Measurements: repeats must agree in waveform, gates and loud rooms give no noise floor, offsets are taken out, a sweep is recognized, a name outlives --overwrite)
 @dataclass(frozen=True)
 class RejectedRepeat:
     """A repeat that was not used."""
@@ -157,6 +155,7 @@ def finish(report: MeasureIrReport, workspace: Workspace, figure: Path | None) -
         report.warnings.append(
             f"the package's library has a device {report.device.id!r} too: in this workspace the new record replaces it"
         )
+    report.warnings += check_against_recordings(workspace, report.device)
     write_device(report.device, workspace.devices)
     report.written = True
 
