@@ -18,7 +18,7 @@ class MeasureIrSettings(Settings):
 
     device: Annotated[str, Option(metavar="ID", devices=True)]
     """Id of the device that is measured."""
-    name: Annotated[str, Option(default="the id")] = ""
+    name: Annotated[str, Option(default="that of the record that is replaced, else the id")] = ""
     """Name of the device, for people."""
     stimulus: Annotated[str, WordOrPath(words=STIMULUS_WORDS), Option(words=STIMULUS_WORDS)] = "impulse"
     """What was played: the stimulus's JSON file, a sweep as WAV, impulse (a train of impulses), or sweep (what

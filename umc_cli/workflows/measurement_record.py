@@ -37,32 +37,6 @@ READY_MADE = "response"
 """As stimulus: the files are impulse responses already."""
 
 
-class MeasureIrSettings(Settings):
-    """Settings of `umc measure-ir`; also the section `[measure-ir]` of umc.toml."""
-
-    device: str
-    """Id of the device that is measured."""
-    name: str = ""
-    """For people; default: that of the record that is replaced, else the id."""
-    stimulus: Annotated[str, WordOrPath(words=(*STIMULI, READY_MADE))] = "impulse"
-    """What was played: the sidecar of a stimulus, the played sweep as an audio file, `impulse` (a train of which
-    nothing is known), `sweep` (what `--make-stimulus sweep` makes), or `response`: the files are impulse responses."""
-    window_ms: float | None = Field(default=None, ge=2, le=2000)
-    """What is kept behind the direct sound; default: 200 ms of a recording, all of an impulse response."""
-    channel: str | None = None
-    """Of recordings whose channels differ: a number counted from 1, or `mix`."""
-    calibration: Path | None = None
-    """Response of the microphone that measured; taken out."""
-    reference: Path | None = None
-    """Response of the loudspeaker that played; taken out."""
-    tone: Path | None = None
-    """Recording of a 1-kHz calibrator of 94 dB SPL; gives the level."""
-    microphone: str | None = None
-    """Which microphone of an Android XML file."""
-    overwrite: bool = False
-    """Replace the record of a device that is known."""
-
-
 @dataclass(frozen=True)
 class RejectedRepeat:
     """A repeat that was not used."""

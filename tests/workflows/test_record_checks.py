@@ -1,0 +1,61 @@
+"""What a record leaves open or gets wrong is said where it is used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.samples import SOURCE, Run, noise, write_audio
+from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.workflows.record_checks import share_below_floor
+
+Umc = Callable[..., Run]
+
+
+def test_the_share_of_levels_below_a_floor_is_counted() -> None:
+    device = DeviceRegistry().get(SOURCE).model_copy(update={"noise_floor_db": (-60.0,) * 128})
+    levels_db = np.repeat(np.array([-80.0, -67.0, -65.0, -20.0], np.float32)[:, None], 80, axis=1)
+    assert share_below_floor(device, levels_db) == 0.5
+    assert share_below_floor(device.model_copy(update={"noise_floor_db": None}), levels_db) == 0
+
+
+@pytest.mark.parametrize("unknown", ["source", "target"])
+def test_an_unknown_level_is_said(umc: Umc, workspace: Path, unknown: str) -> None:
+    name = SOURCE if unknown == "source" else "pixel3"
+    write_device(DeviceRegistry().get(name).model_copy(update={"sensitivity_dbfs": None}), workspace / "devices")
+    options = ("--source", SOURCE, "--targets", "pixel3,xperia1", "--converter", "eq")
+    run = umc("convert", *options)
+    assert run.exit_code == 0
+    assert f"record of {'the source ' if unknown == 'source' else ''}{name}" in run.stderr
+    assert "keep the source's level" in run.stderr
+
+
+def test_a_conversion_between_known_levels_warns_of_nothing(umc: Umc) -> None:
+    assert umc("convert", "--source", SOURCE, "--targets", "pixel3", "--json").json["warnings"] == []
+
+
+def test_a_floor_above_the_recordings_is_warned_of_where_levels_are_known(umc: Umc, workspace: Path) -> None:
+    for index in range(6):
+        for device in (SOURCE, "pixel3"):
+            write_audio(workspace / f"data/{device}/a/more{index}.wav", 0.1 * noise(seed=index))
+    record = DeviceRegistry().get("pixel3")
+    write_device(record.model_copy(update={"noise_floor_db": (-10.0,) * 128}), workspace / "devices")
+    options = ("--source", SOURCE, "--targets", "pixel3", "--converter", "refiner_quantile", "--json")
+    run = umc("convert", *options)
+    assert run.exit_code == 0, run.stderr
+    (warning,) = [each for each in run.json["warnings"] if "noise floor" in each]
+    assert "the noise floor in the record of pixel3 cannot be its own: 100% of the levels" in warning
+
+
+def test_a_new_record_is_held_against_the_recordings(umc: Umc, workspace: Path) -> None:
+    for index in range(6):
+        write_audio(workspace / f"data/mine/a/{index}.wav", 0.1 * noise(seed=index))
+    text = (
+        '<a><microphone device_id="m" frequencies="100 1000 9000" responses="1 0 2" sensitivity="{}" min_spl="28"/></a>'
+    )
+    for sensitivity, n_warnings in ((-37, 0), (40, 1)):
+        (workspace / "a.xml").write_text(text.format(sensitivity))
+        run = umc("measure-ir", "a.xml", "--device", "mine", "--overwrite", "--json")
+        assert run.exit_code == 0, run.stderr
+        assert len(run.json["warnings"]) == n_warnings
