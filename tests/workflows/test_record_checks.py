@@ -36,7 +36,7 @@ def test_a_conversion_between_known_levels_warns_of_nothing(umc: Umc) -> None:
 
 
 def test_a_floor_above_the_recordings_is_warned_of_where_levels_are_known(umc: Umc, workspace: Path) -> None:
-    for index in range(6):
+    for index in range(20):
         for device in (SOURCE, "pixel3"):
             write_audio(workspace / f"data/{device}/a/more{index}.wav", 0.1 * noise(seed=index))
     record = DeviceRegistry().get("pixel3")
@@ -52,7 +52,7 @@ def test_a_new_record_is_held_against_the_recordings(umc: Umc, workspace: Path) 
     for index in range(6):
         write_audio(workspace / f"data/mine/a/{index}.wav", 0.1 * noise(seed=index))
     text = (
-        '<a><microphone device_id="m" frequencies="100 1000 9000" responses="1 0 2" sensitivity="{}" min_spl="28"/></a>'
+        '<a><microphone device_id="m" frequencies="100 1000 9000" responses="-1 0 2" sensitivity="{}" min_spl="28"/></a>'
     )
     for sensitivity, n_warnings in ((-37, 0), (40, 1)):
         (workspace / "a.xml").write_text(text.format(sensitivity))
