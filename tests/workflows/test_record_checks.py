@@ -52,7 +52,7 @@ def test_a_new_record_is_held_against_the_recordings(umc: Umc, workspace: Path) 
     for index in range(6):
         write_audio(workspace / f"data/mine/a/{index}.wav", 0.1 * noise(seed=index))
     text = (
-        '<a><microphone device_id="m" frequencies="100 1000 9000" responses="-1 0 2" sensitivity="{}" min_spl="28"/></a>'
+        '<a><microphone device_id="m" frequencies="99 1000 9000" responses="-1 0 2" sensitivity="{}" min_spl="28"/></a>'
     )
     for sensitivity, n_warnings in ((-37, 0), (40, 1)):
         (workspace / "a.xml").write_text(text.format(sensitivity))
