@@ -522,9 +522,10 @@ def test_a_gate_gives_no_noise_floor_and_a_warning(umc: Umc, workspace: Path, ta
     assert device["noise_floor_db"] is None
     assert "gated.wav holds exact zeros" in run.json["warnings"][0]
     assert "noise floor" not in device["note"]
-    # What the repeats' scatter says is what the silence would have said.
+    # The scatter of repeats holds their noise, and what the drifting clocks leave, 70 dB below them.
     whole = umc("measure-ir", take, "--device", "whole", "--stimulus", "sweep.json", "--json").json["device"]
-    assert abs(np.median(np.subtract(device["snr_db"], whole["snr_db"]))) < 3
+    assert np.max(np.subtract(device["snr_db"], whole["snr_db"])) < 4
+    assert np.min(device["snr_db"]) > 60
 
 
 def test_a_gated_single_sweep_has_no_signal_to_noise(umc: Umc, workspace: Path) -> None:

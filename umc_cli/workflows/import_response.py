@@ -20,8 +20,8 @@ from umc_cli.response.measured_response import covered_by, shape_db, trusted_ban
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.measurement_record import MeasureIrReport, check_trusted, device_record, what_was_taken_out
 
-_SAME_DB = 0.1
-"""Two responses that differ by less in all bands, but for a constant, are one."""
+_SAME_DB = 0.2
+"""Two responses that differ by less in all bands, but for a constant, are one (records are rounded to 0.1 dB)."""
 _FLAT_DB = 0.5
 
 CALIBRATION_SPL_DB = 94.0
