@@ -53,6 +53,8 @@ def test_a_mark_knows_time_and_bytes(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(255, -1, -1)) * 400)
     assert mark(path).sample_crc32 != first.sample_crc32
     assert mark(tmp_path / "missing") == (UNKNOWN, UNKNOWN)
+    os.mkfifo(tmp_path / "pipe")
+    assert mark(tmp_path / "pipe") == (UNKNOWN, UNKNOWN)
     (tmp_path / "empty").touch()
     assert mark(tmp_path / "empty").sample_crc32 == 0
 

@@ -3,6 +3,7 @@
 Times are compared for equality alone: no clock has to be right.
 """
 
+import stat
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -32,13 +33,15 @@ def modified_ns(path: Path) -> int:
 
 def mark(path: Path) -> Mark:
     """Return what a file is now."""
-    time_ns, crc = modified_ns(path), 0
     try:
+        status, crc = path.stat(), 0
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe waits for a writer
+            return Mark(UNKNOWN, UNKNOWN)
         with path.open("rb", buffering=0) as file:
             size = file.seek(0, 2)
             for block in range(_BLOCKS):
                 file.seek(max(0, size * (2 * block + 1) // (2 * _BLOCKS) - _BLOCK_BYTES // 2))
                 crc = zlib.crc32(file.read(_BLOCK_BYTES) or b"", crc)
     except OSError:
-        return Mark(time_ns, UNKNOWN)
-    return Mark(time_ns, crc)
+        return Mark(modified_ns(path), UNKNOWN)
+    return Mark(status.st_mtime_ns, crc)
