@@ -4,7 +4,7 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -124,6 +124,11 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
     """Return the number format that training computes in where it may; None is fp32."""
     chosen = training_precision(precision, device)
     return None if chosen is Precision.FP32 else TORCH_DTYPES[chosen]
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Return a context in which a network computes in `dtype` where it may; None is fp32."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 def cpu_count() -> int:

@@ -19,7 +19,6 @@ from umc_cli.conversion.engines import (
 from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
 from umc_cli.conversion.engines.torch_engine import TorchEngine
-from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.errors import SettingsError
@@ -123,16 +122,6 @@ def test_cuda_computes_in_fp16() -> None:
 def test_an_engine_leaves_the_generator_alone(generator: Generator) -> None:
     TorchEngine(generator, Precision.BF16, CPU, 1)
     assert {parameter.dtype for parameter in generator.parameters()} == {torch.float32}
-
-
-def test_winograd_is_a_convolution_with_reflected_borders(generator: Generator) -> None:
-    """Against torch on a size that is not square, through every layer that uses it."""
-    normalised = torch.randn(2, 48, 80)
-    gamma, beta = generator.film_encoder(tilt_db(6))
-    stem, trunk = WinogradStem(generator, 48, 80), WinogradTrunk(generator, 48, 80)
-    torch.testing.assert_close(
-        trunk(*stem(normalised), gamma, beta), generator(normalised, tilt_db(6)), rtol=1e-3, atol=1e-4
-    )
 
 
 def test_openvino_keeps_norms_whole() -> None:

@@ -29,8 +29,6 @@ class Coverage:
     """[n real]."""
     rank: NDArray[np.float64]
     """[n real], above 0, to 1."""
-    size_db: NDArray[np.float64]
-    """[n real]: the distance to no difference at all, for comparison."""
 
 
 def measure_coverage(real_db: NDArray[np.floating], drawn_db: NDArray[np.floating]) -> Coverage:
@@ -51,7 +49,6 @@ def measure_coverage(real_db: NDArray[np.floating], drawn_db: NDArray[np.floatin
     return Coverage(
         nearest_db=to_drawn.min(axis=1),
         rank=(1 + n_farther) / (1 + len(of_drawn)),
-        size_db=np.sqrt(np.square(real).mean(axis=1)),
     )
 
 

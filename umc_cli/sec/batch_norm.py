@@ -22,7 +22,14 @@ class _Sum(torch.autograd.Function):
 
 
 class _BatchNormOfAllRanks(nn.BatchNorm2d):
-    ranks: Ranks
+    """Has the weights and running values of the one whose place it takes."""
+
+    def __init__(self, plain: nn.BatchNorm2d, ranks: Ranks) -> None:
+        super().__init__(plain.num_features, plain.eps, plain.momentum)
+        self.ranks = ranks
+        self.weight, self.bias = plain.weight, plain.bias
+        self.running_mean, self.running_var = plain.running_mean, plain.running_var
+        self.num_batches_tracked = plain.num_batches_tracked
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [B, C, H, W] -> the same; B is this rank's."""
@@ -50,7 +57,7 @@ class _BatchNormOfAllRanks(nn.BatchNorm2d):
 
 def normalise_over_ranks(network: nn.Module, ranks: Ranks) -> None:
     """Let the batch normalisations of `network` take mean and variance over all ranks; weights and names stay."""
-    for module in network.modules() if ranks.count > 1 else ():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = _BatchNormOfAllRanks
-            vars(module)["ranks"] = ranks
+    for module in list(network.modules()) if ranks.count > 1 else ():
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(module, name, _BatchNormOfAllRanks(child, ranks))

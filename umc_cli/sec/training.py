@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umc_cli.evaluation.macro_f1 import score_device
-from umc_cli.runtime import autocast_dtype
+from umc_cli.runtime import autocast, autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
 from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
 from umc_cli.sec.settings import SecSettings
+from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
 
@@ -45,7 +45,7 @@ def sec_step(
     Raises:
         NonFiniteLossError: the loss or a gradient is not finite; no weight has changed then.
     """
-    with _autocast(batch.log_mel.device, autocast_dtype):
+    with autocast(batch.log_mel.device, autocast_dtype):
         logits = network(batch.log_mel)
     loss = batch.share * F.cross_entropy(logits.float(), batch.targets, weight=weights)
     optimiser.zero_grad()
@@ -145,24 +145,13 @@ class SecTraining:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return network and optimiser; batches and random numbers follow from the step's number."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for weight, kept in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{weight}.{name}": value for name, value in kept.items()}
-        return tensors, {}
+        network, optimiser = self.network.state_dict(), optimiser_tensors(self._optimiser)
+        return under("network", network) | under("optimiser", optimiser), {}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Become what `state` was taken of."""
-        kept: dict[int, dict[str, Tensor]] = {}
-        weights: dict[str, Tensor] = {}
-        for key, value in tensors.items():
-            kind, _, name = key.partition(".")
-            if kind == "network":
-                weights[name] = value
-            else:
-                weight, _, entry = name.partition(".")
-                kept.setdefault(int(weight), {})[entry] = value
-        self.network.load_state_dict(weights)
-        self._optimiser.load_state_dict({"state": kept, "param_groups": self._optimiser.state_dict()["param_groups"]})
+        self.network.load_state_dict(below("network", tensors))
+        load_optimiser_tensors(self._optimiser, below("optimiser", tensors))
 
     def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
         """Write the classifier."""
@@ -192,7 +181,3 @@ def predict_logits(network: torch.nn.Module, segments: SecSegments, torch_device
         for first in range(0, len(segments), _BATCH)
     ]
     return torch.cat(parts)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast | nullcontext[None]:
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -1,8 +1,4 @@
-"""`openvino`: the generator compiled for the processor at hand, in bf16 where that has the units for it, else in fp32.
-
-fp32 computes the residual blocks by Winograd's algorithm (see `winograd`), 1.7 times as fast as direct ones;
-bf16 computes them directly.
-"""
+"""`openvino`: the generator compiled for the processor at hand, in bf16 where it has units for that, else in fp32."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +12,6 @@ from torch import Tensor, nn
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
-from umc_cli.conversion.engines.winograd import WinogradStem, WinogradTrunk
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner import N_MAPS, Refiner
 from umc_cli.errors import SettingsError
@@ -37,7 +32,8 @@ class OpenVinoEngine:
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
         self.precision, compile_model = _compiler(precision, device, threads)
-        stem, trunk = _split(copy_for_export(generator), self.precision)
+        exported = copy_for_export(generator)
+        stem, trunk = _Stem(exported).eval(), _Trunk(exported).eval()
         normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         with torch.no_grad():
             stem_example = stem(normalised)
@@ -93,7 +89,7 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
     return precision, lambda model: core.compile_model(model, "CPU", settings).create_infer_request()
 
 
-class _DirectStem(nn.Module):
+class _Stem(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
@@ -102,20 +98,13 @@ class _DirectStem(nn.Module):
         return self.generator.stem(normalised)
 
 
-class _DirectTrunk(nn.Module):
+class _Trunk(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, x: Tensor, normed: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return self.generator.trunk((x, normed), gamma, beta)
-
-
-def _split(generator: Generator, precision: Precision) -> tuple[nn.Module, nn.Module]:
-    if precision is Precision.FP32:
-        size = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
-        return WinogradStem(generator, *size).eval(), WinogradTrunk(generator, *size).eval()
-    return _DirectStem(generator).eval(), _DirectTrunk(generator).eval()
 
 
 def _choose_precision(wanted: Precision, capabilities: list[str], bf16_is_faster: bool) -> Precision:

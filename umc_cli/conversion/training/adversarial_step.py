@@ -5,7 +5,6 @@ discriminators see segments without their level too: it is nothing that the gene
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,11 +20,15 @@ from umc_cli.conversion.training.losses import (
     weighted_sum,
 )
 from umc_cli.conversion.training.translators import Translator
+from umc_cli.runtime import autocast
+from umc_cli.training.moving_average import follow
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import check_finite
 
 LOSS_NAMES = ("adversarial_loss", "cycle_consistency_loss", "identity_loss", "discriminator_loss")
 NORM_NAMES = ("generator_gradient_norm", "discriminator_gradient_norm")
+
+_YOUNG_STEPS = 9
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,15 @@ def training_step(
     check_finite(results, index)
     networks.translator_optimiser.step()
     networks.discriminator_optimiser.step()
-    _update_average(networks, settings.average_decay, index)
+    average, weights = networks.average.parameters(), networks.translator.parameters()
+    follow(average, weights, settings.average_decay, index, _YOUNG_STEPS)
     return results
 
 
 def _translator_losses(networks: Networks, part: Batch, settings: StepSettings) -> tuple[dict[str, Tensor], Tensor]:
     """Return the generator's losses and the converted segments [B, 80, 80], cut off from the graph."""
     networks.discriminators.requires_grad_(False)
-    with _autocast(part.normalised.device, settings.autocast_dtype):
+    with autocast(part.normalised.device, settings.autocast_dtype):
         converted = networks.translator(part.normalised, part.own, part.other)
         back = networks.translator(converted, part.other, part.own)
         scores = networks.discriminators(converted, part.other)
@@ -142,7 +146,7 @@ def _translator_losses(networks: Networks, part: Batch, settings: StepSettings) 
 
 def _discriminator_losses(networks: Networks, part: Batch, shown: Tensor, settings: StepSettings) -> dict[str, Tensor]:
     networks.discriminators.requires_grad_(True)
-    with _autocast(part.normalised.device, settings.autocast_dtype):
+    with autocast(part.normalised.device, settings.autocast_dtype):
         # Real and converted segments together: one pass per device.
         both = torch.cat([part.normalised, shown])
         real_scores, fake_scores = networks.discriminators(both, [*part.own, *part.other]).split(len(part.own))
@@ -164,16 +168,3 @@ def _gradient_norm(module: torch.nn.Module) -> Tensor:
     norms = [torch.linalg.vector_norm(weight.grad) for weight in module.parameters() if weight.grad is not None]
     total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return total
-
-
-@torch.no_grad()
-def _update_average(networks: Networks, decay: float, index: int) -> None:
-    # Young averages follow faster, lest they remember the random start.
-    decay = min(decay, (1 + index) / (10 + index))
-    averages: list[Tensor] = list(networks.average.parameters())
-    weights: list[Tensor] = list(networks.translator.parameters())
-    torch._foreach_lerp_(averages, weights, 1 - decay)
-
-
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast | nullcontext[None]:
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -36,6 +36,7 @@ from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import autocast_dtype
+from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName
 
@@ -175,32 +176,27 @@ class AdversarialTraining:
         """Return networks, optimisers, buffers, random states and sampler position."""
         tensors = {f"random.{name}": value for name, value in {"buffers": self._random.get_state()}.items()}
         for name, module in self._modules().items():
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+            tensors |= under(name, module.state_dict())
         for name, optimiser in self._optimisers().items():
-            for weight, kept in optimiser.state_dict()["state"].items():
-                tensors |= {f"{name}.{weight}.{key}": value for key, value in kept.items()}
+            tensors |= under(name, optimiser_tensors(optimiser))
         for device, buffer in enumerate(self._buffers):
             images = buffer.state()
             if images is not None:
                 tensors[f"buffer.{device}"] = images
         sampler, positions = self._sampler.state()
-        tensors |= {f"sampler.{name}": value for name, value in sampler.items()}
+        tensors |= under("sampler", sampler)
         return tensors, {"sampler_positions": positions}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Become what `state` was taken of."""
         for name, module in self._modules().items():
-            module.load_state_dict(_below(tensors, name))
+            module.load_state_dict(below(name, tensors))
         for name, optimiser in self._optimisers().items():
-            kept: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(tensors, name).items():
-                weight, _, entry = key.partition(".")
-                kept.setdefault(int(weight), {})[entry] = value
-            optimiser.load_state_dict({"state": kept, "param_groups": optimiser.state_dict()["param_groups"]})
+            load_optimiser_tensors(optimiser, below(name, tensors))
         for device, buffer in enumerate(self._buffers):
             buffer.load_state(tensors.get(f"buffer.{device}"), self._torch_device)
         self._random.set_state(tensors["random.buffers"])
-        self._sampler.load_state(_below(tensors, "sampler"), values["sampler_positions"])
+        self._sampler.load_state(below("sampler", tensors), values["sampler_positions"])
 
     def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
         """Write the averaged generator, or the two of a pair (the way back as `<name>-reverse`)."""
@@ -284,6 +280,7 @@ def _in_db(normalised: Tensor, offset_db: Tensor, normalisation: Normalisation) 
     return denormalise(normalised.float(), offset_db, normalisation).clamp_min(FLOOR_DB)
 
 
+<<<<<<< HEAD
 def _parts(settings: AdversarialSettings) -> list[list[int]]:
     """Return the rows of a batch that are computed at once: whole pairs, whose second halves follow all first ones."""
     n_pairs, at_once = settings.batch_size // 2, (settings.micro_batch_size or settings.batch_size) // 2
@@ -295,3 +292,9 @@ def _parts(settings: AdversarialSettings) -> list[list[int]]:
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with `name` and a dot, without that beginning."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+=======
+def _part_sizes(settings: AdversarialSettings) -> list[int]:
+    """Return the numbers of segments that are computed at once in a step."""
+    at_once = settings.micro_batch_size or settings.batch_size
+    return [min(at_once, settings.batch_size - first) for first in range(0, settings.batch_size, at_once)]
+>>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)

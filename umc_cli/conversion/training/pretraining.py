@@ -25,6 +25,8 @@ from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, 
 from umc_cli.conversion.refiner_checkpoint import save_refiner
 from umc_cli.conversion.training.pretraining_world import TrainingWorld
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
+from umc_cli.training.moving_average import follow
+from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
 
 _WORLDS_AT_START = 4
@@ -32,7 +34,7 @@ _WARM_UP_STEPS = 100
 _MOST_GRADIENT = 5.0
 _SAME_FRAME_DB = 0.01
 """Keeps the root's slope finite where a frame is met exactly."""
-_EMA_WARM_UP_STEPS = 50
+_YOUNG_STEPS = 50
 _PAIRS_DRAWN = 3
 _SHARE_DB, _LEAST_START_DB = 8.0, 2.0
 """A segment whose start is 6 dB off weighs as much by either objective."""
@@ -242,10 +244,17 @@ class RefinerPretraining:
         batch = draw_batch(
             self._worlds[self._random.integers(len(self._worlds))], self._settings.batch_size, self._random
         )
+<<<<<<< HEAD
         losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings, index)
         decay = min(self._settings.ema_decay, (index + 1) / (index + 1 + _EMA_WARM_UP_STEPS))
         for name, tensor in self._refiner.state_dict().items():
             self._average[name].lerp_(tensor, 1 - decay)
+=======
+        losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings.distribution_weight, index)
+        weights = self._refiner.state_dict()
+        averages = [self._average[name] for name in weights]
+        follow(averages, weights.values(), self._settings.ema_decay, index, _YOUNG_STEPS)
+>>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)
         return losses
 
     def validate(self) -> dict[str, float]:
@@ -278,22 +287,15 @@ class RefinerPretraining:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return weights, averages, moments and the random state; worlds are made again from their seeds."""
-        tensors = {f"refiner.{name}": tensor for name, tensor in self._refiner.state_dict().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
-        for number, moments in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+        tensors = under("refiner", self._refiner.state_dict()) | under("average", self._average)
+        tensors |= under("adam", optimiser_tensors(self._optimiser))
         return tensors, {"random": self._random.bit_generator.state, "next_world": self._next_world}
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Become what `state` was taken of."""
-        self._refiner.load_state_dict(_part(tensors, "refiner."))
-        self._average = dict(_part(tensors, "average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(tensors, "adam.").items():
-            number, _, field = name.partition(".")
-            moments.setdefault(int(number), {})[field] = value
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._refiner.load_state_dict(below("refiner", tensors))
+        self._average = below("average", tensors)
+        load_optimiser_tensors(self._optimiser, below("adam", tensors))
         self._random.bit_generator.state = values["random"]
         self._next_world = max(0, int(values["next_world"]) - self._settings.worlds_kept)
         self._fetch(int(values["next_world"]))
@@ -396,8 +398,11 @@ def _all_pairs(world: TrainingWorld) -> "list[Batch]":
 
 
 _SEGMENTS_A_PAIR = 12
+<<<<<<< HEAD
 _FIRST_WAY = torch.zeros(3, 1, dtype=torch.int64)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+=======
+>>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)

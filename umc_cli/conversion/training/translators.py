@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
-from umc_cli.conversion.training.winograd_training import forward_for_training, is_worthwhile
 
 
 class UnifiedTranslator(nn.Module):
@@ -68,7 +67,5 @@ Translator = UnifiedTranslator | PairTranslator
 
 
 def _converted(generator: Generator, normalised: Tensor, fr_difference_db: Tensor) -> Tensor:
-    if is_worthwhile(generator, normalised):
-        return forward_for_training(generator, normalised, fr_difference_db)
     converted: Tensor = generator(normalised, fr_difference_db)
     return converted

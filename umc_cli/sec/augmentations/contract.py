@@ -54,14 +54,6 @@ class SpectrogramAugmentation(Protocol):
         ...
 
 
-class NetworkPart(Protocol):
-    """An `nn.Module` for feature maps: for the network's input and, where its paper says so, after its stages."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: [B, C, F, T] -> [B, C, F, T], any C, F and T."""
-        ...
-
-
 @runtime_checkable
 class RandomNetworkPart(Protocol):
     """A network part that draws random numbers while it trains."""
@@ -102,7 +94,10 @@ class AugmentationSpec:
     """From its settings and the material."""
     build_spectrogram: Callable[[Any, AugmentationMaterial], SpectrogramAugmentation] | None = None
     build_network_part: Callable[[Any, AugmentationMaterial], nn.Module] | None = None
-    """Returns a `NetworkPart`."""
+    """Returns a module for feature maps: for the network's input and, where its paper says so, after its stages.
+
+    Shape: [B, C, F, T] -> [B, C, F, T], any C, F and T.
+    """
     after_stages: bool = False
     """The network part acts after every stage of the network too, not only at its input."""
 
