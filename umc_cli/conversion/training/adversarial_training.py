@@ -280,21 +280,9 @@ def _in_db(normalised: Tensor, offset_db: Tensor, normalisation: Normalisation) 
     return denormalise(normalised.float(), offset_db, normalisation).clamp_min(FLOOR_DB)
 
 
-<<<<<<< HEAD
 def _parts(settings: AdversarialSettings) -> list[list[int]]:
     """Return the rows of a batch that are computed at once: whole pairs, whose second halves follow all first ones."""
     n_pairs, at_once = settings.batch_size // 2, (settings.micro_batch_size or settings.batch_size) // 2
     starts = range(0, n_pairs, at_once)
     firsts = [list(range(start, min(start + at_once, n_pairs))) for start in starts]
     return [[*rows, *(n_pairs + row for row in rows)] for rows in firsts]
-
-
-def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `name` and a dot, without that beginning."""
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-=======
-def _part_sizes(settings: AdversarialSettings) -> list[int]:
-    """Return the numbers of segments that are computed at once in a step."""
-    at_once = settings.micro_batch_size or settings.batch_size
-    return [min(at_once, settings.batch_size - first) for first in range(0, settings.batch_size, at_once)]
->>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)

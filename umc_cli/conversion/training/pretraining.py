@@ -244,17 +244,10 @@ class RefinerPretraining:
         batch = draw_batch(
             self._worlds[self._random.integers(len(self._worlds))], self._settings.batch_size, self._random
         )
-<<<<<<< HEAD
         losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings, index)
-        decay = min(self._settings.ema_decay, (index + 1) / (index + 1 + _EMA_WARM_UP_STEPS))
-        for name, tensor in self._refiner.state_dict().items():
-            self._average[name].lerp_(tensor, 1 - decay)
-=======
-        losses = pretraining_step(self._refiner, self._optimiser, batch, self._settings.distribution_weight, index)
         weights = self._refiner.state_dict()
         averages = [self._average[name] for name in weights]
         follow(averages, weights.values(), self._settings.ema_decay, index, _YOUNG_STEPS)
->>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)
         return losses
 
     def validate(self) -> dict[str, float]:
@@ -398,11 +391,4 @@ def _all_pairs(world: TrainingWorld) -> "list[Batch]":
 
 
 _SEGMENTS_A_PAIR = 12
-<<<<<<< HEAD
 _FIRST_WAY = torch.zeros(3, 1, dtype=torch.int64)
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-=======
->>>>>>> cb55804 (Less: no Winograd convolutions; one home for optimiser state, moving average and autocast; batch norms are replaced, not changed in class; dead members)
