@@ -1,0 +1,1 @@
+"""The conversion that was chosen: from which device to which others, by which converter, and why."""

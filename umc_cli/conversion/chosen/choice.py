@@ -1,0 +1,180 @@
+"""Which converter serves which targets, with what is known of the devices."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from umc_cli.audio.manifest import Recordings, find_recordings
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.config import Workspace
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.known import Known, find_weights, recorded_devices
+from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.targets import read_targets_or_invent
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.level_tables import load_level_tables
+from umc_cli.errors import SettingsError, did_you_mean
+from umc_cli.response.device import DeviceRegistry, check_device_id
+from umc_cli.runtime import compute_device, cpu_count
+
+AUTO = "auto"
+DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
+"""What `auto` prefers, best first (measured: docs/decisions.md)."""
+
+
+def open_conversion(
+    workspace: Workspace,
+    settings: ConversionSettings,
+    recordings: Recordings | None = None,
+    *,
+    segments: SegmentSettings | None = None,
+    tables_folder: Path | None = None,
+    warnings: list[str] | None = None,
+) -> Conversion:
+    """Return the conversion that `settings` mean, ready to be used.
+
+    `recordings`: all of the workspace; None: they are looked up. `segments`: how the level tables cut recordings.
+    `tables_folder`: where level tables are kept for the next time; None: they are measured, and not kept. `warnings`:
+    what a user should know is added.
+
+    Raises:
+        SettingsError: something is unknown or missing; the message says what.
+    """
+    if recordings is None:
+        recordings = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
+    conversion = choose_conversion(workspace, settings, recordings)
+    if not conversion.needs_level_tables:
+        return conversion
+    devices = (conversion.source, *conversion.targets)
+    tables = load_level_tables(
+        tables_folder, devices, recordings.clips, segments or SegmentSettings(), [] if warnings is None else warnings
+    )
+    return conversion.with_level_tables(tables)
+
+
+def choose_conversion(workspace: Workspace, settings: ConversionSettings, recordings: Recordings) -> Conversion:
+    """Return the conversion that `settings` mean, without the level tables that it may need.
+
+    `recordings`: all of the workspace.
+
+    Raises:
+        SettingsError: something is unknown or missing; the message says what.
+    """
+    check_device_id(settings.source)
+    if settings.converter != AUTO and settings.converter not in CONVERTERS:
+        known_names = (AUTO, *CONVERTERS)
+        raise SettingsError(
+            f"unknown converter {settings.converter!r}", did_you_mean(settings.converter, known_names, "converters")
+        )
+    check_engine_name(settings.engine)
+    registry = DeviceRegistry(workspace.devices)
+    recorded = recorded_devices(recordings)
+    targets = read_targets_or_invent(settings.targets, settings.source, recorded, registry, workspace)
+    weights = find_weights(workspace, settings.checkpoint)
+    named = sorted({settings.source, *targets.ids})
+    known = Known(
+        devices={name: registry.get(name) for name in named if name in registry} | targets.invented,
+        recorded=recorded,
+        checkpoint=weights.generator,
+        refiner=weights.refiner,
+    )
+    names = _converters_to_choose_from(settings, weights.takers)
+    choice = choose(names, settings.source, targets.ids, targets.is_all, known)
+    return Conversion(
+        converter=choice.converter,
+        ingredients=Ingredients(
+            source=settings.source,
+            targets=choice.targets,
+            devices=known.devices,
+            checkpoint=known.checkpoint,
+            refiner=known.refiner,
+            engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
+            torch_device=compute_device(settings.compute_device),
+        ),
+        reason=choice.reason,
+        left_out=choice.left_out,
+    )
+
+
+def _converters_to_choose_from(settings: ConversionSettings, takers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the converters that may be taken, best first. `takers`: those that take the checkpoint asked for."""
+    if settings.converter == AUTO:
+        return takers or DEFAULT_ORDER
+    if takers and settings.converter not in takers:
+        raise SettingsError(
+            f"converter {settings.converter} does not take the checkpoint {settings.checkpoint}",
+            f"leave out --checkpoint, or use --converter {takers[0]}",
+        )
+    return (settings.converter,)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The converter, its targets, and why."""
+
+    converter: str
+    targets: tuple[str, ...]
+    reason: str
+    left_out: Mapping[str, str]
+    """Targets that `all` would mean but that this converter cannot serve, and what is missing."""
+
+
+def choose(names: tuple[str, ...], source: str, targets: tuple[str, ...], is_all: bool, known: Known) -> Choice:
+    """Choose the converter and the targets.
+
+    `names`: keys of CONVERTERS, best first; the one that serves most targets is taken, the better one of equals.
+    `is_all`: targets that cannot be served are left out.
+
+    Raises:
+        SettingsError: something is missing; the message says what, and the hint which converters would work.
+    """
+    if not targets:
+        raise SettingsError(f"there is no device besides {source} to convert to", "add devices, see `umc devices`")
+    missing = {name: known.gaps(name, source, targets) for name in CONVERTERS}
+    served = {name: [target for target in targets if target not in missing[name]] for name in CONVERTERS}
+    best = max(names, key=lambda name: (len(served[name]), -names.index(name)))
+    if not served[best] or (not is_all and missing[best]):
+        raise SettingsError(_what_is_missing(names, missing), _what_would_work(targets, missing))
+    return Choice(
+        converter=best,
+        targets=tuple(served[best]),
+        reason=_reason(best, names, len(targets), served),
+        left_out=missing[best],
+    )
+
+
+def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[str, list[str]]) -> str:
+    if len(names) == 1:
+        return "asked for"
+    better = names[: names.index(best)]
+
+    def count(name: str) -> str:
+        return f"{len(served[name])} of {n_wanted} targets"
+
+    parts = [f"{name} could serve {count(name)}" for name in better]
+    return "; ".join([f"the best that serves {count(best)}", *parts])
+
+
+def _what_is_missing(names: Iterable[str], missing: Mapping[str, Mapping[str, str]]) -> str:
+    parts = []
+    for name in names:
+        gaps = sorted(set(missing[name].values()))
+        more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        parts.append(f"converter {name} lacks {', '.join(gaps[:3])}{more}")
+    return "; ".join(parts)
+
+
+def _what_would_work(wanted: tuple[str, ...], missing: Mapping[str, Mapping[str, str]]) -> str:
+    working = [name for name, gaps in missing.items() if not gaps]
+    if working:
+        return f"these would work: {', '.join(working)} (--converter {working[0]})"
+    partly = [
+        f"{name} for {len(wanted) - len(gaps)} of {len(wanted)} targets"
+        for name, gaps in missing.items()
+        if len(gaps) < len(wanted)
+    ]
+    if partly:
+        return f"would work: {'; '.join(partly)}"
+    return "no converter would work: add records to devices/ or recordings to data/"

@@ -1,0 +1,121 @@
+"""One conversion, ready to be used: spectrograms of the source in, those of every target out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
+from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.shards.plan import hash_of
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """From one device to others by one converter. Weights are loaded when they are first needed.
+
+    Can be pickled: what was built stays behind, and is built again where it arrives.
+    """
+
+    converter: str
+    """A key of `conversion.converters.CONVERTERS`."""
+    ingredients: Ingredients
+    reason: str = "asked for"
+    """Why this converter."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Devices that `all` would mean but that this converter cannot serve, and what is missing."""
+
+    @property
+    def source(self) -> str:
+        """Return the device that made the recordings."""
+        return self.ingredients.source
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the devices that are converted to."""
+        return self.ingredients.targets
+
+    @property
+    def needs_level_tables(self) -> bool:
+        """Tell whether the converter rests on the levels of recordings."""
+        return Need.RECORDINGS in CONVERTERS[self.converter].needs
+
+    @cached_property
+    def built(self) -> Converter:
+        """The converter, built once.
+
+        Raises:
+            SettingsError: its weights are broken, or made for other settings.
+        """
+        return CONVERTERS[self.converter].build(self.ingredients)
+
+    @cached_property
+    def made_with(self) -> dict[str, str]:
+        """What a shard says of how it was made: engine, precision, weights.
+
+        A GPU rounds otherwise than a CPU, in every step, so it is named.
+        """
+        device = self.ingredients.torch_device.type
+        return self.built.describe() | ({} if device == "cpu" else {"compute_device": device})
+
+    def __call__(self, log_mel: Tensor | NDArray[np.float32]) -> dict[str, Tensor]:
+        """Return what every target would have recorded.
+
+        Shape: [B, 80, 80] (mel bands, frames) float32 in dB -> the same for each target, on the device of computing.
+        """
+        given = torch.as_tensor(log_mel, dtype=torch.float32, device=self.ingredients.torch_device)
+        with torch.no_grad():
+            begun = self.built.begin(given)
+            return {target: self.built.convert(begun, target) for target in self.targets}
+
+    def with_level_tables(self, tables: Mapping[str, LevelQuantiles]) -> "Conversion":
+        """Return the conversion with the levels of recordings, by device, that it rests on."""
+        levels = {device: table.levels_db for device, table in tables.items()}
+        return replace(self, ingredients=replace(self.ingredients, level_quantiles=levels))
+
+    def computed_by(self, threads: int, device: torch.device | None = None) -> "Conversion":
+        """Return the conversion as so many processors compute it, or another device does."""
+        ingredients = replace(
+            self.ingredients,
+            engine=self.ingredients.engine.model_copy(update={"threads": threads}),
+            torch_device=device or self.ingredients.torch_device,
+        )
+        return replace(self, ingredients=ingredients)
+
+    def source_identity(self) -> dict[str, str | None]:
+        """Return the hashes of all that is known of the source: its record and its level table."""
+        record = self.ingredients.devices.get(self.source)
+        return {
+            "source_record_sha256": hash_of(record.model_dump(mode="json")) if record else None,
+            "source_levels_sha256": self._levels_hash(self.source),
+        }
+
+    def target_id(self, target: str) -> str:
+        """Return the hash of all that is known of a target: its record and its level table."""
+        record = self.ingredients.devices.get(target)
+        return hash_of([target, record.model_dump(mode="json") if record else None, self._levels_hash(target)])
+
+    def differences(self, target: str) -> dict[str, Any]:
+        """Return the differences of response [128] and level, target minus source, in dB; None where unknown."""
+        records = self.ingredients.devices
+        if self.source not in records or target not in records:
+            return {"fr_difference_db": None, "level_difference_db": None}
+        source, other = records[self.source], records[target]
+        return {
+            "fr_difference_db": [round(float(value), 3) for value in fr_difference_db(source, other)],
+            "level_difference_db": level_difference_db(source, other),
+        }
+
+    def _levels_hash(self, device: str) -> str | None:
+        levels_db = self.ingredients.level_quantiles.get(device)
+        return None if levels_db is None else hash_of(levels_db.tolist())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("built", "made_with")}

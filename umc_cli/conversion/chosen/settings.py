@@ -1,0 +1,45 @@
+"""Settings that say which conversion is meant. Loads no torch: help is made from them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from umc_cli.config import MACHINE, Names, Option, WordOrPath
+from umc_cli.machine_settings import ComputeDeviceSettings
+from umc_cli.precision import Precision
+
+_CONVERSION = "Conversion"
+
+CONVERTER_NAMES = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq", "film_gan")
+"""As `conversion.converters.CONVERTERS` has them; kept here too because that loads torch (a test compares them)."""
+
+Targets = Annotated[Names, WordOrPath(prefix="synth:")]
+
+
+class ConverterEngineSettings(ComputeDeviceSettings):
+    """How the network of a converter is computed."""
+
+    engine: Annotated[str, Option(MACHINE, words=("auto", "torch", "openvino"))] = "auto"
+    """Engine of the network: torch, openvino or auto."""
+    precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
+    """fp32, bf16, fp16 or auto (the fastest that the machine has units for)."""
+
+
+class ConversionSettings(ConverterEngineSettings):
+    """From which device to which others, by which converter, and how it is computed."""
+
+    source: Annotated[str, Option(devices=True)]
+    """Device that made the recordings."""
+    targets: Annotated[Targets, Option(devices=True)] = ("all",)
+    """Devices to convert to, comma-separated, or all (every other device that the converter can serve); synth:N means
+    N invented devices, synth:FILE those of a file that umc synth-fr wrote."""
+    converter: Annotated[str, Option(_CONVERSION, words=("auto", *CONVERTER_NAMES))] = "auto"
+    """refiner_quantile, quantile, refiner, eq_noise, eq, film_gan, or auto (the best one whose inputs are
+    available)."""
+    checkpoint: Annotated[
+        Path | None,
+        Option(
+            _CONVERSION,
+            default="checkpoints/generator.safetensors; checkpoints/refiner.safetensors, else the package's",
+        ),
+    ] = None
+    """Weights (safetensors) for film_gan or for the refiners."""
