@@ -23,16 +23,17 @@ import torch
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
 from umc_cli.audio.segments import SegmentSettings
+from umc_cli.conversion import cluster as ray_cluster
+from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.shard_actor import Order, ShardActor
 from umc_cli.conversion.streaming import StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.workflows import convert as workflow
-from umc_cli.workflows import convert_on_cluster
-from umc_cli.workflows.shard_actor import Order, ShardActor
 
 Umc = Callable[..., Run]
 
@@ -268,8 +269,8 @@ def test_actors_keep_the_network_and_its_failures_come_through(
 
 
 def test_no_actor_in_time_is_a_fault(cluster: TwoNodes, umc: Umc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert_on_cluster, "_LONGEST_WAIT_S", 1.0)
-    monkeypatch.setattr(convert_on_cluster, "_BETWEEN_LOOKS_S", 0.5)
+    monkeypatch.setattr(ray_cluster, "_LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr(ray_cluster, "_BETWEEN_LOOKS_S", 0.5)
     run = umc(*COMMAND, "--cluster", cluster.address, "--workers", "64")
     assert run.exit_code == 3
     assert "the Ray cluster gave no actor (num_cpus 64) within 1 s" in " ".join(run.stderr.split())
@@ -333,22 +334,20 @@ def test_an_actor_takes_a_gpu_or_some_processors(
     nodes: list[dict[str, float]], workers: int | None, device: str, demand: tuple[int, int], size: int
 ) -> None:
     gpus, cpus = demand
-    assert convert_on_cluster._demand(nodes, workers, device) == ({"num_gpus": gpus, "num_cpus": cpus}, size)
+    assert ray_cluster._demand(nodes, workers, device) == ({"num_gpus": gpus, "num_cpus": cpus}, size)
 
 
 @pytest.fixture
 def order(tmp_path: Path) -> Order:
     """An order that needs no recordings."""
     registry = DeviceRegistry(tmp_path / "none: the library")
+    records = {name: registry.get(name) for name in (SOURCE, TARGET)}
     return Order(
         root=tmp_path,
         inputs=tmp_path,
         segments=SegmentSettings(),
         stream=StreamSettings(batch_size=1, workers=1, dtype="float16", reader_timeout_s=60),
-        converter="eq",
-        ingredients=Ingredients(
-            SOURCE, (TARGET,), {name: registry.get(name) for name in (SOURCE, TARGET)}, torch.device("cpu")
-        ),
+        conversion=Conversion("eq", Ingredients(SOURCE, (TARGET,), records, torch.device("cpu"))),
     )
 
 
@@ -368,14 +367,14 @@ def test_an_actor_that_is_not_like_the_others_refuses_to_work(order: Order, tmp_
 
 
 @pytest.fixture
-def crew(order: Order) -> convert_on_cluster._Crew:
+def crew(order: Order) -> ray_cluster._Crew:
     """A crew without actors, whose head was last heard of long ago."""
-    crew = convert_on_cluster._Crew(MagicMock(), ("127.0.0.1", 0), order, {}, 1, [])
+    crew = ray_cluster._Crew(MagicMock(), ("127.0.0.1", 0), order, {}, 1, [])
     crew._head_answered_at = -1e9
     return crew
 
 
-def test_a_run_does_not_go_on_without_the_head(crew: convert_on_cluster._Crew) -> None:
+def test_a_run_does_not_go_on_without_the_head(crew: ray_cluster._Crew) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         crew._head = server.getsockname()
         crew._look_at_head(20)
@@ -386,13 +385,13 @@ def test_a_run_does_not_go_on_without_the_head(crew: convert_on_cluster._Crew) -
 
 
 def test_a_shard_that_is_not_seen_here_is_a_fault(
-    crew: convert_on_cluster._Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    crew: ray_cluster._Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, unseen = tmp_path / "seen.h5", tmp_path / "unseen.h5"
     seen.touch()
     crew._look_for([seen, unseen])
     crew._look_for([])
-    monkeypatch.setattr(convert_on_cluster, "_LONGEST_UNSEEN_S", -1.0)
+    monkeypatch.setattr(ray_cluster, "_LONGEST_UNSEEN_S", -1.0)
     with pytest.raises(EnvironmentFault, match=r"unseen\.h5 was written on another node but is not seen here"):
         crew._look_for([])
     unseen.touch()

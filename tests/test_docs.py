@@ -28,8 +28,8 @@ from umc_cli.evaluation.macro_f1 import DeviceScores
 from umc_cli.evaluation.mutual_information import Estimate, ProbedStatistic
 from umc_cli.evaluation.paired_comparison import Comparison, McNemar, PairedDifference
 from umc_cli.response.device import Device, DeviceRegistry
-from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis import METHODS
+from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.settings.convert import ConvertSettings

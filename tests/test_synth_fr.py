@@ -12,9 +12,9 @@ import soundfile
 from tests.samples import SOURCE, Run
 from umc_cli.config import find_workspace
 from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.response.learned_responses import responses_to_learn_from
 from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthetic_differences import read_differences
-from umc_cli.workflows.learned_responses import responses_to_learn_from
 
 Umc = Callable[..., Run]
 

@@ -6,7 +6,7 @@ section `[<command>]` of `umc.toml`, from variables `UMC_<COMMAND>_<FIELD>`, and
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -104,6 +104,15 @@ class WordOrPath:
 def split_names(value: Any) -> Any:
     """Return the parts of a comma-separated text; anything else as it is."""
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+ALL = ("all",)
+"""As a list of devices: every one that can serve."""
+
+
+def means_all(names: Sequence[str]) -> bool:
+    """Tell whether a list of names means every device."""
+    return tuple(names) == ALL
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]

@@ -40,8 +40,7 @@ from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
 from umc_cli.config import find_workspace
-from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.response.device import DeviceRegistry
+from umc_cli.conversion.chosen.choice import choose_conversion
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.plan import plan_files
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -196,8 +195,7 @@ def use_segments(folder: Path) -> dict[str, Any]:
     with torch.inference_mode():
         for name in ("eq", "eq_noise", "refiner"):
             options = settings().model_copy(update={"converter": name})
-            choice, known = convert.choose_conversion(workspace, options, DeviceRegistry(workspace.devices), everything)
-            converter = CONVERTERS[name].build(convert.gather_ingredients(options, choice, known, {}))
+            converter = choose_conversion(workspace, options, everything).built
             begun = converter.begin(batch)
             found[name] = milliseconds(partial(converter.convert, begun, TARGET), BATCH)
             converted = converter.convert(begun, TARGET).half().numpy()

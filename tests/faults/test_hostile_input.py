@@ -28,6 +28,7 @@ from umc_cli.config import find_workspace, load_settings
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
+from umc_cli.conversion.level_tables import read_level_tables
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.refiner import Refiner, RefinerSettings
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
@@ -46,7 +47,6 @@ from umc_cli.shards.planned_files import PlannedFile, store_files
 from umc_cli.training.metrics import read_metrics
 from umc_cli.training.run import STATE_NAME, RunResult, _go_on, _save
 from umc_cli.training.run_settings import read_run_settings, write_run_settings
-from umc_cli.workflows.level_tables import read_level_tables
 
 N_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))
 MORE_MEMORY_BYTES = 1 << 30

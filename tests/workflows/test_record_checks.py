@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.samples import SOURCE, Run, noise, write_audio
+from umc_cli.conversion.chosen.record_checks import share_below_floor
 from umc_cli.response.device import DeviceRegistry, write_device
-from umc_cli.workflows.record_checks import share_below_floor
 
 Umc = Callable[..., Run]
 

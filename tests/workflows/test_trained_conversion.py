@@ -16,14 +16,15 @@ from umc_cli.audio.manifest import find_recordings
 from umc_cli.audio.segments import SegmentSettings
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import find_workspace
+from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.level_tables import TABLES_NAME, load_level_tables
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.shards.reader import find_shards, read_shard_header
-from umc_cli.workflows.level_tables import TABLES_NAME, load_level_tables
 from umc_cli.workflows.sec_models import SecModel
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
@@ -126,12 +127,10 @@ def test_mc_has_weights_for_its_own_targets_only(root: Path) -> None:
 
 
 def test_levels_that_are_not_finite_are_not_shown(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from umc_cli.workflows import trained_conversion
+    def broken(*_: Any) -> dict[str, torch.Tensor]:
+        return {target: torch.full((1, 80, 80), torch.nan) for target in TARGETS}
 
-    def broken(*_: Any) -> dict[str, np.ndarray]:
-        return {target: np.full((1, 80, 80), np.nan, np.float32) for target in TARGETS}
-
-    monkeypatch.setattr(trained_conversion, "convert_segments", broken)
+    monkeypatch.setattr(Conversion, "__call__", broken)
     assert "not finite" in convert(root, trained(root, "eq", "eq")).missing["b"]
 
 

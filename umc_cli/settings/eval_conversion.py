@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import RECORDINGS, Names, Option
-from umc_cli.settings.machine import ConverterEngineSettings
+from umc_cli.config import ALL, RECORDINGS, Names, Option
+from umc_cli.conversion.chosen.settings import ConverterEngineSettings
 
 SECTION = "eval-conversion"
 _JUDGES = "Judges"
@@ -18,7 +18,7 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
 
     source: Annotated[str, Option(devices=True)]
     """Device whose recordings are converted."""
-    targets: Annotated[Names, Option(devices=True)] = ("all",)
+    targets: Annotated[Names, Option(devices=True)] = ALL
     """Devices to convert to, comma-separated, or all (every other device with recordings in the split)."""
     converters: Annotated[Names, Option(default="all whose inputs are available")] = ()
     """no_conversion, level_only, or converters, comma-separated."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import RECORDINGS, Names, Option
-from umc_cli.settings.machine import ComputeDeviceSettings
+from umc_cli.config import ALL, RECORDINGS, Names, Option
+from umc_cli.machine_settings import ComputeDeviceSettings
 
 SECTION = "eval-layers"
 MIN_RECORDINGS = 10
@@ -19,7 +19,7 @@ class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings):
 
     source: Annotated[str, Option(devices=True)]
     """Device whose recordings are converted."""
-    targets: Annotated[Names, Option(devices=True)] = ("all",)
+    targets: Annotated[Names, Option(devices=True)] = ALL
     """Devices to convert to, comma-separated, or all (every other device with a record)."""
     checkpoint: Annotated[Path | None, Option(default="checkpoints/generator.safetensors")] = None
     """Generator (safetensors) that was trained for all devices."""

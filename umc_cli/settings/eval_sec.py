@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import RECORDINGS, Names, Option, Paths, WordOrPath
-from umc_cli.settings.machine import ComputeDeviceSettings
+from umc_cli.config import ALL, RECORDINGS, Names, Option, Paths, WordOrPath
+from umc_cli.machine_settings import ComputeDeviceSettings
 
 SECTION = "eval"
 
@@ -21,7 +21,7 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
     """Runs of umc train-sec, or files (safetensors), comma-separated; may be repeated."""
     source: Annotated[str | None, Option(devices=True, default="all")] = None
     """Only models that were trained on this device."""
-    devices: Annotated[Names, Option(devices=True)] = ("all",)
+    devices: Annotated[Names, Option(devices=True)] = ALL
     """Devices whose recordings are classified, comma-separated, or all (every device with recordings)."""
     compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none")] = ()
     """Two runs or methods to compare on the same recordings; may be repeated."""

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from umc_cli.config import RESULT, Option, Settings, WordOrPath
-from umc_cli.response.level_settings import LevelSettings
+from umc_cli.response.synthesis_settings import FROM_DEVICES, FROM_LIBRARY, LevelSettings
 
 SECTION = "synth-fr"
-FROM_DEVICES, FROM_LIBRARY = "devices", "library"
 
 _COVERAGE = "Coverage"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import RECORDINGS, RUN, Names, Option
 from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
-from umc_cli.settings.machine import ComputeDeviceSettings, WorkerSettings
+from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 
 SECTION = "train"
 

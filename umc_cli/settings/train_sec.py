@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import RUN, Option
+from umc_cli.config import ALL, RUN, Option
+from umc_cli.conversion.chosen.settings import Targets
+from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 from umc_cli.sec.settings import SecSettings
-from umc_cli.settings.conversion import Targets
-from umc_cli.settings.machine import ComputeDeviceSettings, WorkerSettings
 
 SECTION = "train-sec"
 
@@ -22,7 +22,7 @@ class TrainSecSettings(SecSettings, SegmentSettings, WorkerSettings, ComputeDevi
     method: Annotated[str, Option()] = "none"
     """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, dir, gaussian-noise, room-reverb,
     pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle, residual-norm or rfn; several joined by +."""
-    targets: Annotated[Targets, Option(devices=True)] = ("all",)
+    targets: Annotated[Targets, Option(devices=True)] = ALL
     """Devices that samples are converted to, comma-separated, or all (every one that can be served); for ideal: devices
     whose own recordings are used."""
     converter: Annotated[str, Option(words=("auto", "refiner_quantile", "refiner", "film_gan"))] = "auto"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.difference_coverage import RARE_RANK, Coverage, measure_coverage
+from umc_cli.response.learned_responses import LearnedResponses
 from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.drawing import fit_method
-from umc_cli.workflows.learned_responses import LearnedResponses
 
 
 @dataclass(frozen=True)

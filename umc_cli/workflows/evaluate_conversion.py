@@ -3,17 +3,16 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import mean, stdev
 
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import Workspace
+from umc_cli.config import Workspace, means_all
+from umc_cli.conversion.chosen.known import Known, Weights, find_weights
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
     Judges,
@@ -25,14 +24,13 @@ from umc_cli.evaluation.conversion_measures import (
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
-from umc_cli.workflows.choose_converter import Known, find_checkpoints
 from umc_cli.workflows.conversion_judges import train_judges
 from umc_cli.workflows.conversion_references import make_reference, read_split
 from umc_cli.workflows.measured_converters import (
     MEASURED_CONVERTERS,
     convert_segments,
+    gaps,
     level_gain,
-    what_is_missing,
 )
 from umc_cli.workflows.recorded_segments import SegmentReader
 
@@ -113,7 +111,7 @@ def evaluate_conversion(
     """
     started = time.monotonic()
     _check(settings)
-    checkpoints, _ = find_checkpoints(workspace.checkpoints, settings.checkpoint)
+    weights = find_weights(workspace, settings.checkpoint)
     recordings = find_recordings(workspace.data)
     clips = [clip for clip in recordings.clips if is_device_id(clip.device)]
     registry = DeviceRegistry(workspace.devices)
@@ -121,9 +119,9 @@ def evaluate_conversion(
     warnings = list(recordings.warnings)
     with compute_threads(cpu_count()):
         say(f"reading recordings of split {settings.split}")
-        asked = None if settings.targets == ("all",) else tuple(dict.fromkeys(settings.targets))
+        asked = None if means_all(settings.targets) else tuple(dict.fromkeys(settings.targets))
         given, real = read_split(clips, settings.source, asked, settings.split, reader, registry, warnings)
-        ingredients = _ingredients(settings, clips, registry, tuple(real), checkpoints, warnings)
+        ingredients = _ingredients(settings, clips, registry, tuple(real), weights, warnings)
         references = {
             target: make_reference(settings.source, target, given, segments, ingredients.devices, warnings)
             for target, segments in real.items()
@@ -132,7 +130,7 @@ def evaluate_conversion(
         report.targets = {
             target: _measured_target(reference, given, ingredients) for target, reference in references.items()
         }
-        known = Known(ingredients.devices, frozenset(ingredients.level_quantiles), **checkpoints)
+        known = Known(ingredients.devices, frozenset(ingredients.level_quantiles), weights.generator, weights.refiner)
         planned = _plan(settings, tuple(real), ingredients, known, report.left_out)
         judges = Judges()
         if settings.probe:
@@ -154,9 +152,9 @@ def _check(settings: EvaluateConversionSettings) -> None:
     check_engine_name(settings.engine)
     for name in settings.converters:
         if name not in MEASURED_CONVERTERS:
-            raise SettingsError(f"unknown converter {name!r}", f"use {', '.join(MEASURED_CONVERTERS)}")
+            raise SettingsError(f"unknown converter {name!r}", did_you_mean(name, MEASURED_CONVERTERS, "converters"))
     if not settings.targets:
-        raise SettingsError("no target is named", "use --targets all, or device ids with commas between them")
+        raise SettingsError("no target is named", "use --targets all, or comma-separated device ids")
 
 
 def _ingredients(
@@ -164,17 +162,17 @@ def _ingredients(
     clips: Sequence[Clip],
     registry: DeviceRegistry,
     targets: tuple[str, ...],
-    checkpoints: Mapping[str, Path],
+    weights: Weights,
     warnings: list[str],
 ) -> Ingredients:
     """Return what the converters may know: the records, and levels of recordings of split train-mc."""
     devices = (settings.source, *targets)
     tables = {}
     for device in devices:
-        learnt_from = [clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT]
+        own = [clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT]
         try:
             # With default segments, as `umc convert` does.
-            tables[device] = measure_level_quantiles(learnt_from, SegmentSettings()).levels_db
+            tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
         except InputError as error:
             warnings.append(f"split {CONVERSION_SPLIT} says nothing of the levels of {device}: {error.message}")
     return Ingredients(
@@ -182,8 +180,8 @@ def _ingredients(
         targets=targets,
         devices={name: registry.get(name) for name in devices if name in registry},
         level_quantiles=tables,
-        checkpoint=checkpoints["checkpoint"],
-        refiner=checkpoints.get("refiner", SHIPPED_REFINER),
+        checkpoint=weights.generator,
+        refiner=weights.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )
@@ -210,16 +208,16 @@ def _plan(
     """Return the targets that each converter can serve; the others are added to `left_out`."""
     planned: dict[str, list[str]] = {}
     for name in dict.fromkeys(settings.converters or MEASURED_CONVERTERS):
-        missing = what_is_missing(name, settings.source, targets, known, ingredients)
+        missing = gaps(name, settings.source, targets, known, ingredients)
         served = [target for target in targets if target not in missing]
         if missing:
             left_out[name] = dict(missing)
         if served:
             planned[name] = served
         elif name in settings.converters:
-            gaps = ", ".join(sorted(set(missing.values())))
+            lacks = ", ".join(sorted(set(missing.values())))
             raise SettingsError(
-                f"converter {name} lacks {gaps}", "leave it out of --converters, or add what is missing"
+                f"converter {name} lacks {lacks}", "leave it out of --converters, or add what is missing"
             )
     return planned
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace
+from umc_cli.conversion.chosen.targets import read_targets
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator, preset_name
 from umc_cli.conversion.layer_statistics import DIMENSIONS, layer_statistics
 from umc_cli.conversion.normalisation import normalise
@@ -130,10 +131,7 @@ def _check_figure(settings: EvaluateLayersSettings) -> None:
 def _differences(registry: DeviceRegistry, settings: EvaluateLayersSettings) -> dict[str, NDArray[np.float32]]:
     """Return the difference of every target. Shape: [128] dB, target minus source."""
     source = registry.get(settings.source)
-    is_all = settings.targets == ("all",)
-    targets = tuple(registry.others(source.id) if is_all else dict.fromkeys(settings.targets))
-    if source.id in targets:
-        raise SettingsError(f"target {source.id!r} is the source itself", "leave it out of --targets")
+    targets = read_targets(settings.targets, source.id, registry.others(source.id), registry.ids()).ids
     records = [registry.get(name) for name in targets]
     if len(records) < 2:
         raise SettingsError(

@@ -1,17 +1,17 @@
 """The converters as they are measured, next to what costs nothing: no conversion, and the level alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.known import Known
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.response.difference import level_difference_db
-from umc_cli.workflows.choose_converter import Known
 
 BASELINES = ("no_conversion", "level_only")
 MEASURED_CONVERTERS = (*BASELINES, *CONVERTERS)
@@ -47,21 +47,14 @@ def level_gain(source: str, target: str, ingredients: Ingredients) -> LevelGain 
     return None
 
 
-def what_is_missing(
-    name: str, source: str, targets: Iterable[str], known: Known, ingredients: Ingredients
-) -> Mapping[str, str]:
-    """Say for every target that the converter or baseline cannot serve what is missing."""
+def gaps(name: str, source: str, targets: Sequence[str], known: Known, ingredients: Ingredients) -> dict[str, str]:
+    """Return what is missing for each target that a converter or baseline cannot serve."""
     if name == "no_conversion":
         return {}
     if name == "level_only":
         unknown = [target for target in targets if level_gain(source, target, ingredients) is None]
         return dict.fromkeys(unknown, "the sensitivities of both devices, or recordings of both")
-    needs = sorted(CONVERTERS[name].needs)
-    gaps = {
-        target: next(filter(None, (known.lacks(need, device) for need in needs for device in (source, target))), None)
-        for target in targets
-    }
-    return {target: gap for target, gap in gaps.items() if gap}
+    return known.gaps(name, source, targets)
 
 
 def convert_segments(name: str, log_mel: Levels, targets: Sequence[str], ingredients: Ingredients) -> dict[str, Levels]:
@@ -70,13 +63,12 @@ def convert_segments(name: str, log_mel: Levels, targets: Sequence[str], ingredi
         return dict.fromkeys(targets, log_mel)
     if name == "level_only":
         return {target: _louder(log_mel, level_gain(ingredients.source, target, ingredients)) for target in targets}
-    converter = CONVERTERS[name].build(replace(ingredients, targets=tuple(targets)))
+    conversion = Conversion(name, replace(ingredients, targets=tuple(targets)))
     converted = {target: np.empty_like(log_mel) for target in targets}
     for first in range(0, len(log_mel), _BATCH_SIZE):
         rows = slice(first, first + _BATCH_SIZE)
-        begun = converter.begin(torch.tensor(log_mel[rows], device=ingredients.torch_device))
-        for target in targets:
-            converted[target][rows] = converter.convert(begun, target).float().cpu().numpy()
+        for target, levels in conversion(log_mel[rows]).items():
+            converted[target][rows] = levels.float().cpu().numpy()
     return converted
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from umc_cli.audio.channels import read_channel
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.config import Workspace
+from umc_cli.conversion.chosen.record_checks import check_against_recordings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 from umc_cli.evaluation.report.response_figure import DOTS_PER_INCH, Response, response_figure
@@ -28,7 +29,6 @@ from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
 from umc_cli.response.tone import sensitivity_dbfs
 from umc_cli.settings.measure_ir import MeasureIrSettings
-from umc_cli.workflows.record_checks import check_against_recordings
 
 MOST_DISAGREEMENT_DB = 3.0
 """RMS over trusted bands, between two repeats or between two ways of measuring."""

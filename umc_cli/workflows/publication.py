@@ -10,8 +10,8 @@ from pathlib import Path
 
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_metadata
+from umc_cli.conversion.chosen.weights_in_words import weights_in_words
 from umc_cli.errors import SettingsError
-from umc_cli.workflows.weights_in_words import weights_in_words
 
 _TRIAL = "smoke"
 """The preset whose weights replace none: what its few held-out sounds say is chance."""

@@ -1,7 +1,7 @@
 """Conversion of training samples on the fly: which converter, which devices, one drawn for every sample."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.audio.manifest import Recordings
-from umc_cli.audio.segments import SegmentSettings
-from umc_cli.config import Workspace
-from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
+from umc_cli.config import Workspace, means_all
+from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, open_conversion
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.targets import names_invented
+from umc_cli.conversion.chosen.weights_in_words import weights_in_words
+from umc_cli.conversion.converters.contract import Converter
 from umc_cli.errors import SettingsError
-from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_device
-from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.reader import find_shards
-from umc_cli.workflows.choose_converter import Choice, Known
-from umc_cli.workflows.convert import choose_conversion, gather_ingredients
-from umc_cli.workflows.level_tables import load_level_tables
-from umc_cli.workflows.weights_in_words import weights_in_words, weights_of
 
 _UNIFIED = ("refiner_quantile", "refiner", "film_gan")
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
@@ -35,6 +32,8 @@ CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
 """The converters that a method (of `sec_methods.CONVERSIONS`) may convert with, best first."""
 N_INVENTED = 200
 """Devices that `unified-synth` invents where nothing else is asked for."""
+_THREADS = 1
+"""Batches are made beside the training, which has the other processors."""
 _DEVICES_A_BATCH = 8
 """Samples of a batch are shared among so many devices at the most: a converter is called once for each."""
 
@@ -76,27 +75,18 @@ def converters_of(method: str, asked: str) -> tuple[str, ...]:
         SettingsError: the method does not convert with `asked`.
     """
     names = CONVERTERS_OF_METHODS[method]
-    if asked == "auto":
+    if asked == AUTO:
         return names
     if asked not in names:
         raise SettingsError(f"method {method} does not convert with {asked!r}", f"use {' or '.join(names)}")
     return (asked,)
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """The converter of a method, and what it is built from."""
-
-    settings: ConvertSettings
-    choice: Choice
-    known: Known
-
-
 def check_sec_conversion(
     workspace: Workspace,
     method: str,
-    convert_settings: ConvertSettings,
-    everything: Recordings,
+    settings: ConversionSettings,
+    recordings: Recordings,
     n_invented: int,
     shards: Path | None,
 ) -> None:
@@ -108,112 +98,102 @@ def check_sec_conversion(
         SettingsError: something that the method needs is missing.
     """
     if shards:
-        converters_of(method, convert_settings.converter)
+        converters_of(method, settings.converter)
         find_shards(shards)
     elif method == "mc":
-        _paths_of_pairs(workspace, convert_settings)
+        _paths_of_pairs(workspace, settings)
     else:
-        _choose(workspace, method, convert_settings, everything, n_invented)
+        _settings_that_work(workspace, method, settings, recordings, n_invented)
 
 
 def choose_sec_conversion(
     workspace: Workspace,
     method: str,
-    convert_settings: ConvertSettings,
-    everything: Recordings,
+    settings: ConversionSettings,
+    recordings: Recordings,
     tables_folder: Path,
     n_invented: int,
     warnings: list[str],
 ) -> OnTheFlyConversions:
     """Return what `method` (of `sec_methods.CONVERSIONS`) converts with.
 
-    `convert_settings`: source, targets, checkpoint and machine, and a converter among those of the method, or `auto`.
-    The tables of levels are kept in `tables_folder`.
+    `settings`: a converter among those of the method, or `auto`. The tables of levels are kept in `tables_folder`.
 
     Raises:
         SettingsError: something that the method needs is missing.
     """
     if method == "mc":
-        return _one_to_one(workspace, convert_settings, DeviceRegistry(workspace.devices), everything)
-    chosen = _choose(workspace, method, convert_settings, everything, n_invented)
-    choice = chosen.choice
-    tables = {}
-    if Need.RECORDINGS in CONVERTERS[choice.converter].needs:
-        devices = (chosen.settings.source, *choice.targets)
-        tables = load_level_tables(tables_folder, devices, everything.clips, SegmentSettings(), warnings)
-    ingredients = _one_thread(gather_ingredients(chosen.settings, choice, chosen.known, tables))
-    converter = CONVERTERS[choice.converter].build(ingredients)
+        return _one_to_one(workspace, settings, recordings)
+    asked = _settings_that_work(workspace, method, settings, recordings, n_invented)
+    conversion = open_conversion(workspace, asked, recordings, tables_folder=tables_folder, warnings=warnings)
+    conversion = conversion.computed_by(_THREADS)
     return OnTheFlyConversions(
-        choice.converter,
-        choice.targets,
-        converter.describe(),
-        dict.fromkeys(choice.targets, converter),
-        ingredients.torch_device,
-        weights_of(choice.converter, chosen.known),
+        conversion.converter,
+        conversion.targets,
+        conversion.built.describe(),
+        dict.fromkeys(conversion.targets, conversion.built),
+        conversion.ingredients.torch_device,
+        conversion.weights(),
     )
 
 
-def _choose(
-    workspace: Workspace, method: str, convert_settings: ConvertSettings, everything: Recordings, n_invented: int
-) -> _Chosen:
-    """Return the first converter of `method` that has all it needs."""
-    _check_converter(method, convert_settings)
-    registry = DeviceRegistry(workspace.devices)
-    names = converters_of(method, convert_settings.converter)
-    if method == "unified-synth" and not any(name.startswith("synth:") for name in convert_settings.targets):
-        convert_settings = convert_settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
-    if convert_settings.checkpoint and convert_settings.converter == "auto":
-        names = ("auto",)
+def _settings_that_work(
+    workspace: Workspace, method: str, settings: ConversionSettings, recordings: Recordings, n_invented: int
+) -> ConversionSettings:
+    """Return the settings with the first converter of `method` whose inputs are available."""
+    _check_converter(method, settings)
+    names = converters_of(method, settings.converter)
+    if method == "unified-synth" and not names_invented(settings.targets):
+        settings = settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
+    if settings.checkpoint and settings.converter == AUTO:
+        names = (AUTO,)
     problem: SettingsError | None = None
     for name in names:
+        asked = settings.model_copy(update={"converter": name})
         try:
-            asked = convert_settings.model_copy(update={"converter": name})
-            return _Chosen(asked, *choose_conversion(workspace, asked, registry, everything))
+            choose_conversion(workspace, asked, recordings)
         except SettingsError as error:
             problem = problem or error
+        else:
+            return asked
     assert problem is not None
     raise problem
 
 
-def _check_converter(method: str, convert_settings: ConvertSettings) -> None:
-    converters_of(method, convert_settings.converter)
-    if convert_settings.checkpoint and CONVERTERS_OF_METHODS[method] != _UNIFIED:
+def _check_converter(method: str, settings: ConversionSettings) -> None:
+    converters_of(method, settings.converter)
+    if settings.checkpoint and CONVERTERS_OF_METHODS[method] != _UNIFIED:
         raise SettingsError(
             f"method {method} does not take weights of --checkpoint",
             "leave --checkpoint out; mc takes those that `umc train --pair` left in checkpoints/",
         )
 
 
-def _one_to_one(
-    workspace: Workspace, settings: ConvertSettings, registry: DeviceRegistry, everything: Recordings
-) -> OnTheFlyConversions:
+def _one_to_one(workspace: Workspace, settings: ConversionSettings, recordings: Recordings) -> OnTheFlyConversions:
     """Build the generator of every pair; `umc train --pair` leaves them in the workspace's checkpoints."""
     paths = _paths_of_pairs(workspace, settings)
-    converters: dict[str, Converter] = {}
-    made_with: dict[str, str] = {}
+    conversions: dict[str, Conversion] = {}
     for target, path in paths.items():
         asked = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": path})
-        choice, known = choose_conversion(workspace, asked, registry, everything)
-        converters[target] = CONVERTERS["film_gan"].build(_one_thread(gather_ingredients(asked, choice, known, {})))
-        made_with[target] = converters[target].describe()["checkpoint_sha256"]
+        conversions[target] = choose_conversion(workspace, asked, recordings).computed_by(_THREADS)
     return OnTheFlyConversions(
         "film_gan",
         tuple(paths),
-        made_with,
-        converters,
+        {target: each.built.describe()["checkpoint_sha256"] for target, each in conversions.items()},
+        {target: each.built for target, each in conversions.items()},
         compute_device(settings.compute_device),
         "; ".join(map(weights_in_words, paths.values())),
     )
 
 
-def _paths_of_pairs(workspace: Workspace, settings: ConvertSettings) -> dict[str, Path]:
+def _paths_of_pairs(workspace: Workspace, settings: ConversionSettings) -> dict[str, Path]:
     """Return the generator of every target of `mc`."""
     _check_converter("mc", settings)
     paths = {
         path.stem.removeprefix(f"{settings.source}-to-"): path
         for path in sorted(workspace.checkpoints.glob(f"{settings.source}-to-*.safetensors"))
     }
-    targets: Sequence[str] = sorted(paths) if settings.targets == ("all",) else settings.targets
+    targets: Sequence[str] = sorted(paths) if means_all(settings.targets) else settings.targets
     missing = [target for target in targets if target not in paths]
     if missing or not targets:
         pair = f"{settings.source}:{missing[0] if missing else 'TARGET'}"
@@ -222,8 +202,3 @@ def _paths_of_pairs(workspace: Workspace, settings: ConvertSettings) -> dict[str
             f"train it with `umc train --pair {pair}`, or name the targets that have one with --targets",
         )
     return {target: paths[target] for target in targets}
-
-
-def _one_thread(ingredients: Ingredients) -> Ingredients:
-    # Batches are made beside the training, which has the other processors.
-    return replace(ingredients, engine=ingredients.engine.model_copy(update={"threads": 1}))

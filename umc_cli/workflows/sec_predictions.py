@@ -12,6 +12,7 @@ from torch import nn
 
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.names import plain_name
+from umc_cli.config import means_all
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.macro_f1 import Predictions
@@ -53,7 +54,7 @@ def clips_by_device(
         SettingsError: a named device has no recordings, or there are none at all.
     """
     known = sorted({clip.device for clip in clips})
-    asked = known if tuple(devices) == ("all",) else list(dict.fromkeys(devices))
+    asked = known if means_all(devices) else list(dict.fromkeys(devices))
     chosen = {}
     for device in asked:
         if device not in known:
@@ -63,7 +64,7 @@ def clips_by_device(
         own = [clip for clip in clips if clip.device == device and clip.split == split]
         if own:
             chosen[device] = own
-        elif tuple(devices) == ("all",):
+        elif means_all(devices):
             warnings.append(f"{device} has no recordings in split {split}")
         else:
             raise SettingsError(f"no recordings of {device!r} in split {split}", "name another --split")

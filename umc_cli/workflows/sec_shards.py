@@ -13,7 +13,7 @@ from torch import Tensor
 from umc_cli.atomic_write import explain_os_errors
 from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
 from umc_cli.audio.names import plain_name
-from umc_cli.config import dump_settings
+from umc_cli.config import dump_settings, means_all
 from umc_cli.errors import SettingsError
 from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
@@ -83,7 +83,7 @@ def open_shard_conversions(
     """
     headers = {path: read_shard_header(path) for path in find_shards(shards)}
     there = sorted({header.target for header in headers.values()})
-    chosen = tuple(there) if targets == ("all",) else tuple(dict.fromkeys(targets))
+    chosen = tuple(there) if means_all(targets) else tuple(dict.fromkeys(targets))
     missing = [target for target in chosen if target not in there]
     if missing or not chosen:
         raise SettingsError(

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
-from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.config import Workspace, dump_settings, load_settings, means_all
+from umc_cli.conversion.chosen.known import recorded_devices
+from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
@@ -21,15 +24,12 @@ from umc_cli.sec.method_parts import check_method_settings, network_parts, sampl
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.sec.training import SecTraining
-from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_segments
-from umc_cli.workflows.convert import devices_to_convert_to
-from umc_cli.workflows.invented_devices import PREFIX
 from umc_cli.workflows.sec_conversion import (
     N_INVENTED,
     OnTheFlyConversions,
@@ -111,9 +111,9 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     with torch.random.fork_rng(devices=[]):
         build_backbone(settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0))  # refuses, before the work
     if plan.conversion:
-        convert_settings = _convert_settings(settings, settings.compute_device)
+        conversion_settings = _conversion_settings(settings, settings.compute_device)
         n_invented = settings.invented or N_INVENTED
-        check_sec_conversion(workspace, plan.conversion, convert_settings, everything, n_invented, settings.shards)
+        check_sec_conversion(workspace, plan.conversion, conversion_settings, everything, n_invented, settings.shards)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
@@ -207,12 +207,12 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
         )
     held_out = held_out_recordings(own, settings.held_out_share)
     unknown = sorted(set(settings.targets) - {clip.device for clip in clips}) if plan.is_ideal else []
-    if unknown and settings.targets != ("all",):
+    if unknown and not means_all(settings.targets):
         raise SettingsError(
             f"no recordings of {', '.join(unknown)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
             "name devices with recordings with --targets",
         )
-    of_targets = [clip for clip in clips if settings.targets == ("all",) or clip.device in settings.targets]
+    of_targets = [clip for clip in clips if means_all(settings.targets) or clip.device in settings.targets]
     foreign = [clip for clip in of_targets if clip.device != settings.source] if plan.is_ideal else []
     train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
     validated = [clip for clip in own if clip.recording in held_out]
@@ -264,13 +264,13 @@ def _check_targets(
     registry: DeviceRegistry, settings: TrainSecSettings, plan: MethodPlan, everything: Recordings
 ) -> None:
     """Refuse targets that are no device, whatever the method makes of them, and those that the method cannot use."""
-    if plan.conversion == "adapt" and (len(settings.targets) != 1 or settings.targets == ("all",)):
+    if plan.conversion == "adapt" and (len(settings.targets) != 1 or means_all(settings.targets)):
         raise SettingsError("adapt adapts to one device", "name it with --targets")
-    if settings.targets == ("all",) or settings.shards:
+    if means_all(settings.targets) or settings.shards:
         return
     known = {*registry.ids(), *(clip.device for clip in everything.clips)}
     for target in settings.targets:
-        if target not in known and not target.startswith(PREFIX):
+        if target not in known and not names_invented([target]):
             raise unknown_device(target, known)
         if "dir" in plan.augmentations and target not in registry and target != settings.source:
             raise SettingsError(
@@ -341,15 +341,15 @@ def _conversion(
                 for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
             ],
         )
-    convert_settings = _convert_settings(settings, str(torch_device))
+    conversion_settings = _conversion_settings(settings, str(torch_device))
     return choose_sec_conversion(
-        workspace, method, convert_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings
+        workspace, method, conversion_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings
     )
 
 
-def _convert_settings(settings: TrainSecSettings, device_name: str) -> ConvertSettings:
+def _conversion_settings(settings: TrainSecSettings, device_name: str) -> ConversionSettings:
     shared = {name: getattr(settings, name) for name in ("source", "targets", "converter", "checkpoint")}
-    return ConvertSettings(**shared, compute_device=device_name)
+    return ConversionSettings(**shared, compute_device=device_name)
 
 
 def _material(
@@ -357,8 +357,8 @@ def _material(
 ) -> AugmentationMaterial:
     """Return what augmentations may know: the responses of the targets, never of devices that are not named."""
     registry = DeviceRegistry(workspace.devices)
-    is_all = settings.targets == ("all",)
-    names = registry.others(settings.source, devices_to_convert_to(everything)) if is_all else settings.targets
+    is_all = means_all(settings.targets)
+    names = registry.others(settings.source, recorded_devices(everything)) if is_all else settings.targets
     known = [registry.get(name) for name in names if name in registry and name != settings.source]
     source = registry.get(settings.source) if settings.source in registry else None
     return AugmentationMaterial(

@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.config import Workspace
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.known import Known
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.reader import find_shards, read_shard_header
-from umc_cli.workflows.choose_converter import Known
-from umc_cli.workflows.level_tables import TABLES_NAME, read_level_tables
-from umc_cli.workflows.measured_converters import convert_segments, what_is_missing
 from umc_cli.workflows.sec_methods import CONVERSIONS
 from umc_cli.workflows.sec_models import SecModel
 
@@ -126,10 +126,10 @@ def _convert(
     )
     path = weights or Path()
     known = Known(ingredients.devices, frozenset(recipe.tables), checkpoint=path, refiner=path)
-    gaps = what_is_missing(recipe.converter, source, [target], known, ingredients)
+    gaps = known.gaps(recipe.converter, source, [target])
     if gaps:
         raise SettingsError(f"converter {recipe.converter} lacks {gaps[target]}", "add it")
-    converted: NDArray[np.float32] = convert_segments(recipe.converter, log_mel[None], [target], ingredients)[target][0]
+    converted: NDArray[np.float32] = Conversion(recipe.converter, ingredients)(log_mel[None])[target][0].numpy()
     if not np.isfinite(converted).all():
         raise SettingsError(f"converter {recipe.converter} gives levels that are not finite", "train its weights again")
     return converted

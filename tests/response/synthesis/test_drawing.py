@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from umc_cli.errors import SettingsError
-from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis import DEFAULT_METHOD, METHODS
 from umc_cli.response.synthesis.drawing import (
     draw_differences,
@@ -15,6 +14,7 @@ from umc_cli.response.synthesis.drawing import (
     library_responses_db,
     method_settings,
 )
+from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences
 
 

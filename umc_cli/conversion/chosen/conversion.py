@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umc_cli.conversion.chosen.weights_in_words import weights_of
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.shards.plan import hash_of
 
@@ -65,6 +67,14 @@ class Conversion:
         device = self.ingredients.torch_device.type
         return self.built.describe() | ({} if device == "cpu" else {"compute_device": device})
 
+    def weights(self) -> str | None:
+        """Return what weights the converter computes with, in words; None if it has none.
+
+        Raises:
+            SettingsError: they cannot be read.
+        """
+        return weights_of(self.converter, self.ingredients)
+
     def __call__(self, log_mel: Tensor | NDArray[np.float32]) -> dict[str, Tensor]:
         """Return what every target would have recorded.
 
@@ -88,6 +98,17 @@ class Conversion:
             torch_device=device or self.ingredients.torch_device,
         )
         return replace(self, ingredients=ingredients)
+
+    def for_other_machines(self) -> "Conversion":
+        """Return the conversion as it can be told to other machines: the package may be installed elsewhere there."""
+        checkpoint, refiner = self.ingredients.checkpoint, self.ingredients.refiner
+        refiner = None if refiner in (None, SHIPPED_REFINER) else refiner.absolute()
+        ingredients = replace(self.ingredients, checkpoint=checkpoint and checkpoint.absolute(), refiner=refiner)
+        return replace(self, ingredients=ingredients)
+
+    def on_this_machine(self) -> "Conversion":
+        """Return what `for_other_machines` told, as this machine has it."""
+        return replace(self, ingredients=replace(self.ingredients, refiner=self.ingredients.refiner or SHIPPED_REFINER))
 
     def source_identity(self) -> dict[str, str | None]:
         """Return the hashes of all that is known of the source: its record and its level table."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from umc_cli.config import MACHINE, Names, Option, WordOrPath
+from umc_cli.config import ALL, MACHINE, Names, Option, WordOrPath
 from umc_cli.machine_settings import ComputeDeviceSettings
 from umc_cli.precision import Precision
 
@@ -29,7 +29,7 @@ class ConversionSettings(ConverterEngineSettings):
 
     source: Annotated[str, Option(devices=True)]
     """Device that made the recordings."""
-    targets: Annotated[Targets, Option(devices=True)] = ("all",)
+    targets: Annotated[Targets, Option(devices=True)] = ALL
     """Devices to convert to, comma-separated, or all (every other device that the converter can serve); synth:N means
     N invented devices, synth:FILE those of a file that umc synth-fr wrote."""
     converter: Annotated[str, Option(_CONVERSION, words=("auto", *CONVERTER_NAMES))] = "auto"

@@ -4,13 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from umc_cli.config import Workspace
+from umc_cli.config import Workspace, means_all
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.response.invented_devices import invent_targets, is_invented
-
-ALL = ("all",)
-"""Every device that can serve."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +20,6 @@ class Targets:
     """Nobody named them: those that cannot be served are left out."""
     invented: dict[str, Device] = field(default_factory=dict)
     """Records of the devices among them that do not exist, by id."""
-
-
-def means_all(names: Sequence[str]) -> bool:
-    """Tell whether a list of names means every device."""
-    return tuple(names) == ALL
 
 
 def names_invented(names: Iterable[str]) -> bool:

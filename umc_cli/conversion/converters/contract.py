@@ -71,12 +71,6 @@ class Converter(Protocol):
         ...
 
 
-def how_made(converter: Converter, torch_device: torch.device) -> dict[str, str]:
-    """Return what a shard says of how it was made: a GPU rounds otherwise than a CPU, in every step, so it is named."""
-    described = converter.describe()
-    return described if torch_device.type == "cpu" else described | {"compute_device": torch_device.type}
-
-
 @dataclass(frozen=True)
 class ConverterSpec:
     """A converter as the dict of converters lists it."""

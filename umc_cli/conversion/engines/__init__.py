@@ -34,7 +34,7 @@ def choose_engine(device: torch.device) -> str:
 def slower_engine_reason(asked: str, made_with: Mapping[str, str]) -> str | None:
     """Say why `auto` did not take the fastest engine, if it would have and could not.
 
-    `asked`: what the settings name; `made_with`: see `converters.contract.how_made`.
+    `asked`: what the settings name; `made_with`: see `Conversion.made_with`.
     """
     on_cpu = "compute_device" not in made_with
     if asked != AUTO or made_with.get("engine") != "torch" or not on_cpu or not openvino_package.is_installed():

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import N_BANDS, DeviceRegistry
-from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.contract import Differences, MethodSpec, Responses, Sampler
 from umc_cli.response.synthesis.levels import draw_noise_floors, draw_sensitivity_differences
+from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences
 from umc_cli.wrong_settings import first_fault
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import FLOOR_DB
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz, white_noise_floor_db
-from umc_cli.response.level_settings import LevelSettings
+from umc_cli.response.synthesis_settings import LevelSettings
 
 
 def draw_noise_floors(n: int, settings: LevelSettings, random: np.random.Generator) -> NDArray[np.float32]:

@@ -1,10 +1,13 @@
-"""Ranges of noise floors and sensitivities of invented devices."""
+"""What invented devices are drawn from. Loads nothing heavy: help is made from it."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from umc_cli.config import Settings
+
+FROM_DEVICES, FROM_LIBRARY = "devices", "library"
+"""What responses are learned from: those that the workspace knows, or those of the package alone."""
 
 
 def _rising(limits: tuple[float, float]) -> tuple[float, float]:

@@ -4,15 +4,12 @@ import socket
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from umc_cli.audio.segments import SegmentSettings
-from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Converter, Ingredients, how_made
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import explain_machine_faults, versions
@@ -29,39 +26,21 @@ class Order:
     """What relative paths of the plan start from."""
     segments: SegmentSettings
     stream: StreamSettings
-    converter: str
-    ingredients: Ingredients
+    conversion: Conversion
 
 
 def for_actors(order: Order, cpus: int, on_gpu: bool) -> Order:
     """Return the order as it reads on other machines, for actors with so many processors, and a GPU or none."""
-    given = order.ingredients
-    ingredients = replace(
-        given,
-        torch_device=torch.device("cuda" if on_gpu else "cpu"),
-        engine=given.engine.model_copy(update={"threads": cpus}),
-        checkpoint=given.checkpoint and given.checkpoint.absolute(),
-        # The package may be installed elsewhere there.
-        refiner=None if given.refiner in (None, SHIPPED_REFINER) else given.refiner.absolute(),
-    )
-    return replace(
-        order, root=order.root.absolute(), ingredients=ingredients, stream=replace(order.stream, workers=cpus)
-    )
+    conversion = order.conversion.computed_by(cpus, torch.device("cuda" if on_gpu else "cpu")).for_other_machines()
+    return replace(order, root=order.root.absolute(), conversion=conversion, stream=replace(order.stream, workers=cpus))
 
 
 class ShardActor:
     """Runs on a node of the cluster: keeps the converter and makes one shard at a time."""
 
     def __init__(self, order: Order) -> None:
-        self._order = order
-
-    @cached_property
-    def _converter(self) -> Converter:
         torch.set_num_threads(1)  # as in a run without a cluster; only a generator's engine takes more
-        ingredients = self._order.ingredients
-        return CONVERTERS[self._order.converter].build(
-            replace(ingredients, refiner=ingredients.refiner or SHIPPED_REFINER)
-        )
+        self._order = replace(order, conversion=order.conversion.on_this_machine())
 
     @explain_machine_faults("lower --batch-size")
     def prepare(self, their_versions: Mapping[str, str], made_with: Mapping[str, str] | None) -> dict[str, str]:
@@ -83,7 +62,7 @@ class ShardActor:
                 f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
                 "install the same versions on all nodes",
             )
-        own = how_made(self._converter, self._order.ingredients.torch_device)
+        own = self._order.conversion.made_with
         if made_with is not None and own != made_with:
             raise SettingsError(
                 f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",
@@ -99,8 +78,8 @@ class ShardActor:
             UmcError: see `conversion.streaming.stream`.
         """
         order, counts = self._order, _Counts()
-        device = order.ingredients.torch_device
-        stream([job], order.inputs, order.segments, order.stream, self._converter, device, counts)
+        converter, device = order.conversion.built, order.conversion.ingredients.torch_device
+        stream([job], order.inputs, order.segments, order.stream, converter, device, counts)
         return dict(counts.segments)
 
 

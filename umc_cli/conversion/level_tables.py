@@ -30,9 +30,11 @@ _DIFFERENT_LABELS = 0.3
 
 
 def load_level_tables(
-    root: Path, devices: Sequence[str], clips: Sequence[Clip], settings: SegmentSettings, warnings: list[str]
+    root: Path | None, devices: Sequence[str], clips: Sequence[Clip], settings: SegmentSettings, warnings: list[str]
 ) -> dict[str, LevelQuantiles]:
-    """Return the level table of every device (the source first) and write them to `<root>/level_quantiles.json`.
+    """Return the level table of every device (the source first) and keep them in `<root>/level_quantiles.json`.
+
+    `root` None: nothing is kept.
 
     A table is measured from the device's recordings in split `train-mc`, or taken from the file if it was measured
     from the same recordings (name, size, time) with the same settings. What a user should know is added to `warnings`.
@@ -40,8 +42,8 @@ def load_level_tables(
     Raises:
         SettingsError: a device has too few readable recordings.
     """
-    path = root / TABLES_NAME
-    kept = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)}
+    path = root / TABLES_NAME if root else None
+    kept = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)} if path else {}
     entries: dict[str, dict[str, Any]] = {}
     tables: dict[str, LevelQuantiles] = {}
     for device in devices:
@@ -80,7 +82,7 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    if kept | entries != kept:
+    if path and kept | entries != kept:
         atomic_write.write_text(path, _format(kept | entries))
     return {device: _table(entries[device]) for device in devices}
 

@@ -7,16 +7,20 @@ from pathlib import Path
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry
-from umc_cli.response.level_settings import LevelSettings
+from umc_cli.response.learned_responses import draw_from, responses_to_learn_from
 from umc_cli.response.synthesis import DEFAULT_METHOD
 from umc_cli.response.synthesis.drawing import method_settings
+from umc_cli.response.synthesis_settings import FROM_DEVICES, LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
-from umc_cli.settings.synth_fr import FROM_DEVICES
-from umc_cli.workflows.learned_responses import draw_from, responses_to_learn_from
 
-PREFIX = "synth:"
+_PREFIX = "synth:"
 SEED = 0
 """Of `synth:N`; for another one, make a file."""
+
+
+def is_invented(target: str) -> bool:
+    """Tell whether a target stands for invented devices."""
+    return target.startswith(_PREFIX)
 
 
 def invent_targets(
@@ -31,7 +35,7 @@ def invent_targets(
         SettingsError: it is neither a number from 1 nor a file, two sets are named, the source has no record, an id
             is taken, or there are too few devices to learn from.
     """
-    named = list(dict.fromkeys(target for target in targets if target.startswith(PREFIX)))
+    named = list(dict.fromkeys(target for target in targets if is_invented(target)))
     if not named:
         return {}
     if len(named) > 1:
@@ -51,7 +55,7 @@ def invent_targets(
 
 
 def _differences(target: str, workspace: Workspace) -> SyntheticDifferences:
-    wanted = target.removeprefix(PREFIX)
+    wanted = target.removeprefix(_PREFIX)
     if re.fullmatch("[0-9]{1,9}", wanted) and int(wanted) > 0:
         responses = responses_to_learn_from(workspace, FROM_DEVICES)
         return draw_from(

@@ -6,36 +6,20 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from umc_cli.audio.segments import read_segments_within
 from umc_cli.audio.time_limit import TimedOutError
-from umc_cli.conversion.converters.contract import Ingredients
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.streaming import ShardJob
 from umc_cli.errors import InputError
-from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.runtime import versions
 from umc_cli.shards import schema
 from umc_cli.shards.part import Part
-from umc_cli.shards.plan import Piece, Plan, hash_of
+from umc_cli.shards.plan import Piece, Plan
 from umc_cli.shards.run_folder import complete_shard
-from umc_cli.workflows.shard_actor import Order
 
 _LOOKS_AT_ONCE = 16
 """Inputs that failed before and are read once more, and shards that are looked at for it."""
-
-
-def levels_hash(levels_db: NDArray[np.float32] | None) -> str | None:
-    """Return the hash of a level table [20, 80], if there is one."""
-    return None if levels_db is None else hash_of(levels_db.tolist())
-
-
-def target_id(target: str, ingredients: Ingredients) -> str:
-    """Return the hash of all that is known of a target: its record and its level table."""
-    record = ingredients.devices.get(target)
-    levels = levels_hash(ingredients.level_quantiles.get(target))
-    return hash_of([target, record.model_dump(mode="json") if record else None, levels])
 
 
 def open_jobs(order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str]) -> Iterator[ShardJob]:
@@ -85,7 +69,7 @@ class _LookedAt:
 def _look_at(
     order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str], pool: ThreadPoolExecutor
 ) -> Iterator[_LookedAt]:
-    descriptions = {target: _description(plan, target, order.ingredients) for target in target_ids}
+    descriptions = {target: _description(plan, target, order.conversion) for target in target_ids}
     wanted = part.shards(plan.n_shards)
     hanging: set[str] = set()
     for index, pieces in enumerate(plan.shards()):
@@ -129,18 +113,5 @@ def _is_readable(piece: Piece, order: Order, hanging: set[str]) -> bool:
     return True
 
 
-def _description(plan: Plan, target: str, ingredients: Ingredients) -> str:
-    devices = ingredients.devices
-    known = plan.source in devices and target in devices
-    return json.dumps(
-        {
-            "settings": plan.settings,
-            "fr_difference_db": [
-                round(float(value), 3) for value in fr_difference_db(devices[plan.source], devices[target])
-            ]
-            if known
-            else None,
-            "level_difference_db": level_difference_db(devices[plan.source], devices[target]) if known else None,
-            "versions": versions(),
-        }
-    )
+def _description(plan: Plan, target: str, conversion: Conversion) -> str:
+    return json.dumps({"settings": plan.settings, **conversion.differences(target), "versions": versions()})

@@ -13,11 +13,10 @@ from umc_cli.config import Settings, Workspace, dump_settings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import N_BANDS, DeviceRegistry
 from umc_cli.response.frequency_response import band_centres_hz, band_response_db, impulse_response_curve
-from umc_cli.response.level_settings import LevelSettings
 from umc_cli.response.synthesis.contract import Responses
 from umc_cli.response.synthesis.drawing import draw_set, find_method, fit_method
+from umc_cli.response.synthesis_settings import FROM_DEVICES, FROM_LIBRARY, LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences
-from umc_cli.settings.synth_fr import FROM_DEVICES, FROM_LIBRARY
 
 _MOST_FRAMES = 1 << 22
 """87 s at 48 kHz: what comes later is no impulse response."""

@@ -4,21 +4,20 @@ from pathlib import Path
 
 from umc_cli.checkpoint import read_metadata
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Need
+from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
-from umc_cli.workflows.choose_converter import Known
 
 
-def weights_of(converter: str, known: Known) -> str | None:
+def weights_of(converter: str, ingredients: Ingredients) -> str | None:
     """Return what weights `converter` computes with, in words; None if it has none.
 
     Raises:
         SettingsError: they cannot be read.
     """
     needs = CONVERTERS[converter].needs
-    if Need.REFINER in needs:
-        return weights_in_words(known.refiner)
-    return weights_in_words(known.checkpoint) if Need.CHECKPOINT in needs else None
+    if Need.REFINER in needs and ingredients.refiner:
+        return weights_in_words(ingredients.refiner)
+    return weights_in_words(ingredients.checkpoint) if Need.CHECKPOINT in needs and ingredients.checkpoint else None
 
 
 def weights_in_words(path: Path) -> str:
