@@ -12,7 +12,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.response.device import N_BANDS, Device, SourceFile, write_device
 from umc_cli.response.frequency_response import (
     Curve,

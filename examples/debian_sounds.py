@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 
 LONGEST_S = 3.2
 SHORTEST_S = 0.18

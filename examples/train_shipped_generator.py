@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import dump_settings
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, RefinerPretraining

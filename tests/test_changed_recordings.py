@@ -15,11 +15,11 @@ import soundfile
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.modification import UNKNOWN, mark
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.errors import SettingsError
+from umc_cli.training.folder import note_start
 from umc_cli.training.segment_store import store_segments
-from umc_cli.workflows.training_folder import note_start
 
 Umc = Callable[..., Run]
 

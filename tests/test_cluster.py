@@ -22,7 +22,7 @@ import torch
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion import cluster as ray_cluster
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters.contract import Ingredients

@@ -12,9 +12,10 @@ from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio import segments
 from umc_cli.audio.manifest import scan_folders
 from umc_cli.audio.segments import read_segments
+from umc_cli.conversion.chosen.choice import left_out_lines
+from umc_cli.conversion.source_recordings import passed_over_text
 from umc_cli.errors import InputError
 from umc_cli.shards import plan as plans
-from umc_cli.workflows.convert_report import left_out_lines, passed_over_text
 
 Umc = Callable[..., Run]
 

@@ -31,6 +31,8 @@ from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
+from umc_cli.sec.methods import METHODS as SEC_METHODS
+from umc_cli.sec.predictions import EvaluatedDevice
 from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
@@ -43,13 +45,11 @@ from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertReport
-from umc_cli.workflows.difference_coverage import CoverageReport, MethodCoverage
 from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, MeasuredTarget
 from umc_cli.workflows.evaluate_layers import EvaluateLayersReport
 from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
+from umc_cli.workflows.method_coverage import CoverageReport, MethodCoverage
 from umc_cli.workflows.pretrain import PretrainSettings
-from umc_cli.workflows.sec_methods import METHODS as SEC_METHODS
-from umc_cli.workflows.sec_predictions import EvaluatedDevice
 from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 from umc_cli.workflows.train import TrainReport
 

@@ -176,12 +176,14 @@ def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("command", [["shards", "verify", "converted"], ["devices"], ["convert"]])
 def test_ctrl_c_in_any_command(umc: Umc, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     from umc_cli import config
-    from umc_cli.workflows import inspect_shards
+    from umc_cli.cli import convert as convert_command
+    from umc_cli.workflows import shards as inspect_shards
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(config, "find_workspace", interrupt)
+    monkeypatch.setattr(convert_command, "find_workspace", interrupt)
     monkeypatch.setattr(inspect_shards, "verify_shards", interrupt)
     run = umc(*command)
     assert run.exit_code == 130

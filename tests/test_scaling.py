@@ -14,7 +14,7 @@ import pytest
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio.files import AudioHeader
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.config import find_workspace
 from umc_cli.conversion import streaming
 from umc_cli.shards import plan as plans

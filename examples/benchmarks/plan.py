@@ -36,16 +36,18 @@ import soundfile
 import torch
 
 from umc_cli.audio.files import AudioHeader, read_header
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import find_recordings
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.config import find_workspace
 from umc_cli.conversion.chosen.choice import choose_conversion
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.plan import plan_files
 from umc_cli.shards.writer import ShardRows, write_shard
 from umc_cli.workflows import convert
-from umc_cli.workflows.inspect_shards import list_shards, verify_shards
+from umc_cli.workflows.shards import list_shards, verify_shards
 
 SOURCE, TARGET = "xperia1v", "pixel3"
 SEGMENTS_A_FILE = 10

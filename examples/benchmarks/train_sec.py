@@ -28,12 +28,12 @@ import numpy as np
 import soundfile
 import torch
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT
 from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import Workspace, find_workspace
 from umc_cli.runtime import cpu_count
-from umc_cli.sec import training
+from umc_cli.sec import classifier_training as training
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
 from umc_cli.workflows.convert import convert

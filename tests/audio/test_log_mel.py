@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import (
+from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel_settings import (
     FLOOR_DB,
     HOP_SAMPLES,
     LOG_MEL_SETTINGS,
     N_FRAMES,
     SAMPLE_RATE_HZ,
     SEGMENT_SAMPLES,
-    log_mel,
-    mel_band_edges_hz,
 )
 
 TIME_S = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE_HZ

@@ -17,7 +17,8 @@ from tests.audio.odd_files import GOOD, N_SAMPLES, RATE_HZ, REFUSED, sound
 from tests.samples import SOURCE, TARGET
 from umc_cli.audio.channels import read_channel
 from umc_cli.audio.files import AudioHeader, read_header, read_samples
-from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import segment_starts
 from umc_cli.errors import InputError
 
 WITHOUT_DELAY = [name for name, (_, _, extra) in GOOD.items() if extra in (0, 63)]

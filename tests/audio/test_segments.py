@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.errors import InputError
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tests.samples import noise, write_audio
 from umc_cli.audio.files import read_header
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.device_copies import DeviceCopies
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
 from umc_cli.shards.plan import Piece, PlannedFile

@@ -7,7 +7,7 @@ import torch
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import Clip
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.level_quantiles import LevelQuantiles, label_distance, measure_level_quantiles
 from umc_cli.errors import InputError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.refiner import refined

@@ -107,7 +107,7 @@ def test_training_ends_with_a_fault_and_can_be_resumed(
 
 
 def test_a_classifiers_training_ends_with_a_fault(trainable: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umc_cli.sec.training.SecTraining.step", fail)
+    monkeypatch.setattr("umc_cli.sec.classifier_training.SecTraining.step", fail)
     run = umc("train-sec", "--preset", "smoke", "--source", SOURCE, "--batch-size", "4", "--max-steps", "1")
     assert run.exit_code == 3
     assert "the GPU's memory does not suffice" in run.stderr

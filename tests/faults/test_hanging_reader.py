@@ -16,7 +16,8 @@ from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
 from umc_cli.audio import segments
 from umc_cli.audio.files import AudioHeader, read_header
-from umc_cli.audio.segments import SegmentSettings, read_segments, read_segments_within
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, read_segments_within
 from umc_cli.errors import InputError
 
 Umc = Callable[..., Run]
@@ -47,7 +48,7 @@ STOPPED = """
 import os, signal, time
 from pathlib import Path
 from umc_cli.audio import segments
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 
 def read_slowly(*_):
     os.kill(os.getpid(), signal.SIGSTOP)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
 from umc_cli.errors import InputError
 from umc_cli.response.blind_response import blind_difference, long_term_spectra, paired_difference_db
 from umc_cli.response.device import DeviceRegistry

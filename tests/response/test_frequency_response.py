@@ -8,7 +8,8 @@ import pytest
 import scipy.signal
 import torch
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SEGMENT_SAMPLES, log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SEGMENT_SAMPLES
 from umc_cli.errors import InputError
 from umc_cli.response.frequency_response import (
     Curve,

@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.processes import run_in_ranks
 from umc_cli.sec.batch_norm import normalise_over_ranks
+from umc_cli.sec.classifier_training import sec_step
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights
 from umc_cli.sec.method_parts import SampleAlterations
 from umc_cli.sec.network import SecNetwork
-from umc_cli.sec.training import sec_step
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
 N, BATCH, N_CLASSES = 13, 8, 3

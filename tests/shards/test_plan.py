@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.errors import SettingsError
 from umc_cli.shards.plan import Plan, differences, hash_of, is_written, read_plan, write_plan
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, store_files

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.samples import noise
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.simulation.phone_processing import (
     CODEC_RATES_HZ,
     Codec,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.simulation.room import MIXING_S, SPEED_OF_SOUND_M_S, Room, room_response
 
 ROOM = Room((6.0, 5.0, 3.0), (0.5, 0.5, 0.5))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.simulation.room import SPEED_OF_SOUND_M_S
 from umc_cli.simulation.scene import Ear, Scene, draw_scene
 

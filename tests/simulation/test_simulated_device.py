@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.response.device import N_BANDS
 from umc_cli.response.frequency_response import band_centres_hz, white_noise_floor_db
 from umc_cli.simulation.simulated_device import (

@@ -10,7 +10,7 @@ import pytest
 import scipy.signal
 import soundfile
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import SettingsError
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize, write_sound_events
 

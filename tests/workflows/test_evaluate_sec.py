@@ -21,11 +21,12 @@ from tests.conversion.devices import device as record_of
 from tests.samples import Run, write_audio
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.device import write_device
+from umc_cli.sec import predictions as sec_predictions
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, TrainedSec, load_sec, save_sec
-from umc_cli.workflows import sec_predictions
 
 LABELS = ("hiss", "hum", "tick")
 DEVICES = {"phone": 1.0, "tablet": 0.6, "watch": 0.05}

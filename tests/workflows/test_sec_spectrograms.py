@@ -12,13 +12,13 @@ from tests.conversion.devices import device
 from tests.evaluation.scored_models import scored_model
 from tests.samples import RATE_HZ, noise, write_audio
 from umc_cli.audio.manifest import Clip
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.evaluation.device_table import TableRow, table_row
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import write_device
+from umc_cli.sec.models import SecModel
 from umc_cli.workflows import sec_spectrograms
-from umc_cli.workflows.recorded_segments import SegmentReader
-from umc_cli.workflows.sec_models import SecModel
 from umc_cli.workflows.sec_spectrograms import MOST_PICTURES, draw_spectrograms, find_event
 
 DEVICES = ("a", "b", "c", "d", "e", "f")

@@ -12,9 +12,9 @@ from tests.samples import RATE_HZ, Run, noise, write_audio
 from umc_cli.checkpoint import read_checkpoint, write_checkpoint
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.sec.methods import METHODS
 from umc_cli.sec.sec_checkpoint import load_sec
 from umc_cli.training.metrics import read_metrics
-from umc_cli.workflows.sec_methods import METHODS
 
 Umc = Callable[..., Run]
 

@@ -13,7 +13,7 @@ from tests.conversion.devices import device
 from tests.conversion.generators import log_mel_batch, write_small_checkpoint
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio.manifest import find_recordings
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import find_workspace
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -24,8 +24,8 @@ from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.sec.models import SecModel
 from umc_cli.shards.reader import find_shards, read_shard_header
-from umc_cli.workflows.sec_models import SecModel
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
 LEVELS = log_mel_batch(1)[0].numpy()

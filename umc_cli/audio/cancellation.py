@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from umc_cli.audio.files import AudioHeader, read_samples
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 
 FAR_BELOW_DB = -10.0
 """Two channels without anything in common lose 3 dB by mixing, one channel beside a silent one 6 dB."""

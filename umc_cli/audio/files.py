@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from umc_cli.audio.length_promise import Promise, length_promise
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
 
 _SUFFIXES = """

@@ -12,19 +12,10 @@ import torchaudio
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import (
-    FLOOR_DB,
-    HOP_SAMPLES,
     LOG_MEL_SETTINGS,
-    N_FRAMES,
-    SAMPLE_RATE_HZ,
     SEGMENT_SAMPLES,
-    LogMelSettings,
 )
 from umc_cli.audio.mel_scale import evenly_spaced_hz
-
-__all__ = [
-    "FLOOR_DB", "HOP_SAMPLES", "LOG_MEL_SETTINGS", "N_FRAMES", "SAMPLE_RATE_HZ", "SEGMENT_SAMPLES", "LogMelSettings",
-]  # fmt: skip
 
 _SEGMENTS_AT_ONCE = 6
 """Per pass on a CPU: 6 x 1.3 MB of frames and spectrum stay near its cache; fewer pay more for each call."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import AudioHeader, read_samples
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES
-from umc_cli.audio.segment_settings import SegmentSettings as SegmentSettings
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError
 

@@ -70,7 +70,8 @@ def _standard_input() -> list[str]:
 
 def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print what a conversion did."""
-    from umc_cli.workflows.convert_report import left_out_lines, passed_over_text
+    from umc_cli.conversion.chosen.choice import left_out_lines
+    from umc_cli.conversion.source_recordings import passed_over_text
 
     if not quiet:
         render.print_warnings(report.warnings)

@@ -11,7 +11,7 @@ from umc_cli.cli import render
 from umc_cli.cli.options import Json
 
 if TYPE_CHECKING:
-    from umc_cli.workflows.inspect_shards import ShardsReport
+    from umc_cli.workflows.shards import ShardsReport
 
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that `umc convert` wrote to.")]
@@ -32,7 +32,7 @@ app = typer.Typer(help="List the shards in a folder, or re-check them.", cls=_Li
 @app.command("list")
 def list_command(root: Root, as_json: Json = False) -> None:
     """List what an output folder holds (`umc shards ROOT` does the same)."""
-    from umc_cli.workflows.inspect_shards import list_shards
+    from umc_cli.workflows.shards import list_shards
 
     _show(list_shards(root), as_json)
 
@@ -40,7 +40,7 @@ def list_command(root: Root, as_json: Json = False) -> None:
 @app.command("verify")
 def verify_command(root: Root, as_json: Json = False) -> None:
     """Re-check every shard: schema, row counts, checksums, and the plan against what is there."""
-    from umc_cli.workflows.inspect_shards import verify_shards
+    from umc_cli.workflows.shards import verify_shards
 
     _show(verify_shards(root), as_json)
 

@@ -15,7 +15,7 @@ from umc_cli.config import find_workspace, load_settings
 from umc_cli.settings.synth_fr import SECTION, SynthFrSettings
 
 if TYPE_CHECKING:
-    from umc_cli.workflows.difference_coverage import CoverageReport, Figure
+    from umc_cli.workflows.method_coverage import CoverageReport, Figure
     from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 
 

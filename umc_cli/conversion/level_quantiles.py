@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.errors import InputError
 
 N_QUANTILES = 20

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from umc_cli import atomic_write
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
 from umc_cli.audio.modification import modified_ns
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import dump_settings
 from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
 from umc_cli.errors import InputError, SettingsError

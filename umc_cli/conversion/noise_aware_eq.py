@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
 
 
 def power(level_db: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
 from umc_cli.errors import EnvironmentFault, SettingsError

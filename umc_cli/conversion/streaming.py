@@ -25,7 +25,8 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.audio.segments import SegmentSettings, read_segments_within
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments_within
 from umc_cli.conversion.converters.contract import Converter
 from umc_cli.conversion.device_copies import DeviceCopies
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError

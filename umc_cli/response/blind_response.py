@@ -12,7 +12,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.errors import InputError
 
 LEAST_RECORDINGS = 5

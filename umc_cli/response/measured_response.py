@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.errors import InputError
 from umc_cli.response.alignment import aligned
 from umc_cli.response.frequency_response import (

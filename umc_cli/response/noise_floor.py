@@ -5,7 +5,8 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.response.device import N_BANDS
 
 _GATED_S = 0.02

@@ -19,7 +19,8 @@ from umc_cli import atomic_write
 from umc_cli.audio.files import AudioHeader, read_header
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.modification import Mark, mark
-from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import segment_starts
 from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import parse_json

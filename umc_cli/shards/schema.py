@@ -12,7 +12,7 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.errors import InputError
 from umc_cli.hdf5_dataset import BROKEN, open_for_reading, own_dataset, own_group, refusal
 from umc_cli.json_text import parse_json

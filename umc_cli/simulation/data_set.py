@@ -11,7 +11,7 @@ import soundfile
 
 from umc_cli import atomic_write
 from umc_cli.audio.files import read_header, read_samples
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import TEST_SPLIT, Clip
 from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError

@@ -14,7 +14,7 @@ import soxr
 from numpy.typing import NDArray
 from pydantic import Field
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Settings
 
 Samples = NDArray[np.float64]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 
 SPEED_OF_SOUND_M_S = 343.0
 MIXING_S = 0.04

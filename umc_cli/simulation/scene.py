@@ -11,7 +11,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.response.device import N_BANDS
 from umc_cli.simulation.room import SPEED_OF_SOUND_M_S, Room, room_response
 from umc_cli.simulation.simulated_device import Waveform, minimum_phase

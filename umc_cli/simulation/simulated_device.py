@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from umc_cli.audio.log_mel import FLOOR_DB, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.config import Settings
 from umc_cli.response.device import N_BANDS, Bands, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, Curve, band_centres_hz, band_response_db

@@ -18,7 +18,7 @@ import soundfile
 from numpy.typing import ArrayLike, NDArray
 
 from umc_cli.atomic_write import atomic_path
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import SettingsError
 
 Waveform = NDArray[np.float32]

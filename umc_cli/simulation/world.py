@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES, log_mel
-from umc_cli.audio.segments import SegmentSettings, segment_starts
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import segment_starts
 from umc_cli.response.device import Device
 from umc_cli.simulation.device_family import draw_device, draw_wide_devices
 from umc_cli.simulation.scene import draw_scene

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from umc_cli import __version__
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from umc_cli.config import dump_settings
 from umc_cli.errors import SettingsError

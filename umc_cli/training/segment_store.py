@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from umc_cli import atomic_write
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, SEGMENT_SAMPLES, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.modification import modified_ns
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.config import dump_settings
 from umc_cli.errors import InputError
 from umc_cli.json_text import parse_json

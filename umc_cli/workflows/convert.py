@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from umc_cli.audio.listed_files import list_files
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
-from umc_cli.conversion.chosen.choice import choose_conversion
+from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.cluster import MakeShards, open_cluster
@@ -17,6 +17,7 @@ from umc_cli.conversion.engines import slower_engine_reason
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_jobs import open_jobs
+from umc_cli.conversion.source_recordings import cancellation_warnings, odd_devices, select_clips
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
@@ -26,14 +27,12 @@ from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, plan_files
 from umc_cli.shards.recording_times import check_times
 from umc_cli.shards.run_folder import locked, settle
-from umc_cli.workflows.convert_inputs import cancellation_warnings, odd_devices, select_clips
 from umc_cli.workflows.convert_report import (
     ConvertProgress,
     ConvertReport,
     all_failed,
     complete,
     counted,
-    left_out_lines,
     write_failed,
 )
 

@@ -141,24 +141,6 @@ class _Failures:
         ]
 
 
-def passed_over_text(passed_over: Mapping[str, int]) -> str:
-    """Return `12 .txt, 3 without suffix`."""
-    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in passed_over.items())
-
-
-def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:
-    """Return a line for each thing that targets lack: how many, what, and the first `most` of them."""
-    by_kind: dict[str, list[str]] = {}
-    for target, gap in left_out.items():
-        by_kind.setdefault(gap.replace(f" of {target}", ""), []).append(target)
-    lines = []
-    for kind, targets in sorted(by_kind.items(), key=lambda item: -len(item[1])):
-        more = f" and {len(targets) - most} more" if len(targets) > most else ""
-        what = "1 target is" if len(targets) == 1 else f"{len(targets)} targets are"
-        lines.append(f"{what} left out for lack of {kind}: {', '.join(targets[:most])}{more}")
-    return lines
-
-
 def write_failed(root: Path, failed: Sequence[FailedInput]) -> None:
     """Write `<root>/failed.csv`, or remove it where nothing failed.
 

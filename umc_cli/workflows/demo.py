@@ -9,7 +9,8 @@ import torch
 from umc_cli import atomic_write
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
-from umc_cli.audio.segments import SegmentSettings, read_segments
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments
 from umc_cli.config import find_workspace
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure

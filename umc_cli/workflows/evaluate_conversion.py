@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Known, Weights, find_weights
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
+from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps, level_gain
+from umc_cli.conversion.measuring.judges import train_judges
+from umc_cli.conversion.measuring.references import make_reference, read_split
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
@@ -21,18 +24,10 @@ from umc_cli.evaluation.conversion_measures import (
     Segments,
     measure_conversion,
 )
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
-from umc_cli.workflows.conversion_judges import train_judges
-from umc_cli.workflows.conversion_references import make_reference, read_split
-from umc_cli.workflows.measured_converters import (
-    MEASURED_CONVERTERS,
-    convert_segments,
-    gaps,
-    level_gain,
-)
-from umc_cli.workflows.recorded_segments import SegmentReader
 
 TRUE_RECORDINGS = "target_recordings"
 """The row of what the targets themselves recorded, measured like a conversion: what a perfect one would get."""

@@ -19,13 +19,13 @@ from umc_cli.conversion.normalisation import normalise
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.mutual_information import ProbedStatistic, entropy_bits, probe_statistic
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.evaluation.report.layers_figure import draw_layers_figure
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_layers import MIN_RECORDINGS, EvaluateLayersSettings
-from umc_cli.workflows.recorded_segments import SegmentReader
 
 DEFINITIONS = {
     "information_bits": "lower bound of the mutual information of target device and statistic: H(target) minus the "

@@ -26,6 +26,7 @@ from umc_cli.evaluation.macro_f1 import (
     score_device,
 )
 from umc_cli.evaluation.paired_comparison import Comparison, compare
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.evaluation.report.results_page import (
     Picture,
     ResultsPage,
@@ -35,11 +36,10 @@ from umc_cli.evaluation.report.results_page import (
 )
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, versions
+from umc_cli.sec.models import SecModel, find_models
+from umc_cli.sec.predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
+from umc_cli.sec.rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.settings.eval_sec import EvaluateSecSettings
-from umc_cli.workflows.recorded_segments import SegmentReader
-from umc_cli.workflows.sec_models import SecModel, find_models
-from umc_cli.workflows.sec_predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
-from umc_cli.workflows.sec_rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.workflows.sec_spectrograms import draw_spectrograms
 
 FILES = ("report.html", "scores.csv", "scores.md", "scores.json")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.errors import InputError, SettingsError
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.blind_response import (
     LEAST_RECORDINGS,
     LongTermSpectra,
@@ -35,7 +36,6 @@ from umc_cli.workflows.measurement_record import (
     finish,
     rounded,
 )
-from umc_cli.workflows.recorded_segments import SegmentReader
 
 MOST_SEGMENTS = 2000
 """Of each device: half an hour."""

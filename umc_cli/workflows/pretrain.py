@@ -8,13 +8,14 @@ import numpy as np
 from pydantic import Field
 
 from umc_cli.audio.files import read_header, read_samples
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.conversion.refiner import Refiner
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
+from umc_cli.conversion.training.publication import FinishedRun, Publication, Rival, publish
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
@@ -22,18 +23,11 @@ from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
+from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run
 from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.schedule import PositiveInt, ScheduleSettings
-from umc_cli.workflows.publication import FinishedRun, Publication, Rival, publish
 from umc_cli.workflows.train import TrainProgress, TrainReport
-from umc_cli.workflows.training_folder import (
-    Call,
-    note_start,
-    run_folder,
-    settings_to_resume,
-    settle_run,
-)
 
 SECTION = "pretrain"
 SIMULATED = "simulated"
@@ -116,7 +110,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     refuse_several("umc train --pretrain")
-    folder = run_folder(workspace, settings.run_name)
+    folder = run_path(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite)
     of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
     registry = DeviceRegistry(workspace.devices)

@@ -10,19 +10,19 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import Clip
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.errors import UmcError
 from umc_cli.evaluation.device_table import TableRow
+from umc_cli.evaluation.recorded_segments import SegmentReader, counterparts
 from umc_cli.evaluation.report.conversion_figure import COLOUR_RANGE_DB, conversion_figure
 from umc_cli.evaluation.report.figure_file import figure_png
 from umc_cli.evaluation.report.results_page import Picture, SpectrogramRows
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.workflows.recorded_segments import SegmentReader, counterparts
-from umc_cli.workflows.sec_models import SecModel
+from umc_cli.sec.models import SecModel
 from umc_cli.workflows.trained_conversion import TrainedConversion, convert_as_trained
 
 MOST_TARGETS = 4

@@ -18,7 +18,7 @@ from umc_cli.response.synthesis import METHODS
 from umc_cli.response.synthesis.drawing import check_number, find_method, method_settings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.settings.synth_fr import SynthFrSettings
-from umc_cli.workflows.difference_coverage import CoverageReport, compare_methods
+from umc_cli.workflows.method_coverage import CoverageReport, compare_methods
 
 
 @dataclass(frozen=True)

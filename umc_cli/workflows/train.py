@@ -10,22 +10,15 @@ from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
-from umc_cli.conversion.training.segments import TrainingSegments, gather_segments
+from umc_cli.conversion.training.publication import FinishedRun, Rival, publish
+from umc_cli.conversion.training.training_segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.settings.train import TrainSettings
+from umc_cli.training.devices import TrainingDevices, find_training_devices
+from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run, shared_run
 from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
-from umc_cli.workflows.publication import FinishedRun, Rival, publish
-from umc_cli.workflows.training_devices import TrainingDevices, find_training_devices
-from umc_cli.workflows.training_folder import (
-    Call,
-    note_start,
-    run_folder,
-    settings_to_resume,
-    settle_run,
-    shared_run,
-)
 
 SEGMENTS_NAME = "segments"
 GENERATOR_NAME = "generator.safetensors"
@@ -109,7 +102,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
         SettingsError: wrong settings or data, a run that would be replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
-    folder = run_folder(workspace, settings.run_name)
+    folder = run_path(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):

@@ -19,13 +19,16 @@ from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, un
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.backbones import build_backbone
+from umc_cli.sec.classifier_training import SecTraining
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
+from umc_cli.sec.methods import MethodPlan, parse_method
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 from umc_cli.sec.settings import SEC_PRESETS
-from umc_cli.sec.training import SecTraining
+from umc_cli.sec.shard_conversions import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
+from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run, shared_run
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import check_not_passed, run_training
@@ -37,10 +40,7 @@ from umc_cli.workflows.sec_conversion import (
     choose_sec_conversion,
     converters_of,
 )
-from umc_cli.workflows.sec_methods import MethodPlan, parse_method
-from umc_cli.workflows.sec_shards import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.workflows.train import TrainProgress, TrainReport
-from umc_cli.workflows.training_folder import Call, note_start, run_folder, settings_to_resume, settle_run, shared_run
 
 KIND = "sec"
 
@@ -99,7 +99,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
-    folder = run_folder(workspace, settings.run_name)
+    folder = run_path(workspace, settings.run_name)
     call = Call(settings.run_name, settings.resume, settings.overwrite)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)

@@ -21,9 +21,9 @@ from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import cpu_count
+from umc_cli.sec.methods import CONVERSIONS
+from umc_cli.sec.models import SecModel
 from umc_cli.shards.reader import find_shards, read_shard_header
-from umc_cli.workflows.sec_methods import CONVERSIONS
-from umc_cli.workflows.sec_models import SecModel
 
 _WEIGHTS_OF_ALL_TARGETS = "checkpoint_sha256"
 

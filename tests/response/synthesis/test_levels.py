@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.response.frequency_response import band_centres_hz, white_noise_floor_db
 from umc_cli.response.synthesis.levels import draw_noise_floors, draw_sensitivity_differences
 from umc_cli.response.synthesis_settings import LevelSettings

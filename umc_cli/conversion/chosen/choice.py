@@ -145,6 +145,19 @@ def choose(names: tuple[str, ...], source: str, targets: tuple[str, ...], is_all
     )
 
 
+def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:
+    """Return a line for each thing that targets lack: how many, what, and the first `most` of them."""
+    by_kind: dict[str, list[str]] = {}
+    for target, gap in left_out.items():
+        by_kind.setdefault(gap.replace(f" of {target}", ""), []).append(target)
+    lines = []
+    for kind, targets in sorted(by_kind.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(targets) - most} more" if len(targets) > most else ""
+        what = "1 target is" if len(targets) == 1 else f"{len(targets)} targets are"
+        lines.append(f"{what} left out for lack of {kind}: {', '.join(targets[:most])}{more}")
+    return lines
+
+
 def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[str, list[str]]) -> str:
     if len(names) == 1:
         return "asked for"

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.manifest import find_recordings
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.band_interpolation import to_log_mel_bands
 from umc_cli.conversion.converters import CONVERTERS

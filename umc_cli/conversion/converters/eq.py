@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import band_gain_db
 from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
 

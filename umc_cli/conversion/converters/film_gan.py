@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
 from umc_cli.conversion.engines import build_engine
 from umc_cli.conversion.generator_checkpoint import load_generator, preset_name

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import band_gain_db, noise_floor_db
 from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
 from umc_cli.conversion.engines import build_refiner_engine

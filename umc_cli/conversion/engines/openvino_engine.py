@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 from umc_cli.conversion.generator import Generator, Stem

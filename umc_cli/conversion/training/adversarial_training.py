@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, save_generator
 from umc_cli.conversion.generator_settings import GeneratorSettings, LevelKind
 from umc_cli.conversion.normalisation import Normalisation, denormalise, normalise
@@ -29,7 +29,7 @@ from umc_cli.conversion.training.adversarial_validation import cycle_error_db, r
 from umc_cli.conversion.training.discriminator import Discriminators
 from umc_cli.conversion.training.image_buffer import ImageBuffer
 from umc_cli.conversion.training.pair_sampler import PairSampler
-from umc_cli.conversion.training.segments import TrainingSegments
+from umc_cli.conversion.training.training_segments import TrainingSegments
 from umc_cli.conversion.training.translators import PairTranslator, Translator, UnifiedTranslator
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure

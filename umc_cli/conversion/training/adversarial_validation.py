@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.audio.log_mel import mel_band_edges_hz
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.band_interpolation import to_log_mel_bands
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db

@@ -17,7 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.audio.log_mel import mel_band_edges_hz
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.config import Settings, dump_settings
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import level_at, locate

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import noise_floor_db, to_log_mel_bands
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
 from umc_cli.errors import InputError

@@ -7,7 +7,7 @@ devices that the shipped refiner learned from; that of the sensitivity is an ass
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz, white_noise_floor_db
 from umc_cli.response.synthesis_settings import LevelSettings
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
-from umc_cli.audio.log_mel import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.config import Settings
 from umc_cli.sec.augmentations.batch_convolution import convolve_each
 from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.errors import SettingsError
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")

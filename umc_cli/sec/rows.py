@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import TableRow, with_gap_closed
-from umc_cli.workflows.sec_models import SecModel, some
+from umc_cli.sec.models import SecModel, some
 
 BASELINE_METHOD, IDEAL_METHOD = "none", "ideal"
 

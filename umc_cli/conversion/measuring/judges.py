@@ -7,8 +7,8 @@ import numpy as np
 from umc_cli.audio.manifest import Clip
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.evaluation.conversion_measures import Judges, Segments
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.evaluation.spectrogram_classifier import SpectrogramClassifier, train_classifier
-from umc_cli.workflows.recorded_segments import SegmentReader
 
 
 def train_judges(

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, log_mel
+from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.names import plain_name
-from umc_cli.audio.segments import SegmentSettings, read_segments, segment_starts
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.errors import InputError
 from umc_cli.evaluation.conversion_measures import Segments
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import Known
 from umc_cli.conversion.converters import CONVERTERS

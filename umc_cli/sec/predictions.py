@@ -16,9 +16,9 @@ from umc_cli.config import means_all
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.macro_f1 import Predictions
+from umc_cli.evaluation.recorded_segments import SegmentReader
+from umc_cli.sec.models import SecModel, classify, some
 from umc_cli.sec.sec_checkpoint import load_sec
-from umc_cli.workflows.recorded_segments import SegmentReader
-from umc_cli.workflows.sec_models import SecModel, classify, some
 
 _MOST_KEPT_BYTES = 2 * 1024**3
 """Weights of classifiers that stay in memory; those beyond it are read again for every device."""

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.samples import noise, write_audio
-from umc_cli.audio.log_mel import SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
 from umc_cli.audio.manifest import Clip
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.evaluation.conversion_measures import Segments
-from umc_cli.workflows.recorded_segments import SegmentReader, counterparts, pair_files, unpaired_recordings
+from umc_cli.evaluation.recorded_segments import SegmentReader, counterparts, pair_files, unpaired_recordings
 
 WHOLE = SegmentSettings(short_clips="drop", remainder="drop")
 

@@ -30,7 +30,7 @@ class Call:
     overwrite: bool
 
 
-def run_folder(workspace: Workspace, name: str) -> Path:
+def run_path(workspace: Workspace, name: str) -> Path:
     """Return the folder of a run.
 
     Raises:
@@ -66,7 +66,7 @@ def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, 
     Raises:
         SettingsError: there is no such run, or it is of another kind.
     """
-    started = read_run_settings(run_folder(workspace, name))
+    started = read_run_settings(run_path(workspace, name))
     if started is None:
         known = sorted(path.parent.name for path in workspace.runs.glob("*/settings.json"))
         raise SettingsError(

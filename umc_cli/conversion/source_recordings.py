@@ -1,7 +1,7 @@
 """Which recordings `umc convert` takes, and why there are none where there are none."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,12 +11,16 @@ from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import check_device_id, is_device_id
 from umc_cli.shards.planned_files import PlannedFile
-from umc_cli.workflows.convert_report import passed_over_text
 
 _REASONS_SHOWN = 3
 _LOOKED_AT = 32
 """Recordings whose channels are compared, at the most: about a second."""
 _OF_A_ROW = re.compile(r"^\S+ line \d+: ")
+
+
+def passed_over_text(passed_over: Mapping[str, int]) -> str:
+    """Return `12 .txt, 3 without suffix`."""
+    return ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in passed_over.items())
 
 
 def odd_devices(clips: Sequence[Clip]) -> list[str]:

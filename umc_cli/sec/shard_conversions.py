@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.atomic_write import explain_os_errors
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.names import plain_name
 from umc_cli.config import dump_settings, means_all
 from umc_cli.errors import SettingsError
+from umc_cli.evaluation.recorded_segments import pair_files
 from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
 from umc_cli.training.ranks import is_first_process
-from umc_cli.workflows.recorded_segments import pair_files
 
 _FOLDER = "converted"
 _MAY_DIFFER = frozenset({"label", "split", "batch_size", "dtype"})

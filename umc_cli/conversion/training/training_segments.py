@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.manifest import Clip, FailedInput
-from umc_cli.audio.segments import SegmentSettings
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.errors import SettingsError
 from umc_cli.training.held_out import held_out_recordings

@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from umc_cli.audio.log_mel import LOG_MEL_SETTINGS, mel_band_edges_hz
+from umc_cli.audio.log_mel import mel_band_edges_hz
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
 from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
+from umc_cli.evaluation.recorded_segments import SegmentReader, counterparts, unpaired_recordings
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.response.difference import level_difference_db
-from umc_cli.workflows.recorded_segments import SegmentReader, counterparts, unpaired_recordings
 
 _CPU = torch.device("cpu")
 
