@@ -48,3 +48,12 @@ def plan_text(content: Any) -> str:
     head = json.dumps({name: value for name, value in content.items() if name != "files"}, indent=2)
     lines = ",\n".join("    " + json.dumps(file) for file in files)
     return head.removesuffix("\n}") + f',\n  "files": [\n{lines}\n  ]\n}}\n'
+
+
+def damage_flac(path: Path) -> Path:
+    """Replace most of the first half of a FLAC file by zeros: its length stays true, and it cannot be decoded."""
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[2_000:half] = bytes(half - 2_000)
+    path.write_bytes(content)
+    return path

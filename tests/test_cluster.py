@@ -20,7 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from tests.test_resume import leftovers, shards
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion import cluster as ray_cluster
@@ -95,7 +95,7 @@ def cluster() -> Iterator[TwoNodes]:
 def clips(workspace: Path) -> list[Path]:
     """The workspace's four clips and one that cannot be decoded, in the order of the plan: a shard each."""
     bad = write_audio(workspace / f"data/{SOURCE}/a/bad.flac", noise(seed=9))
-    bad.write_bytes(bad.read_bytes()[:30_000])
+    damage_flac(bad)
     return sorted((workspace / f"data/{SOURCE}").rglob("*.*"))
 
 

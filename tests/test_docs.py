@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 import umc_cli
-from umc_cli.cli.progress import QuietProgress
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.engines import ENGINES
@@ -42,6 +41,7 @@ from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.settings.train import TrainSettings
 from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
+from umc_cli.silence import SILENT
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertReport
@@ -404,7 +404,7 @@ def example_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workspace")
     write_sound_events(folder / "data" / "xperia1v", clips_per_class=5, noise_level_dbfs=-75.0, seed=0)
     settings = ConvertSettings(source="xperia1v", targets=("pixel3", "xperia1"))
-    convert(find_workspace(folder), settings, None, QuietProgress())
+    convert(find_workspace(folder), settings, None, SILENT)
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from tests.test_resume import COMMAND, leftovers, shards, stop, wait_for_shards
 from umc_cli.shards.part import Part, parse_part
 from umc_cli.shards.run_folder import locked
@@ -31,7 +31,7 @@ def many(workspace: Path) -> Path:
         write_audio(workspace / f"data/{SOURCE}/a/x{index:02}.flac", noise(seed=index))
     for index in BAD:
         bad = workspace / f"data/{SOURCE}/a/x{index:02}.flac"
-        bad.write_bytes(bad.read_bytes()[:30_000])
+        damage_flac(bad)
     (workspace / f"data/{SOURCE}/a/empty.wav").touch()
     return workspace
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from umc_cli.shards.run_folder import locked
 
 Umc = Callable[..., Run]
@@ -39,7 +39,7 @@ def busy_workspace(workspace: Path) -> Path:
     for index in range(4, N_FILES):
         write_audio(workspace / f"data/{SOURCE}/a/x{index:02}.flac", noise(seed=index))
     bad = workspace / f"data/{SOURCE}/a/x10.flac"
-    bad.write_bytes(bad.read_bytes()[:30_000])
+    damage_flac(bad)
     return workspace
 
 

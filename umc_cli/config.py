@@ -72,8 +72,10 @@ class Option:
     """The shell completes ids of devices."""
     default: str = ""
     """What the help says of a default that the value itself does not say."""
+    is_repeated: bool = False
+    """Of a list: the option may be given several times. Else the last one counts."""
     is_whole: bool = False
-    """Of a list: each use of the option is one entry, commas included."""
+    """Of a list: the option may be given several times, and each is one entry, commas included."""
 
     def name_of(self, setting: str) -> str:
         """Return the long option of a setting: `--shard-size` of `shard_size`."""

@@ -29,6 +29,8 @@ class Example(Inherited):
     """Device that made the recordings."""
     targets: Annotated[Names, Option()] = ("all",)
     """Devices to convert to."""
+    models: Annotated[Names, Option(is_repeated=True, default="all")] = ()
+    """Models."""
     label: Annotated[Names, Option(is_whole=True, default="all")] = ()
     """Only this label."""
     output: Annotated[Path | None, Option("Result", ("-o",), default="converted")] = None
@@ -71,14 +73,15 @@ def test_what_was_not_typed_is_none() -> None:
 
 def test_values_arrive_as_the_settings_take_them() -> None:
     given, _ = run(
-        "a.wav", "--source", "x", "--targets", "a,b", "--targets", "c", "--label", "bell, big", "--label", "dog",
-        "-o", "there", "--extent", "2", "--overwrite", "--no-probe", "--hop", "300", "--color", "blue",
+        "a.wav", "--source", "x", "--targets", "x", "--targets", "a,b", "--models", "a,b", "--models", "c",
+        "--label", "bell, big", "--label", "dog", "-o", "there", "--extent", "2", "--overwrite", "--no-probe",
+        "--hop", "300", "--color", "blue",
     )  # fmt: skip
     assert given.pop("files") == ["a.wav"]
     settings = Example.model_validate({name: value for name, value in given.items() if value is not None})
     assert settings == Example(
-        source="x", targets=("a", "b", "c"), label=("bell, big", "dog"), output=Path("there"), size=2.0,
-        overwrite=True, probe=False, hop=300, color=Color.BLUE,
+        source="x", targets=("a", "b"), models=("a", "b", "c"), label=("bell, big", "dog"), output=Path("there"),
+        size=2.0, overwrite=True, probe=False, hop=300, color=Color.BLUE,
     )  # fmt: skip
 
 

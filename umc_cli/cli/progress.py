@@ -8,32 +8,11 @@ from typing import Never, TextIO
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tqdm import tqdm
 
-from umc_cli.cli.render import err
+from umc_cli.cli.render import count, err
+from umc_cli.silence import SILENT, SilentProgress
 
 _SECONDS_BETWEEN_LINES = 10
 _MOST_BARS = 16
-
-
-class QuietProgress:
-    """Shows nothing."""
-
-    def __enter__(self) -> "QuietProgress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def planning(self, n_files: int) -> None:
-        """Show nothing."""
-
-    def start(self, targets: Sequence[str], n_segments: int) -> None:
-        """Show nothing."""
-
-    def keep(self, target: str, n_segments: int) -> None:
-        """Show nothing."""
-
-    def advance(self, target: str, n_segments: int) -> None:
-        """Show nothing."""
 
 
 class BarProgress:
@@ -109,7 +88,7 @@ class LineProgress:
         self._lines = tqdm(
             total=n_segments * len(targets),
             unit=" segments",
-            desc=f"converting to {len(targets)} targets",
+            desc=f"converting to {count(len(targets), 'target')}",
             mininterval=_SECONDS_BETWEEN_LINES,
             maxinterval=_SECONDS_BETWEEN_LINES,
             file=_LinePerUpdate(sys.stderr),
@@ -145,8 +124,8 @@ class _LinePerUpdate:
         self._stream.flush()
 
 
-def conversion_progress(quiet: bool) -> QuietProgress | BarProgress | LineProgress:
+def conversion_progress(quiet: bool) -> SilentProgress | BarProgress | LineProgress:
     """Return what suits where standard error goes."""
     if quiet:
-        return QuietProgress()
+        return SILENT
     return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -95,7 +95,8 @@ def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> 
         rich_help_panel=mark.panel or None,
     )
     # Numbers are texts here: the settings check them, in their words.
-    annotation = list[str] if kind is tuple else str if kind in _METAVARS else kind
+    takes_many = kind is tuple and (mark.is_repeated or mark.is_whole)
+    annotation = list[str] if takes_many else str if kind in _METAVARS else kind
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

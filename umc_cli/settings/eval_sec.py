@@ -17,13 +17,13 @@ _TABLE, _REPORT = "Table", "Report"
 class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
     """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
 
-    model: Annotated[Names, WordOrPath(), Option(default="all runs that hold a classifier")] = ()
+    model: Annotated[Names, WordOrPath(), Option(default="all runs that hold a classifier", is_repeated=True)] = ()
     """Runs of umc train-sec, or files (safetensors), comma-separated; may be repeated."""
     source: Annotated[str | None, Option(devices=True, default="all")] = None
     """Only models that were trained on this device."""
     devices: Annotated[Names, Option(devices=True)] = ALL
     """Devices whose recordings are classified, comma-separated, or all (every device with recordings)."""
-    compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none")] = ()
+    compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none", is_repeated=True)] = ()
     """Two runs or methods to compare on the same recordings; may be repeated."""
     baseline: Annotated[str | None, Option(_TABLE, default="method none")] = None
     """Run or method at which 0 % of the gap is closed."""
@@ -37,7 +37,7 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
     """Folder for report.html, scores.csv, scores.md and scores.json."""
     overwrite: Annotated[bool, Option(_REPORT)] = False
     """Replace these files."""
-    picture: Annotated[Paths, Option(_REPORT, metavar="PNG", default="none")] = ()
+    picture: Annotated[Paths, Option(_REPORT, metavar="PNG", default="none", is_repeated=True)] = ()
     """Picture to show in report.html; may be repeated."""
     split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
     """Split that is classified: train-mc, train-sec or val-sec."""

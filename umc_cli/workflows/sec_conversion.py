@@ -17,6 +17,7 @@ from umc_cli.conversion.chosen.settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
 from umc_cli.conversion.converters.contract import Converter
+from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
 from umc_cli.shards.reader import find_shards
@@ -34,8 +35,6 @@ N_INVENTED = 200
 """Devices that `unified-synth` invents where nothing else is asked for."""
 _THREADS = 1
 """Batches are made beside the training, which has the other processors."""
-_DEVICES_A_BATCH = 8
-"""Samples of a batch are shared among so many devices at the most: a converter is called once for each."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,8 @@ class OnTheFlyConversions:
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, 80, 80] dB -> the same."""
-        drawn = torch.randperm(len(self.targets), generator=random)[:_DEVICES_A_BATCH]
-        of_sample = drawn[torch.randint(len(drawn), (len(log_mel),), generator=random)]
-        converted = torch.empty_like(log_mel)
-        for number in sorted(set(of_sample.tolist())):
-            chosen = of_sample == number
-            converter = self.converters[self.targets[number]]
-            begun = converter.begin(log_mel[chosen].to(self.torch_device))
-            converted[chosen] = converter.convert(begun, self.targets[number]).to(log_mel.device)
-        return converted
+        converters = {target: self.converters[target] for target in self.targets}
+        return convert_to_random_targets(log_mel, converters, self.torch_device, random)
 
 
 def converters_of(method: str, asked: str) -> tuple[str, ...]:
