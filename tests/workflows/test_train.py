@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_a_state_and_says_how_to_go_on(start_umc: Callable[..., An
     options[options.index("--max-steps") + 1] = "100000"
     with start_umc("train", *options, "--epochs", "100000", "--name", "long", cwd=workspace) as process:
         metrics = workspace / "runs/long/metrics.csv"
-        for _ in range(300):
+        for _ in range(1200):
             if metrics.exists() and metrics.read_text().count("\n") > 3:
                 break
             time.sleep(0.1)

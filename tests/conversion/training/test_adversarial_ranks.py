@@ -12,7 +12,7 @@ from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
-N_DEVICES = 7
+N_DEVICES = 12
 """Most of which sit idle in a step of six segments."""
 SETTINGS = TINY.model_copy(update={"batch_size": 6, "micro_batch_size": 4, "buffer_size": 1, "identity_weight": 0.5})
 N_STEPS = 2
