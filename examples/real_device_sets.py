@@ -152,7 +152,8 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
         flat = _flat_device(reference)
         write_device(flat, workspace.devices)
         for device in others:
-            report = measure_blind(workspace, MeasureIrSettings(device=device), reference, ())
+            settings = MeasureIrSettings(device=device, blind=True, reference_device=reference)
+            report = measure_blind(workspace, settings, ())
             flat = flat.model_copy(update={"noise_floor_db": report.reference_noise_floor_db})
         records = {record.id: record for record in DeviceRegistry(workspace.devices) if record.id in others}
     tables = {

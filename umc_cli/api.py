@@ -27,7 +27,7 @@ from umc_cli.settings import measure_ir as measure_settings
 from umc_cli.silence import SILENT
 from umc_cli.workflows import convert as convert_workflow
 from umc_cli.workflows.convert_report import ConvertReport
-from umc_cli.workflows.measure_ir import measure_ir
+from umc_cli.workflows.measure_ir import measure as _measure
 from umc_cli.workflows.measurement_record import MeasureIrReport
 from umc_cli.wrong_settings import first_fault
 
@@ -135,4 +135,4 @@ def measure(
     place = find_workspace(Path(workspace))
     given = settings | {"device": device}
     loaded = load_settings(measure_settings.MeasureIrSettings, place, measure_settings.SECTION, given)
-    return measure_ir(place, loaded, [Path(file) for file in files])
+    return _measure(place, loaded, [Path(file) for file in files])

@@ -19,12 +19,15 @@ from umc_cli.wrong_settings import COMMAND_LINE, explain
 
 WORKSPACE_FILE = "umc.toml"
 SECTIONS = (
-    "workspace", "convert", "train", "pretrain", "train-sec", "measure-ir", "synth-fr",
+    "workspace", "convert", "train", "pretrain", "train-sec", "measure-ir", "make-stimulus", "synth-fr",
     "eval", "eval-conversion", "eval-layers",
 )  # fmt: skip
 """What `umc.toml` may hold: the folders, and a section for each command that has settings."""
 
-_COMMANDS = {"pretrain": "train", "eval-conversion": "eval conversion", "eval-layers": "eval layers"}
+_COMMANDS = {
+    "pretrain": "train", "make-stimulus": "measure-ir",
+    "eval-conversion": "eval conversion", "eval-layers": "eval layers",
+}  # fmt: skip
 """Commands whose section has another name."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.response.measurements import microphone, recorded, rms, true_shape_db
 from tests.response.test_blind_response import LABELS, simulated, sounds
 from tests.samples import Run, write_audio
-from umc_cli.config import find_workspace
+from umc_cli.config import Option, find_workspace
 from umc_cli.response.device import read_device, write_device
 from umc_cli.response.frequency_response import band_response_db, impulse_response_curve
 from umc_cli.response.stimulus import (
@@ -21,7 +21,7 @@ from umc_cli.response.stimulus import (
     stimulus_samples,
     write_stimulus,
 )
-from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.settings.measure_ir import MakeStimulusSettings, MeasureIrSettings
 from umc_cli.simulation.simulated_device import SimulatedDevice
 from umc_cli.workflows.measure_ir import measure_ir
 from umc_cli.workflows.measurement_record import MeasureIrReport
@@ -37,6 +37,26 @@ def take(umc: Umc, workspace: Path) -> Path:
     assert umc("measure-ir", "--make-stimulus", "sweep", "sweep.wav").exit_code == 0
     stimulus = read_stimulus(workspace / "sweep.json")
     return write_audio(workspace / "take.wav", recorded(stimulus, microphone()), RATE_HZ, subtype="PCM_24")
+
+
+def test_options_of_a_stimulus_say_its_defaults() -> None:
+    marks = {name: Option.of(field) for name, field in MakeStimulusSettings.model_fields.items()}
+    impulse, sweep = ImpulseTrain(), SineSweep()
+    assert {name: mark and mark.default for name, mark in marks.items()} == {
+        "sample_rate_hz": str(impulse.sample_rate_hz),
+        "level_dbfs": f"{impulse.level_dbfs:g} for impulses, {sweep.level_dbfs:g} for sweeps",
+        "repeats": f"{impulse.repeats} impulses, {sweep.repeats} sweeps",
+    }
+    assert impulse.sample_rate_hz == sweep.sample_rate_hz
+
+
+def test_settings_of_a_stimulus_may_stand_in_umc_toml(umc: Umc, workspace: Path) -> None:
+    (workspace / "umc.toml").write_text("[make-stimulus]\nrepeats = 2\nsample_rate_hz = 32000\n")
+    assert umc("measure-ir", "--make-stimulus", "sweep", "short.wav", "--repeats", 1).exit_code == 0
+    stimulus = read_stimulus(workspace / "short.json")
+    assert (stimulus.repeats, stimulus.sample_rate_hz) == (1, 32_000)
+    assert isinstance(stimulus, SineSweep)
+    assert stimulus.stop_hz == 16_000
 
 
 @pytest.mark.parametrize("kind", ["impulse", "sweep"])
@@ -340,7 +360,7 @@ def test_recordings_of_different_rates_are_not_averaged(umc: Umc, workspace: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a.wav",), "no device is named"),
+        (("a.wav",), "'device' is required: give --device"),
         (("--device", "mine"), "no file is named"),
         (("a.wav", "--device", "../x"), "is not a device id"),
         (("a.wav", "--device", "mine", "--rate", 48000), "--rate belongs to --make-stimulus"),

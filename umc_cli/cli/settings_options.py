@@ -21,11 +21,16 @@ Given = dict[str, Any]
 
 
 def with_options(
-    schema: type[BaseModel], section: str, presets: Mapping[str, BaseModel] | None = None
+    schema: type[BaseModel],
+    section: str | None,
+    presets: Mapping[str, BaseModel] | None = None,
+    parameter: str = "given",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator: the command's parameter `given` becomes one option for each setting marked with `Option`.
+    """Return a decorator: a command's parameter becomes one option for each setting marked with `Option`.
 
-    `section`: of umc.toml. `presets`: settings that any of them gives are shown with "(preset)" as their default.
+    `section`: of umc.toml, for the last line of the help; None adds none. `presets`: settings that any of them gives
+    are shown with "(preset)" as their default. `parameter`: the command's parameter that gets what was typed; a
+    command with two schemas is decorated twice.
     """
     from_preset = {name for preset in (presets or {}).values() for name in preset.model_fields_set}
     options = {
@@ -37,16 +42,18 @@ def with_options(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         def command(**arguments: Any) -> None:
             given = {name: _typed(schema.model_fields[name], arguments.pop(name)) for name in options}
-            function(given=given, **arguments)
+            function(**arguments | {parameter: given})
 
         parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(function, eval_str=True).parameters.values():
-            keyword = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            parameters += options.values() if parameter.name == "given" else [keyword]
+        for one in inspect.signature(function, eval_str=True).parameters.values():
+            keyword = one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += options.values() if one.name == parameter else [keyword]
         vars(command)["__signature__"] = inspect.Signature(parameters)
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
         command.__name__ = function.__name__
-        command.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{_other_places(section)}"
+        command.__doc__ = inspect.cleandoc(function.__doc__ or "")
+        if section:
+            command.__doc__ += f"\n\n{_other_places(section)}"
         return command
 
     return decorate

@@ -8,15 +8,19 @@ from pydantic import Field
 from umc_cli.config import Option, Settings, WordOrPath
 
 SECTION = "measure-ir"
+STIMULUS_SECTION = "make-stimulus"
 STIMULUS_WORDS = ("impulse", "sweep", "response")
 
-_CHAIN = "The rest of the chain"
+WITHOUT_EFFECT_IF_BLIND = ("stimulus", "window_ms", "channel", "calibration", "reference", "tone", "microphone")
+"""Settings of other ways of measuring; typed beside --blind they are refused."""
+
+_BLIND, _CHAIN, _STIMULUS, _RESULT = "Without a stimulus", "The rest of the chain", "Making a stimulus", "Result"
 
 
 class MeasureIrSettings(Settings):
     """Settings of `umc measure-ir`; also the section `[measure-ir]` of umc.toml."""
 
-    device: Annotated[str, Option(metavar="ID", devices=True)]
+    device: Annotated[str, Option(metavar="ID")]
     """Id of the device that is measured."""
     name: Annotated[str, Option(default="that of the record that is replaced, else the id")] = ""
     """Name of the device, for people."""
@@ -39,5 +43,25 @@ class MeasureIrSettings(Settings):
     """Recording of a 1 kHz calibrator of 94 dB SPL, made with the device: gives its level."""
     microphone: Annotated[str | None, Option(default="the only one")] = None
     """Which microphone of an Android XML file with several, builtin_mic_1 for example."""
-    overwrite: Annotated[bool, Option("Result")] = False
+    blind: Annotated[bool, Option(_BLIND)] = False
+    """Estimate the response from recordings of similar sounds (all of the device in the workspace, if none are named),
+    next to --reference-device."""
+    reference_device: Annotated[str | None, Option(_BLIND, metavar="ID", devices=True, default="none")] = None
+    """Device with a record and with recordings in the workspace."""
+    figure: Annotated[Path | None, Option(_RESULT, metavar="FILE", default="draw none")] = None
+    """Draw response, spread, noise floor and signal to noise: .png, .svg or .pdf."""
+    overwrite: Annotated[bool, Option(_RESULT)] = False
     """Replace a record or a stimulus."""
+
+
+class MakeStimulusSettings(Settings):
+    """Settings of `umc measure-ir --make-stimulus`; also the section `[make-stimulus]` of umc.toml."""
+
+    sample_rate_hz: Annotated[int | None, Option(_STIMULUS, flags=("--rate",), default="48000")] = None
+    """Sample rate in Hz."""
+    level_dbfs: Annotated[
+        float | None, Option(_STIMULUS, flags=("--level",), default="-1 for impulses, -6 for sweeps")
+    ] = None
+    """Peak in dB re full scale."""
+    repeats: Annotated[int | None, Option(_STIMULUS, default="20 impulses, 3 sweeps")] = None
+    """Impulses or sweeps."""

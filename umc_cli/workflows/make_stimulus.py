@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from umc_cli.errors import SettingsError
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus, write_stimulus
+from umc_cli.settings.measure_ir import MakeStimulusSettings
 from umc_cli.wrong_settings import first_fault
 
 
@@ -20,8 +20,8 @@ class StimulusReport:
     sidecar: str
 
 
-def make_stimulus(kind: str, path: Path, options: dict[str, Any], overwrite: bool) -> StimulusReport:
-    """Write a stimulus and its sidecar. `options`: fields of the stimulus; None means its default.
+def make_stimulus(kind: str, path: Path, settings: MakeStimulusSettings, overwrite: bool) -> StimulusReport:
+    """Write a stimulus and its sidecar.
 
     Raises:
         SettingsError: there is no such stimulus, an option is out of range, or a file is there already.
@@ -34,14 +34,11 @@ def make_stimulus(kind: str, path: Path, options: dict[str, Any], overwrite: boo
     for file in (path, path.with_suffix(".json")):
         if file.exists() and not overwrite:
             raise SettingsError(f"{file} is there already", "use --overwrite, or another name")
-    given = {name: value for name, value in options.items() if value is not None}
-    stop_hz = (
-        {"stop_hz": min(20_000.0, given["sample_rate_hz"] / 2)}
-        if kind == "sweep" and given.get("sample_rate_hz")
-        else {}
-    )
+    fields = settings.model_dump(exclude_none=True)
+    if kind == "sweep" and settings.sample_rate_hz:
+        fields["stop_hz"] = min(20_000.0, settings.sample_rate_hz / 2)
     try:
-        stimulus = STIMULI[kind].model_validate(stop_hz | given)
+        stimulus = STIMULI[kind].model_validate(fields)
     except ValidationError as error:
         raise SettingsError(f"stimulus: {first_fault(error)}", "see docs/commands/measure-ir.md") from error
     sidecar = write_stimulus(stimulus, path)

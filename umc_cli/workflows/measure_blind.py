@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +40,7 @@ MOST_SEGMENTS = 2000
 """Of each device: half an hour."""
 
 
-def measure_blind(
-    workspace: Workspace,
-    settings: MeasureIrSettings,
-    reference_device: str,
-    files: Sequence[str],
-    figure: Path | None = None,
-) -> MeasureIrReport:
+def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[str]) -> MeasureIrReport:
     """Estimate a device's response from its recordings and those of a device whose record is known, and write it.
 
     `files`: recordings of the device; none means all that the workspace holds. Those of the reference device come
@@ -60,7 +53,10 @@ def measure_blind(
         EnvironmentFault: the record cannot be written.
     """
     started = time.monotonic()
-    check_output(workspace, settings.device, settings.overwrite, figure)
+    check_output(workspace, settings)
+    reference_device = settings.reference_device
+    if reference_device is None:
+        raise SettingsError("no reference device is named", "name it with --reference-device")
     if settings.device == reference_device:
         raise SettingsError("device and reference device are the same", "name a device whose response is known")
     reference = DeviceRegistry(workspace.devices).get(reference_device)
@@ -100,7 +96,7 @@ def measure_blind(
     _check_with_pairs(report, before, after, found.difference_db, trusted)
     if not found.labels:
         report.warnings.append("the devices share no label: if they recorded different sounds, the response holds that")
-    finish(report, workspace, figure)
+    finish(report, workspace, settings.figure)
     report.seconds = time.monotonic() - started
     return report
 

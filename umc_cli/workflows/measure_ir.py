@@ -25,6 +25,7 @@ from umc_cli.response.sweep_detection import holds_a_sweep
 from umc_cli.response.sweep_recording import sweep_of_played_file, sweep_of_stimulus, take_sweeps
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.import_response import import_curve, import_impulse_response
+from umc_cli.workflows.measure_blind import measure_blind
 from umc_cli.workflows.measurement_record import (
     MOST_DISAGREEMENT_DB,
     READY_MADE,
@@ -53,10 +54,21 @@ _ODD_ONE = "differs in waveform from the other repeats: samples were lost, or an
 _ODD = "differ in waveform from the others, as where samples were lost or another sound came in, and were left out"
 
 
-def measure_ir(
-    workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path], figure: Path | None = None
-) -> MeasureIrReport:
-    """Measure a device from recordings, impulse responses or a curve, write its record, and draw it as `figure`.
+def measure(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path]) -> MeasureIrReport:
+    """Measure a device as the settings say, with a stimulus or blind; see `measure_ir` and `measure_blind`.
+
+    Raises:
+        SettingsError: --blind or --reference-device is given without the other.
+    """
+    if settings.blind != (settings.reference_device is not None):
+        raise SettingsError("--blind and --reference-device belong together", "give both or none")
+    if settings.blind:
+        return measure_blind(workspace, settings, [str(file) for file in files])
+    return measure_ir(workspace, settings, files)
+
+
+def measure_ir(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path]) -> MeasureIrReport:
+    """Measure a device from recordings, impulse responses or a curve, write its record, and draw it if asked to.
 
     Raises:
         SettingsError: the device is known already, or a setting does not fit the files.
@@ -64,7 +76,7 @@ def measure_ir(
         EnvironmentFault: the record cannot be written.
     """
     started = time.monotonic()
-    check_output(workspace, settings.device, settings.overwrite, figure)
+    check_output(workspace, settings)
     if not files:
         raise SettingsError("no file is named", "name the recordings, or the file with the curve")
     twice = next((path for index, path in enumerate(files) if path in files[:index]), None)
@@ -82,7 +94,7 @@ def measure_ir(
         report = import_impulse_response(workspace, settings, files, taken_out)
     else:
         report = _measure_recordings(workspace, settings, files, taken_out)
-    finish(report, workspace, figure)
+    finish(report, workspace, settings.figure)
     report.seconds = time.monotonic() - started
     return report
 

@@ -86,17 +86,17 @@ class MeasureIrReport:
         return 1 if self.failed_gates or self.failed else 0
 
 
-def check_output(workspace: Workspace, device_id: str, overwrite: bool, figure: Path | None) -> None:
+def check_output(workspace: Workspace, settings: MeasureIrSettings) -> None:
     """Refuse to measure a device that has a record, unless it may be replaced.
 
     Raises:
         SettingsError: there is a record, the id is not a file name, or the figure has an unknown suffix.
     """
-    check_device_id(device_id)
-    if figure is not None:
-        check_figure_name(figure)
-    if (workspace.devices / f"{device_id}.json").exists() and not overwrite:
-        raise SettingsError(f"device {device_id!r} has a record already", "use --overwrite, or another --device")
+    check_device_id(settings.device)
+    if settings.figure is not None:
+        check_figure_name(settings.figure)
+    if (workspace.devices / f"{settings.device}.json").exists() and not settings.overwrite:
+        raise SettingsError(f"device {settings.device!r} has a record already", "use --overwrite, or another --device")
 
 
 def finish(report: MeasureIrReport, workspace: Workspace, figure: Path | None) -> None:
