@@ -48,5 +48,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 def did_you_mean(word: str, known: Iterable[str], things: str) -> str:
     """Return a hint for a word that is not among the `known` ones: a guess if one is near, and all of them."""
     names = list(known)
-    guess = closest(word, names)
-    return (f"did you mean {guess!r}? " if guess else "") + f"known {things}: {', '.join(names) or 'none'}"
+    return f"{guess(word, names)}known {things}: {', '.join(names) or 'none'}"
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """Return a question to begin a hint with: what `word` most likely was meant to be; empty if nothing is near."""
+    near = closest(word, known)
+    return f"did you mean {near!r}? " if near else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from umc_cli import __version__
-from umc_cli.errors import EnvironmentFault, SettingsError
+from umc_cli.errors import EnvironmentFault, SettingsError, did_you_mean
 from umc_cli.precision import Precision
 
 TORCH_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
@@ -28,7 +28,9 @@ def compute_device(name: str) -> torch.device:
         return torch.device("cpu")
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
-        raise SettingsError(f"unknown compute device {name!r}", "use auto, cpu, cuda or cuda:N")
+        raise SettingsError(
+            f"unknown compute device {name!r}", did_you_mean(name, ("auto", "cpu", "cuda", "cuda:N"), "compute devices")
+        )
     if int(number or 0) >= torch.cuda.device_count():
         raise SettingsError(
             f"compute device {name!r} is not here ({torch.cuda.device_count()} CUDA devices)",

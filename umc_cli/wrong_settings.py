@@ -1,5 +1,6 @@
 """What is wrong with a setting, in words that a user knows."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,9 +70,17 @@ def _explain_one(item: ErrorDetails, origins: Mapping[str, str], names: Mapping[
 def _reason(item: ErrorDetails) -> str:
     kind = item["type"]
     if kind in _WORDS:
-        return _WORDS[kind](item.get("ctx", {}))
+        return _WORDS[kind](item.get("ctx", {})) + _guess_of(item)
     type_name = kind.partition("_")[0]
     return f"must be {_TYPES[type_name]}" if type_name in _TYPES else item["msg"].lower()
+
+
+def _guess_of(item: ErrorDetails) -> str:
+    """Return a question after the words that were expected, if what was given is near one of them."""
+    if item["type"] not in ("literal_error", "enum") or not isinstance(item["input"], str):
+        return ""
+    near = closest(item["input"], re.findall(r"'([^']*)'", item.get("ctx", {})["expected"]))
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _shown(value: Any) -> str:

@@ -85,6 +85,14 @@ def test_names_that_look_alike_are_named() -> None:
     assert "'C' and 'c'; and 2 more." in text
 
 
+def test_recordings_that_look_alike_on_two_devices_are_named(tmp_path: Path) -> None:
+    for name in ("phone/dog/Take1.wav", "laptop/dog/take1.wav", "laptop/dog/take2.wav"):
+        touch(tmp_path / name)
+    assert scan_folders(tmp_path).warnings == (
+        "recordings look alike but differ: 'dog/Take1' and 'dog/take1'. If they are one, spell them alike",
+    )
+
+
 def test_convert_makes_one_class_of_both_forms_and_warns_of_lookalikes(
     convert: Callable[..., Run], workspace: Path
 ) -> None:

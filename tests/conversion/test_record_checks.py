@@ -1,13 +1,19 @@
 """What a record leaves open or gets wrong is said where it is used."""
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.samples import SOURCE, Run, noise, write_audio
+from umc_cli.audio.manifest import Clip
+from umc_cli.conversion.chosen import record_checks
 from umc_cli.conversion.chosen.record_checks import share_below_floor
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.response.device import DeviceRegistry, write_device
 
 Umc = Callable[..., Run]
@@ -46,6 +52,48 @@ def test_a_floor_above_the_recordings_is_warned_of_where_levels_are_known(umc: U
     assert run.exit_code == 0, run.stderr
     (warning,) = [each for each in run.json["warnings"] if "noise floor" in each]
     assert "the noise floor in the record of pixel3 cannot be its own: 100% of the levels" in warning
+
+
+@pytest.mark.parametrize("wrong", ["source", "target"])
+@pytest.mark.parametrize("converter", ["refiner", "eq_noise"])
+def test_a_floor_above_the_recordings_is_warned_of_where_no_levels_are_measured(
+    umc: Umc, workspace: Path, monkeypatch: pytest.MonkeyPatch, converter: str, wrong: str
+) -> None:
+    monkeypatch.setattr(record_checks, "_SAMPLING_S", 60)
+    name = SOURCE if wrong == "source" else "pixel3"
+    write_audio(workspace / "data/pixel3/a/one.wav", 0.1 * noise())
+    write_audio(workspace / f"data/{SOURCE}/a/short.wav", 0.1 * noise(0.05))
+    options = ("--source", SOURCE, "--targets", "pixel3", "--converter", converter, "--json")
+    assert umc("convert", *options, "--output", "o1").json["warnings"] == []
+    record = DeviceRegistry().get(name)
+    write_device(record.model_copy(update={"noise_floor_db": (10.0,) * 128}), workspace / "devices")
+    (warning,) = umc("convert", *options, "--output", "o2").json["warnings"]
+    assert f"the noise floor in the record of {name} cannot be its own: 100% of the levels" in warning
+
+
+def test_looking_at_recordings_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_checks, "_SAMPLING_S", 0.2)
+    asked: list[Path] = []
+
+    def hang(path: Path) -> None:
+        asked.append(path)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr(record_checks, "read_header", hang)
+    devices = {name: DeviceRegistry().get(name) for name in (SOURCE, "pixel3")}
+    clips = [Clip(f"/{name}{index}.wav", name, "a", "", "r") for name in devices for index in range(1_000)]
+    ingredients = Ingredients(source=SOURCE, targets=("pixel3",), devices=devices, torch_device=torch.device("cpu"))
+    started = time.monotonic()
+    assert record_checks.check_ingredients("eq_noise", ingredients, clips) == []
+    assert time.monotonic() - started < 10
+    assert asked == [Path(f"/{SOURCE}0.wav")]
+
+
+def test_padding_is_not_counted_as_levels() -> None:
+    device = DeviceRegistry().get(SOURCE).model_copy(update={"noise_floor_db": (-60.0,) * 128})
+    levels_db = np.repeat(np.array([-100.0, -100.0, -100.0, -20.0], np.float32)[:, None], 80, axis=1)
+    assert share_below_floor(device, levels_db) == 0
+    assert share_below_floor(device, levels_db[:3]) == 0
 
 
 def test_a_new_record_is_held_against_the_recordings(umc: Umc, workspace: Path) -> None:

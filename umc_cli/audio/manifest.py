@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from umc_cli.audio.files import AUDIO_SUFFIXES
 from umc_cli.audio.manifest_table import REQUIRED_COLUMNS, Row, columns_problem, manifest_rows
 from umc_cli.audio.names import FilesOnDisk, lookalikes, plain_name, plain_path
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 
 SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
 """The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
@@ -74,7 +74,7 @@ class Recordings:
     clips: tuple[Clip, ...]
     failed: tuple[FailedInput, ...]
     warnings: tuple[str, ...] = ()
-    """Of labels and devices that look alike."""
+    """Of labels, devices and recordings that look alike."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """By suffix: files that are not audio by their name."""
 
@@ -225,6 +225,7 @@ def _recordings(clips: list[Clip], failed: Iterable[FailedInput]) -> Recordings:
     warnings = [
         *lookalikes("labels", {clip.label for clip in clips}),
         *lookalikes("devices", {clip.device for clip in clips}),
+        *lookalikes("recordings", {clip.recording for clip in clips}),
     ]
     return Recordings(assign_splits(clips), tuple(failed), tuple(warnings))
 
@@ -287,7 +288,7 @@ def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[st
         return f"{device!r} is not a device id", "use letters, digits, dots, dashes and underscores"
     split = row.get("split", "").strip()
     if split and split not in SPLITS:
-        return f"unknown split {split!r}", f"use one of {', '.join(SPLITS)}, or leave it empty"
+        return f"unknown split {split!r}", f"{did_you_mean(split, SPLITS, 'splits')}; or leave it empty"
     return None
 
 

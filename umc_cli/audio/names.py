@@ -56,10 +56,13 @@ class FilesOnDisk:
 def lookalikes(kind: str, names: Iterable[str]) -> list[str]:
     """Return a warning about different names that people may take for one: other case, width, blanks or hidden marks.
 
-    `kind`: of the names, in the plural. None where there are no such names.
+    `kind`: of the names, in the plural. Empty where there are no such names.
     """
+    names = set(names)
+    if len({hash(_as_seen(name)) for name in names}) == len(names):  # a million names would take much memory below
+        return []
     alike = defaultdict(list)
-    for name in sorted(set(names)):
+    for name in sorted(names):
         alike[_as_seen(name)].append(name)
     groups = [" and ".join(map(ascii, group)) for group in alike.values() if len(group) > 1]
     if not groups:

@@ -8,7 +8,7 @@ from pathlib import Path
 from umc_cli.audio.cancellation import FAR_BELOW_DB, mix_loss_db
 from umc_cli.audio.manifest import MANIFEST_NAMES, Clip, FailedInput, Recordings
 from umc_cli.audio.time_limit import within
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.errors import InputError, SettingsError, guess
 from umc_cli.response.device import check_device_id, is_device_id
 from umc_cli.shards.planned_files import PlannedFile
 
@@ -56,7 +56,8 @@ def select_clips(
         for value in wanted:
             if found and value not in present:
                 raise SettingsError(
-                    f"no recording of {source} has {name} {value!r}", f"there are: {', '.join(sorted(present))}"
+                    f"no recording of {source} has {name} {value!r}",
+                    f"{guess(value, present)}there are: {', '.join(sorted(present))}",
                 )
     matching = [clip for clip in found if (not labels or clip.label in labels) and (not splits or clip.split in splits)]
     if found and not matching:
@@ -80,7 +81,7 @@ def _none_in(data: Path, recordings: Recordings, source: str, known_devices: Col
     message = f"no recordings of {source!r} in {data}"
     remedies = []
     if devices:
-        remedies.append(f"there are recordings of: {', '.join(devices)}")
+        remedies.append(f"{guess(source, devices)}there are recordings of: {', '.join(devices)}")
         if not manifest and not set(devices) & {*known_devices}:
             remedies.append(
                 f"if these are labels, move them into {data / source}: "

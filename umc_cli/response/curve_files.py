@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umc_cli.errors import InputError
+from umc_cli.errors import InputError, did_you_mean
 from umc_cli.response.device import read_device
 from umc_cli.response.frequency_response import Curve, parse_curve
 
@@ -158,7 +158,7 @@ def _read_android_xml(path: Path, microphone: str | None) -> CurveFile:
     name = microphone or names[0]
     chosen = [element for element in found if element.get("device_id", "") == name]
     if not chosen:
-        raise InputError(f"{path} holds no microphone {name!r}", f"there are: {', '.join(names)}")
+        raise InputError(f"{path} holds no microphone {name!r}", did_you_mean(name, names, "microphones"))
     if len(chosen) > 1:
         places = "; ".join(_said_of(element) for element in chosen)
         raise InputError(

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from umc_cli import atomic_write
 from umc_cli.config import Settings
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.json_text import parse_json
 from umc_cli.wrong_settings import first_fault
 
@@ -221,7 +221,7 @@ class DeviceRegistry:
 
 def unknown_device(device_id: str, known: Iterable[str]) -> SettingsError:
     """Return the error for a device that is not among the `known` ones."""
-    return SettingsError(f"unknown device {device_id!r}", f"known devices: {', '.join(sorted(known))}")
+    return SettingsError(f"unknown device {device_id!r}", did_you_mean(device_id, sorted(known), "devices"))
 
 
 def _ids_in(folder: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.sec.augmentations import AUGMENTATIONS
 
 CONVERSIONS = {
@@ -49,7 +49,9 @@ def parse_method(method: str) -> MethodPlan:
     names = [name.strip() for name in method.split("+")]
     for name in names:
         if name not in METHODS:
-            raise SettingsError(f"unknown method {name!r}", f"use {', '.join(METHODS)}; combine them with +")
+            raise SettingsError(
+                f"unknown method {name!r}", f"{did_you_mean(name, METHODS, 'methods')}; combine them with +"
+            )
         if names.count(name) > 1:
             raise SettingsError(f"method {name!r} is named twice", "name it once")
     conversions = [name for name in names if name in CONVERSIONS]

@@ -13,7 +13,7 @@ from torch import nn
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.names import plain_name
 from umc_cli.config import means_all
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.macro_f1 import Predictions
 from umc_cli.evaluation.recorded_segments import SegmentReader
@@ -59,7 +59,8 @@ def clips_by_device(
     for device in asked:
         if device not in known:
             raise SettingsError(
-                f"no recordings of {device!r}", f"there are recordings of: {', '.join(known) or 'none'}"
+                f"no recordings of {device!r}",
+                f"{guess(device, known)}there are recordings of: {', '.join(known) or 'none'}",
             )
         own = [clip for clip in clips if clip.device == device and clip.split == split]
         if own:

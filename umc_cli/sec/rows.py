@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.device_table import TableRow, with_gap_closed
 from umc_cli.sec.models import SecModel, some
 
@@ -46,7 +46,9 @@ def with_gaps(
     """
     for name in (baseline_name, ideal_name):
         if name is not None and not any(name in (row.method, row.label, *row.models) for row in rows):
-            raise SettingsError(f"no model {name!r}", f"there are: {some(_names_of(rows))}")
+            raise SettingsError(
+                f"no model {name!r}", f"{guess(name, _names_of(rows))}there are: {some(_names_of(rows))}"
+            )
     result = []
     for row in rows:
         baseline = _reference(rows, row.source, baseline_name, BASELINE_METHOD)
@@ -105,9 +107,10 @@ def _models_called(name: str, labelled: Sequence[tuple[str, list[SecModel]]]) ->
     found = [group for label, group in labelled if name in (label, group[0].method)]
     if len(found) == 1:
         return found[0]
-    runs = some([model.name for _, group in labelled for model in group])
+    names = [model.name for _, group in labelled for model in group]
+    runs = some(names)
     if found:
         raise SettingsError(
             f"{name!r} means several rows, of other sources or settings", f"name runs, or choose one --source: {runs}"
         )
-    raise SettingsError(f"no model {name!r}", f"there are: {runs}")
+    raise SettingsError(f"no model {name!r}", f"{guess(name, names)}there are: {runs}")

@@ -14,7 +14,7 @@ from umc_cli.atomic_write import explain_os_errors
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.names import plain_name
 from umc_cli.config import dump_settings, means_all
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.recorded_segments import pair_files
 from umc_cli.shards import schema
 from umc_cli.shards.reader import find_shards, read_shard_header
@@ -88,7 +88,7 @@ def open_shard_conversions(
     if missing or not chosen:
         raise SettingsError(
             f"no shards of {', '.join(missing) or 'any target named'} below {shards}",
-            f"there are shards of: {', '.join(there)}",
+            f"{guess(missing[0], there) if missing else ''}there are shards of: {', '.join(there)}",
         )
     by_target = {
         target: {path: header for path, header in headers.items() if header.target == target} for target in chosen

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from umc_cli.atomic_write import atomic_path
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 
 Waveform = NDArray[np.float32]
 
@@ -207,7 +207,7 @@ def synthesize(label: str, seed: int) -> Waveform:
         SettingsError: there is no such class.
     """
     if label not in SOUND_EVENTS:
-        raise SettingsError(f"unknown sound event {label!r}", f"known: {', '.join(SOUND_EVENTS)}")
+        raise SettingsError(f"unknown sound event {label!r}", did_you_mean(label, SOUND_EVENTS, "sound events"))
     return SOUND_EVENTS[label](_generator(label, seed))
 
 

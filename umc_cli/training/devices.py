@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.response.device import Device, DeviceRegistry, is_device_id
 
 
@@ -38,7 +38,7 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
         if device not in usable:
             raise SettingsError(
                 f"there are no recordings of {device!r} in split {CONVERSION_SPLIT} in {workspace.data}",
-                f"there are recordings of: {', '.join(usable) or 'no device'}",
+                f"{guess(device, usable)}there are recordings of: {', '.join(usable) or 'no device'}",
             )
     if len(chosen) < 2:
         raise SettingsError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from umc_cli.config import Workspace
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.response.device import is_device_id
 from umc_cli.runtime import compute_threads, cpu_count, versions
 from umc_cli.shards.run_folder import locked
@@ -70,7 +70,8 @@ def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, 
     if started is None:
         known = sorted(path.parent.name for path in workspace.runs.glob("*/settings.json"))
         raise SettingsError(
-            f"there is no run {name!r} to resume", f"name it with --name; there are: {', '.join(known) or 'none'}"
+            f"there is no run {name!r} to resume",
+            f"{guess(name, known)}name it with --name; there are: {', '.join(known) or 'none'}",
         )
     if started["kind"] != kind:
         command = _RESUMED_BY.get(started["kind"])

@@ -94,7 +94,9 @@ def convert(
             with lock.alone():
                 tables = load_level_tables(root, devices, everything.clips, settings.segments, report.warnings)
             conversion = conversion.with_level_tables(tables)
-        report.warnings += check_ingredients(conversion.converter, conversion.ingredients)
+        report.warnings += check_ingredients(
+            conversion.converter, conversion.ingredients, everything.clips, settings.segments
+        )
         sizes = StreamSettings(
             settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
         )

@@ -16,7 +16,7 @@ from umc_cli.conversion.chosen.targets import read_targets
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator, preset_name
 from umc_cli.conversion.layer_statistics import DIMENSIONS, layer_statistics
 from umc_cli.conversion.normalisation import normalise
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.conversion_measures import Segments
 from umc_cli.evaluation.mutual_information import ProbedStatistic, entropy_bits, probe_statistic
 from umc_cli.evaluation.recorded_segments import SegmentReader
@@ -161,10 +161,11 @@ def _read(clips: Sequence[Clip], settings: EvaluateLayersSettings, reader: Segme
     in_split = [clip for clip in clips if clip.split == settings.split]
     own = [clip for clip in in_split if clip.device == settings.source]
     if not own:
-        recorded = ", ".join(sorted({clip.device for clip in in_split})) or "no device"
+        recorded = sorted({clip.device for clip in in_split})
         raise SettingsError(
             f"no recordings of {settings.source!r} in split {settings.split}",
-            f"there are recordings in split {settings.split} of: {recorded}",
+            guess(settings.source, recorded)
+            + f"there are recordings in split {settings.split} of: {', '.join(recorded) or 'no device'}",
         )
     given = reader.read(own)
     n_recordings = len(set(given.recordings))

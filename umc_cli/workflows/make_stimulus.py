@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus, write_stimulus
 from umc_cli.settings.measure_ir import MakeStimulusSettings
 from umc_cli.wrong_settings import first_fault
@@ -28,7 +28,7 @@ def make_stimulus(kind: str, path: Path, settings: MakeStimulusSettings, overwri
         EnvironmentFault: a file cannot be written.
     """
     if kind not in STIMULI:
-        raise SettingsError(f"there is no stimulus {kind!r}", f"use {' or '.join(STIMULI)}")
+        raise SettingsError(f"unknown stimulus {kind!r}", did_you_mean(kind, STIMULI, "stimuli"))
     if path.suffix.lower() != ".wav":
         raise SettingsError(f"cannot write a stimulus as {path.name!r}", "give it the suffix .wav")
     for file in (path, path.with_suffix(".json")):

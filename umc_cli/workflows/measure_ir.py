@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.channels import read_channel
 from umc_cli.config import Workspace
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.errors import InputError, SettingsError, guess
 from umc_cli.response.curve_files import CURVE_READERS, read_curve_file
 from umc_cli.response.deconvolution import Sweep
 from umc_cli.response.device import Method
@@ -197,7 +197,7 @@ def _played(stimulus: str) -> ImpulseTrain | SineSweep | Path | None:
     if not path.is_file():
         raise SettingsError(
             f"there is no stimulus {stimulus!r}",
-            _STIMULUS_HINT,
+            guess(stimulus, ("impulse", *STIMULI)) + _STIMULUS_HINT,
         )
     return read_stimulus(path) if path.suffix.lower() == ".json" else path
 

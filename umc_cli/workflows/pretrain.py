@@ -16,7 +16,7 @@ from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
 from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, PretrainingSettings, RefinerPretraining
 from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.training.publication import FinishedRun, Publication, Rival, publish
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
@@ -91,7 +91,8 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
     asked = load_settings(PretrainSettings, workspace, SECTION, given)
     if asked.preset not in PRETRAINING_PRESETS:
         raise SettingsError(
-            f"unknown preset {asked.preset!r} of --pretrain", f"use one of {', '.join(PRETRAINING_PRESETS)}"
+            f"unknown preset {asked.preset!r} of --pretrain",
+            did_you_mean(asked.preset, PRETRAINING_PRESETS, "presets of --pretrain"),
         )
     below = (
         settings_to_resume(workspace, asked.run_name, KIND)

@@ -12,7 +12,7 @@ from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.training.publication import FinishedRun, Rival, publish
 from umc_cli.conversion.training.training_segments import TrainingSegments, gather_segments
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.settings.train import TrainSettings
 from umc_cli.training.devices import TrainingDevices, find_training_devices
@@ -88,7 +88,9 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
     """
     asked = load_settings(TrainSettings, workspace, "train", given)
     if asked.preset not in ADVERSARIAL_PRESETS:
-        raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(ADVERSARIAL_PRESETS)}")
+        raise SettingsError(
+            f"unknown preset {asked.preset!r}", did_you_mean(asked.preset, ADVERSARIAL_PRESETS, "presets")
+        )
     if not asked.resume:
         return load_settings(TrainSettings, workspace, "train", given, dump_settings(ADVERSARIAL_PRESETS[asked.preset]))
     return load_settings(TrainSettings, workspace, "train", given, settings_to_resume(workspace, asked.run_name, KIND))

@@ -14,7 +14,7 @@ from umc_cli.config import Workspace, dump_settings, load_settings, means_all
 from umc_cli.conversion.chosen.known import recorded_devices
 from umc_cli.conversion.chosen.settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean, guess
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
@@ -71,7 +71,7 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     if not asked.source and not (asked.resume and asked.name):
         raise _no_source(workspace)
     if asked.preset not in SEC_PRESETS:
-        raise SettingsError(f"unknown preset {asked.preset!r}", f"use one of {', '.join(SEC_PRESETS)}")
+        raise SettingsError(f"unknown preset {asked.preset!r}", did_you_mean(asked.preset, SEC_PRESETS, "presets"))
     below = (
         settings_to_resume(workspace, asked.run_name, KIND)
         if asked.resume
@@ -200,17 +200,18 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
     clips = sorted((clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
     own = [clip for clip in clips if clip.device == settings.source]
     if not own:
-        devices = ", ".join(sorted({clip.device for clip in clips})) or "none"
+        devices = sorted({clip.device for clip in clips})
         raise SettingsError(
             f"no recordings of {settings.source!r} in split {CLASSIFIER_SPLIT}",
-            f"there are recordings of: {devices}; add some, or name another --source",
+            f"{guess(settings.source, devices)}there are recordings of: {', '.join(devices) or 'none'}; add some, or "
+            "name another --source",
         )
     held_out = held_out_recordings(own, settings.held_out_share)
     unknown = sorted(set(settings.targets) - {clip.device for clip in clips}) if plan.is_ideal else []
     if unknown and not means_all(settings.targets):
         raise SettingsError(
             f"no recordings of {', '.join(unknown)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
-            "name devices with recordings with --targets",
+            guess(unknown[0], {clip.device for clip in clips}) + "name devices with recordings with --targets",
         )
     of_targets = [clip for clip in clips if means_all(settings.targets) or clip.device in settings.targets]
     foreign = [clip for clip in of_targets if clip.device != settings.source] if plan.is_ideal else []

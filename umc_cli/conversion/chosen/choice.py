@@ -9,6 +9,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import Known, find_weights, recorded_devices
+from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.converters import CONVERTERS
@@ -45,13 +46,16 @@ def open_conversion(
     if recordings is None:
         recordings = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
     conversion = choose_conversion(workspace, settings, recordings)
-    if not conversion.needs_level_tables:
-        return conversion
-    devices = (conversion.source, *conversion.targets)
-    tables = load_level_tables(
-        tables_folder, devices, recordings.clips, segments or SegmentSettings(), [] if warnings is None else warnings
-    )
-    return conversion.with_level_tables(tables)
+    segments = segments or SegmentSettings()
+    if conversion.needs_level_tables:
+        devices = (conversion.source, *conversion.targets)
+        tables = load_level_tables(
+            tables_folder, devices, recordings.clips, segments, [] if warnings is None else warnings
+        )
+        conversion = conversion.with_level_tables(tables)
+    if warnings is not None:
+        warnings += check_ingredients(conversion.converter, conversion.ingredients, recordings.clips, segments)
+    return conversion
 
 
 def choose_conversion(workspace: Workspace, settings: ConversionSettings, recordings: Recordings) -> Conversion:

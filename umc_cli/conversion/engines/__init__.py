@@ -8,7 +8,7 @@ from umc_cli.conversion.engines import openvino_engine, openvino_package, torch_
 from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEngine, RefinerEngineBuilder
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner import Refiner
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.precision import Precision
 
 AUTO = "auto"
@@ -50,7 +50,7 @@ def check_engine_name(name: str) -> None:
         SettingsError: the name is unknown.
     """
     if name not in (AUTO, *ENGINES):
-        raise SettingsError(f"unknown engine {name!r}", f"known engines: {', '.join((AUTO, *ENGINES))}")
+        raise SettingsError(f"unknown engine {name!r}", did_you_mean(name, (AUTO, *ENGINES), "engines"))
 
 
 def build_engine(

@@ -10,7 +10,7 @@ from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
 from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
 from umc_cli.evaluation.recorded_segments import SegmentReader, counterparts, unpaired_recordings
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
@@ -39,7 +39,7 @@ def read_split(
     if split == CONVERSION_SPLIT:
         warnings.append(f"converters learn from split {CONVERSION_SPLIT}: on it they look better than they are")
     if source not in recorded:
-        raise SettingsError(f"no recordings of {source!r} in split {split}", hint)
+        raise SettingsError(f"no recordings of {source!r} in split {split}", guess(source, recorded) + hint)
     wanted = targets if targets is not None else tuple(name for name in recorded if name != source)
     if not wanted:
         raise SettingsError(f"no other device than {source} has recordings in split {split}", hint)
@@ -50,7 +50,7 @@ def read_split(
         if target == source:
             raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
         if target not in recorded:
-            raise SettingsError(f"no recordings of {target!r} in split {split}", hint)
+            raise SettingsError(f"no recordings of {target!r} in split {split}", guess(target, recorded) + hint)
 
     given = reader.read([clip for clip in in_split if clip.device == source])
     real = {

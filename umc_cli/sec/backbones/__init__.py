@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from umc_cli.errors import SettingsError
+from umc_cli.errors import SettingsError, guess
 from umc_cli.sec.backbones import cnn, torchvision_classifier
 
 StageNorm = Callable[[], nn.Module]
@@ -35,6 +35,8 @@ def build_backbone(name: str, n_classes: int, stage_norm: StageNorm | None = Non
         return BACKBONES[name](n_classes, stage_norm)
     if name in torchvision_classifier.names():
         return torchvision_classifier.builder(name)(n_classes, stage_norm)
+    guessed = guess(name, (*BACKBONES, *torchvision_classifier.names()))
     raise SettingsError(
-        f"unknown backbone {name!r}", f"use {', '.join(BACKBONES)}, or a classifier of torchvision.models"
+        f"unknown backbone {name!r}",
+        f"{guessed}known backbones: {', '.join(BACKBONES)}, and the classifiers of torchvision.models",
     )
