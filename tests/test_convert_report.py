@@ -95,7 +95,7 @@ NOTHING: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "labels at the top": (labels_at_the_top, ["there are recordings of: cat, dog", "move them into", "the label"]),
     "unknown splits": (
         unknown_splits,
-        ["0.wav and 1 more: unknown split 'test'", "2.wav: unknown split 'valid'", "use one of train-mc"],
+        ["0.wav and 1 more: unknown split 'test'", "2.wav: unknown split 'valid'", "known splits: train-mc"],
     ),
     "only text": (only_text, ["only files that are not audio by their names: 2 .txt", "put recordings into"]),
     "nothing at all": (lambda data: None, ["it holds no files", "put recordings into"]),

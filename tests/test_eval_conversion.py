@@ -186,10 +186,14 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(evaluate: Eval
     ("options", "message", "hint"),
     [
         (("--source", "nobody"), "no recordings of 'nobody' in split val-sec", "of: bright, plain, quiet, stranger"),
-        (("--source", "plain", "--targets", "nobody"), "unknown device 'nobody'", "known devices: bright, plain"),
+        (("--source", "plain", "--targets", "nobody"), "unknown device 'nobody'", "known devices: bright, pixel3"),
         (("--source", "plain", "--targets", "plain"), "target 'plain' is the source itself", "leave it out"),
         (("--source", "plain", "--targets", ""), "no target is named", "--targets all"),
-        (("--source", "plain", "--converters", "magic"), "unknown converter 'magic'", "use no_conversion, level_only"),
+        (
+            ("--source", "plain", "--converters", "magic"),
+            "unknown converter 'magic'",
+            "known converters: no_conversion, level_only",
+        ),
         (("--source", "plain", "--converters", "film_gan"), "converter film_gan lacks a checkpoint", "leave it out"),
         (
             ("--source", "plain", "--checkpoint", "none.safetensors"),
@@ -197,8 +201,8 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(evaluate: Eval
             "give an existing",
         ),
         (("--source", "plain", "--hop", "30000", "--split", "val-sec"), "only 8 segments of plain", "add recordings"),
-        (("--source", "plain", "--split", "test"), "setting 'split' from the command line", "umc eval conversion"),
-        (("--source", "plain", "--seeds", "0"), "setting 'seeds' from the command line", "umc eval conversion --help"),
+        (("--source", "plain", "--split", "test"), "--split is 'test': must be 'train-mc'", "umc eval conversion"),
+        (("--source", "plain", "--seeds", "0"), "--seeds is '0': must be at least 1", "umc eval conversion --help"),
         ((), "setting 'source' is required: give --source", "umc eval conversion --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

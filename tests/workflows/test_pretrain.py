@@ -77,7 +77,7 @@ def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Pat
     [
         (("--pretrain", "real"), "cannot pretrain on 'real'", "use --pretrain simulated"),
         (("--pretrain", "simulated", "--ngf", "8"), "--ngf means nothing to --pretrain", "leave it out"),
-        (("--pretrain", "simulated", "--preset", "paper"), "unknown preset 'paper'", "use one of cpu, smoke"),
+        (("--pretrain", "simulated", "--preset", "paper"), "unknown preset 'paper'", "known presets of --pretrain: "),
         (("--pretrain", "simulated", "--resume"), "no run 'refiner-cpu' to resume", "--name"),
         (("--pretrain", "simulated", "--preset", "smoke"), "sounds in split train-mc", "at least 10"),
     ],

@@ -288,7 +288,7 @@ def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[st
         return f"{device!r} is not a device id", "use letters, digits, dots, dashes and underscores"
     split = row.get("split", "").strip()
     if split and split not in SPLITS:
-        return f"unknown split {split!r}", f"{did_you_mean(split, SPLITS, 'splits')}; or leave it empty"
+        return f"unknown split {split!r}", f"{did_you_mean(split, SPLITS, 'splits')}; an empty one is assigned"
     return None
 
 

@@ -110,7 +110,8 @@ def _sampled_levels(
             if time.monotonic() > until:
                 return
             with suppress(UmcError):  # what cannot be read is for the conversion to say
-                levels_db[device].append(_levels(clip, settings))
+                levels = _levels(clip, settings)
+                levels_db[device].append(levels)
 
     with suppress(TimedOutError):  # a disk does not answer: the conversion says so
         within(_SAMPLING_S, look)
