@@ -14,10 +14,9 @@ from torch import Tensor
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat, parse_json
 
-FORMAT_NAME = "umc-checkpoint"
-FORMAT_VERSION = 1
+FORMAT = JsonFormat("umc-checkpoint", 1, "checkpoint", "give a checkpoint that umc wrote", "train the checkpoint again")
 
 _HEADER_LENGTH_BYTES = 8
 
@@ -44,9 +43,9 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         EnvironmentFault: the folder cannot be written, or the disk is full.
         ValueError: the metadata holds something that JSON does not, such as a NaN.
     """
-    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "metadata": dict(metadata)}
+    header = FORMAT.header | {"metadata": dict(metadata)}
     # One text field: safetensors writes several in random order, and the same weights would get another sha256.
-    text_fields = {FORMAT_NAME: json.dumps(header, allow_nan=False, sort_keys=True)}
+    text_fields = {FORMAT.name: json.dumps(header, allow_nan=False, sort_keys=True)}
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised in memory, not by save_file: an OSError of our own writing says whether the disk is full.
     content = safetensors.torch.save(on_cpu, metadata=text_fields)
@@ -107,19 +106,14 @@ def _broken(path: Path, error: Exception) -> SettingsError:
 
 
 def _metadata_of(path: Path, text_fields: Mapping[str, str]) -> dict[str, Any]:
-    if FORMAT_NAME not in text_fields:
+    if FORMAT.name not in text_fields:
         raise SettingsError(
-            f"{path} holds weights but is not a umc checkpoint", f"its header must have the field {FORMAT_NAME!r}"
+            f"{path} holds weights but is not a umc checkpoint", f"its header must have the field {FORMAT.name!r}"
         )
-    header = _parse(text_fields[FORMAT_NAME])
+    header = _parse(text_fields[FORMAT.name])
     if header is None:
         raise SettingsError(f"checkpoint {path} has a broken header", "copy or download it again")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise SettingsError(
-            f"checkpoint {path} has format version {header.get('format_version')}; this umc reads {FORMAT_VERSION}",
-            "update umc, or train the checkpoint again",
-        )
-    metadata = header.get("metadata")
+    metadata = FORMAT.check(header, path).get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("training", {}), dict):
         raise SettingsError(
             f"checkpoint {path} has a broken header: no metadata, or none that umc writes", "copy or download it again"
@@ -132,7 +126,7 @@ def _parse(text: str) -> dict[str, Any] | None:
         header = parse_json(text)
     except ValueError:
         return None
-    return header if isinstance(header, dict) and header.get("format") == FORMAT_NAME else None
+    return header if isinstance(header, dict) and header.get("format") == FORMAT.name else None
 
 
 def _read_text_fields(content: bytes) -> dict[str, str]:

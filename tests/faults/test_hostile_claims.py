@@ -17,7 +17,7 @@ import torch
 from tests.conftest import PROJECT
 from tests.samples import SOURCE, TARGET, Run, noise, plan_text, write_audio
 from umc_cli.audio.manifest import find_recordings
-from umc_cli.checkpoint import FORMAT_NAME, read_checkpoint, write_checkpoint
+from umc_cli.checkpoint import FORMAT, read_checkpoint, write_checkpoint
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
@@ -60,7 +60,7 @@ def tensor(shape: list[int], start: int, end: int, dtype: str = "F32") -> dict[s
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
 
 
-METADATA = {FORMAT_NAME: json.dumps({"format": FORMAT_NAME, "format_version": 1, "metadata": {"kind": "generator"}})}
+METADATA = {FORMAT.name: json.dumps({"format": FORMAT.name, "format_version": 1, "metadata": {"kind": "generator"}})}
 
 HEADERS: dict[str, bytes] = {
     "100 GB of header": safetensors_file({}, length=100 * 10**9),
@@ -75,7 +75,7 @@ HEADERS: dict[str, bytes] = {
     "an unknown type": safetensors_file({"a": tensor([16], 0, 64, "F3")}),
     "a rare type": safetensors_file({"a": tensor([64], 0, 64, "F8_E8M0")}),
     "a deep header": safetensors_file(DEEP.encode()),
-    "a deep field": safetensors_file({"__metadata__": {FORMAT_NAME: DEEP}, "a": tensor([16], 0, 64)}),
+    "a deep field": safetensors_file({"__metadata__": {FORMAT.name: DEEP}, "a": tensor([16], 0, 64)}),
     "no text for metadata": safetensors_file({"__metadata__": [], "a": tensor([16], 0, 64)}),
     "one name twice": safetensors_file(
         b'{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]},"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}'
@@ -268,7 +268,7 @@ def test_no_name_in_a_manifest_leaves_the_output(workspace: Path, umc: Umc) -> N
     written = {path for path in workspace.parent.rglob("*") if "converted" not in path.parts} - outside
     assert written == set()
     assert {path.name for path in (workspace / "converted").iterdir()} == {
-        ".umc.lock", "run.json", TARGET, "failed.csv"
+        ".umc.lock", "run.json", "recording_times.jsonl", TARGET, "failed.csv"
     }  # fmt: skip
     assert umc("shards", "verify", "converted").exit_code == 0
 

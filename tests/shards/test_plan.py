@@ -94,7 +94,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     write_plan(plan_of([1]), {}, tmp_path)
     text = (tmp_path / "run.json").read_text().replace('"format_version": 1', '"format_version": 2')
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(SettingsError, match="version 2; this umc reads version 1"):
+    with pytest.raises(SettingsError, match="version 2; this umc reads 1"):
         read_plan(tmp_path)
 
 

@@ -14,7 +14,7 @@ from umc_cli.config import Option, find_workspace
 from umc_cli.response.device import read_device, write_device
 from umc_cli.response.frequency_response import band_response_db, impulse_response_curve
 from umc_cli.response.stimulus import (
-    FORMAT_VERSION,
+    FORMAT,
     ImpulseTrain,
     SineSweep,
     read_stimulus,
@@ -97,7 +97,7 @@ def test_sweep_rises_exponentially() -> None:
     ("text", "message"),
     [
         ("no json", "is not JSON"),
-        ("{}", "does not describe a stimulus"),
+        ("{}", "is not a description of a stimulus"),
         ('{"format": "umc-stimulus", "format_version": 2}', "format version 2"),
         ('{"format": "umc-stimulus", "format_version": 1, "kind": "sweep", "spacing_s": 5}', "spacing_s"),
     ],
@@ -108,7 +108,7 @@ def test_a_broken_sidecar_is_refused(umc: Umc, take: Path, text: str, message: s
     assert run.exit_code == 2
     assert message in run.stderr
     assert "Hint:" in run.stderr
-    assert FORMAT_VERSION == 1
+    assert FORMAT.version == 1
 
 
 def test_a_sweep_becomes_a_record_a_table_and_a_picture(umc: Umc, workspace: Path, take: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,7 +86,7 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
             console.print(render.printable(f"passed over: {passed_over_text(report.passed_over)}"), markup=False)
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     table = render.table("target", "segments", "folder", right=["segments"])
     for target in report.targets:

@@ -1,6 +1,5 @@
 """`umc demo`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +22,8 @@ def command(
     with conversion_progress(quiet) as progress:
         report = run_demo(folder, progress)
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.conversion.exit_code})
-        raise typer.Exit(report.conversion.exit_code)
+        render.print_report(report)
+        raise typer.Exit(report.exit_code)
     if not quiet:
         render.err().print(
             f"{report.n_clips} sounds in {report.n_labels} classes were synthesised (they are no recordings), then:\n"
@@ -36,4 +35,4 @@ def command(
         render.err().print(
             f"next: umc shards {report.conversion.output}; umc devices; your own recordings in data/<device>/<label>/"
         )
-    raise typer.Exit(report.conversion.exit_code)
+    raise typer.Exit(report.exit_code)

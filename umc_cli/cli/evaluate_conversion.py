@@ -1,6 +1,5 @@
 """`umc eval conversion`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbos
         _show_left_out(report, verbose)
     render.print_failed(report.failed, "", verbose)
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     table = render.table("converter", "targets", *_COLUMNS, right=["targets", *_COLUMNS])
     for row in report.converters:

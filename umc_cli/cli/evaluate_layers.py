@@ -1,6 +1,5 @@
 """`umc eval layers`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def _show(report: "EvaluateLayersReport", as_json: bool, quiet: bool, verbose: b
         render.print_warnings(report.warnings)
     render.print_failed(report.failed, "", verbose)
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     dimensions = list(next(iter(report.layers.values())))
     columns = [f"{dimension} {unit}" for dimension in dimensions for unit in ("bits", "%")]

@@ -1,7 +1,6 @@
 """`umc eval` itself: scores of classifiers."""
 
 from collections.abc import Sequence, Set
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,7 @@ def _show(report: "EvaluateSecReport", as_json: bool, quiet: bool, verbose: bool
         render.print_warnings(report.warnings)
     render.print_failed(report.failed, "", verbose)
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     _show_means(report)
     if verbose:

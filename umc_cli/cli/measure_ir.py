@@ -1,7 +1,6 @@
 """`umc measure-ir`."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,8 +100,7 @@ def _make_stimulus(kind: str, files: list[Path], given: Given, overwrite: bool, 
 def _show(report: "MeasureIrReport", as_json: bool, quiet: bool) -> None:
     render.print_warnings(report.warnings)
     if as_json:
-        content = asdict(report) | {"device": report.device.model_dump(mode="json"), "exit_code": report.exit_code}
-        render.print_json(content)
+        render.print_report(report)
         return
     if not quiet:
         for entry in report.rejected:

@@ -14,6 +14,7 @@ from umc_cli.errors import EnvironmentFault, UmcError
 
 if TYPE_CHECKING:
     from umc_cli.audio.manifest import FailedInput
+    from umc_cli.workflows.report_base import Ended
 
 _PIPE_WIDTH = 200
 """Columns where nobody looks: tables are not squeezed."""
@@ -70,6 +71,13 @@ def count(number: int, thing: str) -> str:
 def print_json(content: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
     print_text(json.dumps(content))
+
+
+def print_report(report: "Ended") -> None:
+    """Print a report as one JSON object on standard output."""
+    from umc_cli.workflows.report_base import report_as_json
+
+    print_json(report_as_json(report))
 
 
 def print_text(text: str) -> None:

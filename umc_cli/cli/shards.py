@@ -1,6 +1,5 @@
 """`umc shards`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +47,7 @@ def verify_command(root: Root, as_json: Json = False) -> None:
 def _show(report: "ShardsReport", as_json: bool) -> None:
     render.print_failed(report.damaged, "", verbose=True, thing="shard", what="damaged or missing")
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
     else:
         planned = f" of {report.n_planned_shards}" if report.n_planned_shards is not None else ""
         table = render.table(

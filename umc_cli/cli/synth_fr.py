@@ -1,7 +1,6 @@
 """`umc synth-fr`."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +67,9 @@ def _named(pairs: list[str] | None) -> dict[str, str] | None:
 
 
 def _as_json(report: "SynthFrReport") -> dict[str, Any]:
-    content = asdict(report) | {"exit_code": 0}
+    from umc_cli.workflows.report_base import report_as_json
+
+    content = report_as_json(report)
     for entry in content["coverage"]["methods"] if content["coverage"] else ():
         # One value for each real difference and seed is for pictures.
         del entry["nearest_db"], entry["rank"]

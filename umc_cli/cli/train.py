@@ -1,7 +1,6 @@
 """`umc train`."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,7 +102,7 @@ def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, 
             f"Resume with: {resume}"
         )
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     table = render.table("device", "segments", "held out", right=["segments", "held out"])
     for device, count in report.n_segments.items():

@@ -16,12 +16,11 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import dump_settings
 from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
 from umc_cli.errors import InputError, SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat
 from umc_cli.shards.plan import hash_of
 
 TABLES_NAME = "level_quantiles.json"
-FORMAT_NAME = "umc-level-quantiles"
-FORMAT_VERSION = 1
+FORMAT = JsonFormat("umc-level-quantiles", 1, "file of level tables", "remove it", "remove it")
 
 _FIELDS = {"recordings_sha256", "levels_db", "n_segments", "labels", "n_failed"}
 
@@ -127,12 +126,9 @@ def _size_bytes(path: Path) -> int:
 def _read_entries(path: Path) -> dict[str, Any]:
     """Return the tables in the file; none if it is missing, broken or of another version: they are measured again."""
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        devices = FORMAT.read(path).get("devices")
+    except SettingsError:
         return {}
-    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
-        return {}
-    devices = content.get("devices")
     entries = devices.items() if isinstance(devices, dict) else ()
     return {device: entry for device, entry in entries if isinstance(entry, dict) and entry.keys() >= _FIELDS}
 
@@ -157,5 +153,5 @@ def _format(entries: dict[str, Any]) -> str:
         rows = ",\n        ".join(json.dumps(row) for row in entry["levels_db"])
         rest = json.dumps({key: value for key, value in entry.items() if key != "levels_db"}, ensure_ascii=False)
         devices.append(f'    {json.dumps(device)}: {rest[:-1]},\n      "levels_db": [\n        {rows}\n      ]}}')
-    head = f'{{\n  "format": "{FORMAT_NAME}",\n  "format_version": {FORMAT_VERSION},\n  "devices": {{\n'
+    head = f'{{\n  "format": "{FORMAT.name}",\n  "format_version": {FORMAT.version},\n  "devices": {{\n'
     return head + ",\n".join(devices) + "\n  }\n}\n"

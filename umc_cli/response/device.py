@@ -12,14 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError, did_you_mean
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat
 from umc_cli.wrong_settings import first_fault
 
 N_BANDS = 128
 """Mel bands of a frequency response (paper, section 4.1)."""
 
-FORMAT_NAME: Final = "umc-device"
-FORMAT_VERSION: Final = 1
+FORMAT: Final = JsonFormat("umc-device", 1, "device record", "see `umc devices`", "make the record again")
 
 _LIBRARY = Path(str(resources.files("umc_cli") / "assets" / "devices"))
 
@@ -111,20 +110,7 @@ def read_device(path: Path) -> Device:
     Raises:
         SettingsError: the file is missing, is not JSON, is of an unknown version, or breaks the schema.
     """
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"cannot read device record {path}: {error.strerror}", "see `umc devices`") from error
-    except ValueError as error:
-        raise SettingsError(f"device record {path} is not JSON: {error}", "restore it or remove it") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
-        raise SettingsError(f"{path} is not a device record", f'its "format" must be "{FORMAT_NAME}"')
-    if content.get("format_version") != FORMAT_VERSION:
-        raise SettingsError(
-            f"device record {path} has format version {content.get('format_version')!r}; "
-            f"this umc reads {FORMAT_VERSION}",
-            "update umc, or make the record again",
-        )
+    content = FORMAT.read(path)
     try:
         device = Device.model_validate(content)
     except ValidationError as error:

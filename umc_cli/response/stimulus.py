@@ -6,7 +6,7 @@ A stimulus lies in a WAV file; a JSON file beside it, the sidecar, says how to m
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import scipy.signal
@@ -17,11 +17,16 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from umc_cli import atomic_write
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat
 from umc_cli.wrong_settings import first_fault
 
-FORMAT_NAME: Final = "umc-stimulus"
-FORMAT_VERSION: Final = 1
+FORMAT: Final = JsonFormat(
+    "umc-stimulus",
+    1,
+    "description of a stimulus",
+    "name the JSON file beside the stimulus, or give impulse or sweep",
+    "make the stimulus again",
+)
 
 MARKER_S = 0.5
 """A unit impulse this long before the first sweep shows in an editor where the sweeps are. There is none behind them:
@@ -142,22 +147,7 @@ def read_stimulus(path: Path) -> ImpulseTrain | SineSweep:
     Raises:
         SettingsError: it is missing, not JSON, of an unknown version, or breaks the schema.
     """
-    try:
-        content: Any = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read the stimulus {path}: {error.strerror}", "name its JSON file, or give impulse or sweep"
-        ) from error
-    except ValueError as error:
-        raise SettingsError(f"{path} is not JSON: {error}", "name the JSON file beside the stimulus") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
-        raise SettingsError(f"{path} does not describe a stimulus", f'its "format" must be "{FORMAT_NAME}"')
-    if content.get("format_version") != FORMAT_VERSION:
-        raise SettingsError(
-            f"the stimulus {path} has format version {content.get('format_version')!r}, "
-            f"this umc reads {FORMAT_VERSION}",
-            "update umc, or make the stimulus again",
-        )
+    content = FORMAT.read(path)
     try:
         adapter: TypeAdapter[ImpulseTrain | SineSweep] = TypeAdapter(Stimulus)
         return adapter.validate_python(content)

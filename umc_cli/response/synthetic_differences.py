@@ -13,14 +13,13 @@ from safetensors.numpy import save
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat, parse_json
 from umc_cli.response.device import N_BANDS, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 
-FORMAT_NAME: Final = "umc-differences"
-FORMAT_VERSION: Final = 1
-
 _MAKE_AGAIN = "make it again with `umc synth-fr`"
+FORMAT: Final = JsonFormat("umc-differences", 1, "file of differences", _MAKE_AGAIN, _MAKE_AGAIN)
+
 _SAME_BAND_HZ = 0.2
 
 
@@ -48,8 +47,7 @@ def write_differences(path: Path, drawn: SyntheticDifferences) -> None:
         EnvironmentFault: the folder cannot be written, or the disk is full.
     """
     header = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header,
         "band_centres_hz": band_centres_hz().round(1).tolist(),
         "about": dict(drawn.about),
     }
@@ -59,7 +57,7 @@ def write_differences(path: Path, drawn: SyntheticDifferences) -> None:
             "noise_floor_db": drawn.noise_floor_db,
             "sensitivity_difference_db": drawn.sensitivity_difference_db,
         },
-        metadata={FORMAT_NAME: json.dumps(header, allow_nan=False, sort_keys=True)},
+        metadata={FORMAT.name: json.dumps(header, allow_nan=False, sort_keys=True)},
     )
     with atomic_write.atomic_path(path) as partial:
         partial.write_bytes(content)
@@ -75,7 +73,7 @@ def read_differences(path: Path) -> SyntheticDifferences:
         if not path.is_file():
             raise SettingsError(f"there is no file of differences {path}", "make one with `umc synth-fr --output FILE`")
         with safe_open(path, framework="numpy") as file:
-            header = _header(path, (file.metadata() or {}).get(FORMAT_NAME))
+            header = _header(path, (file.metadata() or {}).get(FORMAT.name))
             arrays = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no mapping
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from error
@@ -96,13 +94,7 @@ def _header(path: Path, text: str | None) -> dict[str, Any]:
         header = parse_json(text or "null")
     except ValueError:
         header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT_NAME:
-        raise SettingsError(f"{path} is not a file of differences", _MAKE_AGAIN)
-    if header.get("format_version") != FORMAT_VERSION:
-        raise SettingsError(
-            f"{path} has format version {header.get('format_version')!r}; this umc reads {FORMAT_VERSION}",
-            f"update umc, or {_MAKE_AGAIN}",
-        )
+    header = FORMAT.check(header, path)
     if not isinstance(header.get("about"), dict) or not _are_our_bands(header.get("band_centres_hz")):
         raise SettingsError(f"{path} has a broken header, or is over other mel bands", _MAKE_AGAIN)
     return header

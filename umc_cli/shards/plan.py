@@ -23,11 +23,12 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import segment_starts
 from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.errors import InputError, SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat, parse_json
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
 
-FORMAT_NAME = "umc-run"
-FORMAT_VERSION = 1
+_ANOTHER_OUTPUT = "choose another --output, or --overwrite it"
+
+FORMAT = JsonFormat("umc-run", 1, "plan of a run", _ANOTHER_OUTPUT, _ANOTHER_OUTPUT)
 PLAN_NAME = "run.json"
 
 _MOST_SHARDS = 1_000_000
@@ -252,8 +253,7 @@ def is_written(plan: Plan, targets: dict[str, str], root: Path) -> bool:
 
 def _plan_lines(plan: Plan, targets: dict[str, str]) -> Iterator[bytes]:
     head = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header,
         "run_id": plan.run_id,
         "source": plan.source,
         "targets": targets,
@@ -288,19 +288,14 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
             lines.append(line)
         head_text = b"".join(lines) + b'"files": []}'
         content = parse_json(head_text)
-        if (content["format"], content["format_version"]) != (FORMAT_NAME, FORMAT_VERSION):
-            raise SettingsError(
-                f"{path} has format {content['format']!r}, version {content['format_version']!r}; "
-                f"this umc reads version {FORMAT_VERSION}",
-                "choose another --output, or --overwrite it",
-            )
+        FORMAT.check(content, path)
         head = _HEAD.validate_json(head_text, strict=True)
         plan = Plan(head.source, head.settings, head.shard_size, PlannedFiles(text, text.tell()), tuple(head.failed))
         _check_counts(plan)
         if plan.run_id != head.run_id:
             raise ValueError("its content does not fit its run_id")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", "choose another --output, or --overwrite it") from error
+        raise SettingsError(f"{path} cannot be read: {error}", _ANOTHER_OUTPUT) from error
     return plan, head.targets
 
 

@@ -20,8 +20,6 @@ from umc_cli.shards.plan import Plan
 from umc_cli.shards.reader import read_shard_header
 
 TIMES_NAME = "recording_times.jsonl"
-FORMAT_NAME = "umc-recording-times"
-FORMAT_VERSION = 1
 
 _SHOWN = 3
 
@@ -118,7 +116,7 @@ def _remedy(root: Path, path: Path, indices: list[int]) -> str:
 
 
 def _head(plan: Plan) -> dict[str, object]:
-    return {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "run_id": plan.run_id}
+    return {"format": "umc-recording-times", "format_version": 1, "run_id": plan.run_id}
 
 
 def _lines(plan: Plan) -> Iterator[str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
-from umc_cli.json_text import parse_json
+from umc_cli.json_text import JsonFormat
 from umc_cli.training.metrics import METRICS_NAME, TENSORBOARD_NAME
 
 SETTINGS_NAME = "settings.json"
-FORMAT_NAME = "umc-training-run"
-FORMAT_VERSION = 1
+FORMAT = JsonFormat(
+    "umc-training-run", 1, "record of a training run", "choose another --name", "start again with --overwrite"
+)
 PICTURES_NAME = "pictures"
 _REASONS_SHOWN = 4
 
@@ -24,8 +25,7 @@ def write_run_settings(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         EnvironmentFault: the folder cannot be written.
     """
-    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION}
-    atomic_write.write_text(folder / SETTINGS_NAME, json.dumps(header | dict(content), indent=2) + "\n")
+    atomic_write.write_text(folder / SETTINGS_NAME, json.dumps(FORMAT.header | dict(content), indent=2) + "\n")
 
 
 def read_run_settings(folder: Path) -> dict[str, Any] | None:
@@ -39,17 +39,7 @@ def read_run_settings(folder: Path) -> dict[str, Any] | None:
         return None
     if not path.is_file():
         raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --name")
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", "start again with --overwrite") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT_NAME:
-        raise SettingsError(f"{path} is not of a training run", "choose another --name")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise SettingsError(
-            f"{path} has format version {content.get('format_version')!r}; this umc reads {FORMAT_VERSION}",
-            "update umc, or start again with --overwrite",
-        )
+    content = FORMAT.read(path)
     for name, kind in (("run_id", str), ("kind", str), ("settings", dict), ("recordings_sha256", str)):
         if not isinstance(content.get(name), kind):
             raise SettingsError(

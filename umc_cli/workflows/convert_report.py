@@ -15,6 +15,7 @@ from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
 from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard
+from umc_cli.workflows.report_base import Report
 
 _FAILED_NAME = "failed.csv"
 
@@ -36,7 +37,7 @@ class ConvertProgress(Progress, Protocol):
 
 
 @dataclass
-class ConvertReport:
+class ConvertReport(Report):
     """What a run did."""
 
     source: str
@@ -53,20 +54,12 @@ class ConvertReport:
     n_shards_written: int = 0
     n_shards_kept: int = 0
     """Complete shards that an earlier run left."""
-    seconds: float = 0.0
     made_with: dict[str, str] = field(default_factory=dict)
     weights: str | None = None
     """What the converter computes with, in words, if it has weights."""
-    failed: list[FailedInput] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
     """By suffix: files in the data folder that are not audio."""
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some inputs failed, the others are converted."""
-        return 1 if self.failed else 0
 
 
 def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:

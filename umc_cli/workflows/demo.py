@@ -48,6 +48,11 @@ class DemoReport:
     conversion: ConvertReport
     picture: str
 
+    @property
+    def exit_code(self) -> int:
+        """That of the conversion."""
+        return self.conversion.exit_code
+
 
 def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
     """Write a workspace of synthesised sounds to `folder`, convert it to all devices of the library, draw a picture.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Known, Weights, find_weights
@@ -28,6 +28,7 @@ from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
+from umc_cli.workflows.report_base import Report
 
 TRUE_RECORDINGS = "target_recordings"
 """The row of what the targets themselves recorded, measured like a conversion: what a perfect one would get."""
@@ -69,7 +70,7 @@ class MeasuredTarget:
 
 
 @dataclass
-class EvaluateConversionReport:
+class EvaluateConversionReport(Report):
     """What was measured."""
 
     source: str
@@ -83,14 +84,6 @@ class EvaluateConversionReport:
     targets: dict[str, MeasuredTarget] = field(default_factory=dict)
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     """By converter and target: what is missing."""
-    failed: list[FailedInput] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some recordings could not be read, the others are measured."""
-        return 1 if self.failed else 0
 
 
 @explain_machine_faults("measure fewer converters at once (--converters)")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
+from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.targets import read_targets
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator, preset_name
@@ -26,6 +26,7 @@ from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_layers import MIN_RECORDINGS, EvaluateLayersSettings
+from umc_cli.workflows.report_base import Report
 
 DEFINITIONS = {
     "information_bits": "lower bound of the mutual information of target device and statistic: H(target) minus the "
@@ -42,7 +43,7 @@ _TOLD_EVERY = 64
 
 
 @dataclass
-class EvaluateLayersReport:
+class EvaluateLayersReport(Report):
     """What the layers tell of the target."""
 
     source: str
@@ -62,14 +63,6 @@ class EvaluateLayersReport:
     layers: dict[str, dict[str, ProbedStatistic]] = field(default_factory=dict)
     """By layer, in the order in which a segment passes them, and by dimension."""
     figure: str | None = None
-    failed: list[FailedInput] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some recordings could not be read, the others are measured."""
-        return 1 if self.failed else 0
 
 
 @explain_machine_faults("measure fewer segments (--most-segments)")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
-from umc_cli.audio.manifest import TEST_SPLIT, FailedInput, find_recordings
+from umc_cli.audio.manifest import TEST_SPLIT, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
@@ -40,6 +40,7 @@ from umc_cli.sec.models import SecModel, find_models
 from umc_cli.sec.predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
 from umc_cli.sec.rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.settings.eval_sec import EvaluateSecSettings
+from umc_cli.workflows.report_base import Report, report_as_json
 from umc_cli.workflows.sec_spectrograms import draw_spectrograms
 
 FILES = ("report.html", "scores.csv", "scores.md", "scores.json")
@@ -74,7 +75,7 @@ class ModelReport:
 
 
 @dataclass
-class EvaluateSecReport:
+class EvaluateSecReport(Report):
     """What the models score."""
 
     split: str
@@ -90,14 +91,6 @@ class EvaluateSecReport:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
     written: list[str] = field(default_factory=list)
-    failed: list[FailedInput] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some recordings could not be read, the others are scored."""
-        return 1 if self.failed else 0
 
 
 @explain_machine_faults("score fewer runs at once")
@@ -262,7 +255,7 @@ def _write(
         render_results_page(page),
         scores_csv(scored),
         scores_markdown(devices, report.rows, report.matrices, report.comparisons),
-        json.dumps(asdict(report) | {"exit_code": report.exit_code}, indent=1),
+        json.dumps(report_as_json(report), indent=1),
     )
     for path, text in zip(report.written, texts, strict=True):
         write_text(Path(path), text)

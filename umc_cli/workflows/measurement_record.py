@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.channels import read_channel
-from umc_cli.audio.manifest import FailedInput
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.record_checks import check_against_recordings
 from umc_cli.errors import InputError, SettingsError
@@ -29,6 +28,7 @@ from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
 from umc_cli.response.stimulus import STIMULI
 from umc_cli.response.tone import sensitivity_dbfs
 from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.workflows.report_base import Report
 
 MOST_DISAGREEMENT_DB = 3.0
 """RMS over trusted bands, between two repeats or between two ways of measuring."""
@@ -55,7 +55,7 @@ class FailedGate:
 
 
 @dataclass
-class MeasureIrReport:
+class MeasureIrReport(Report):
     """What was measured."""
 
     device: Device
@@ -73,17 +73,13 @@ class MeasureIrReport:
     paired_rms_db: float | None = None
     """Of a blind estimate: RMS over trusted bands between its shape and that from recordings of the same sounds; None
     where the devices share too few."""
-    failed: list[FailedInput] = field(default_factory=list)
-    """Recordings that could not be read; the rest was measured."""
     rejected: list[RejectedRepeat] = field(default_factory=list)
     failed_gates: list[FailedGate] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
         """0: measured and written; 1: a gate failed and nothing was written, or some recordings could not be read."""
-        return 1 if self.failed_gates or self.failed else 0
+        return 1 if self.failed_gates else super().exit_code
 
 
 def check_output(workspace: Workspace, settings: MeasureIrSettings) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from umc_cli.response.synthesis.drawing import check_number, find_method, method
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.workflows.method_coverage import CoverageReport, compare_methods
+from umc_cli.workflows.report_base import Report
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class DrawnDifferences:
 
 
 @dataclass
-class SynthFrReport:
+class SynthFrReport(Report):
     """What `umc synth-fr` drew or measured."""
 
     learned_from: str
@@ -51,8 +52,6 @@ class SynthFrReport:
     coverage: CoverageReport | None = None
     output: str | None = None
     figure: str | None = None
-    seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
 
 
 def synth_fr(workspace: Workspace, settings: SynthFrSettings, say: Callable[[str], None]) -> SynthFrReport:

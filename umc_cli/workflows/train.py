@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from umc_cli.audio.manifest import FailedInput
 from umc_cli.config import Workspace, dump_settings, load_settings
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
@@ -19,6 +18,7 @@ from umc_cli.training.devices import TrainingDevices, find_training_devices
 from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run, shared_run
 from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
+from umc_cli.workflows.report_base import Report
 
 SEGMENTS_NAME = "segments"
 GENERATOR_NAME = "generator.safetensors"
@@ -39,7 +39,7 @@ class TrainProgress(RunProgress, Protocol):
 
 
 @dataclass
-class TrainReport:
+class TrainReport(Report):
     """What a run did."""
 
     name: str
@@ -54,7 +54,6 @@ class TrainReport:
     """Validated on, by device."""
     n_steps: int = 0
     total_steps: int = 0
-    seconds: float = 0.0
     segments_per_s: float = 0.0
     """Segments converted there and back per second of the whole run."""
     best_step: int | None = None
@@ -66,8 +65,6 @@ class TrainReport:
     """Why they went there, or why they stay in the run's folder."""
     weights: str | None = None
     """What samples were converted with, in words, if a conversion has weights."""
-    failed: list[FailedInput] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_finished(self) -> bool:
@@ -77,7 +74,7 @@ class TrainReport:
     @property
     def exit_code(self) -> int:
         """0: all done; 1: some recordings could not be read; 130: stopped before the end, can be resumed."""
-        return 130 if not self.is_finished else 1 if self.failed else 0
+        return super().exit_code if self.is_finished else 130
 
 
 def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> TrainSettings:
