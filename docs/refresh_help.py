@@ -1,4 +1,4 @@
-"""Put the real help texts of the commands into the pages.
+"""Put the real help texts and settings of the commands into the pages.
 
     python docs/refresh_help.py
 
@@ -6,13 +6,16 @@ A page names a command in a comment, `<!-- help: umc devices show -->`; the fenc
 `umc devices show --help` prints 100 columns wide and without colours. The comment also gets the version of typer that
 laid the text out, because layouts differ from version to version; `tests/test_docs.py` compares letter by letter where
 that version is installed, and word by word elsewhere.
+
+A comment `<!-- settings: convert -->` names a section of umc.toml; the table after it is replaced by one made from the
+settings class.
 """
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ HELP_BLOCK = re.compile(
     r"<!-- help: umc(?P<command>[a-z -]*?)(?: \(typer (?P<typer>\S+)\))? -->\n+```text\n(?P<text>.*?)```", re.DOTALL
 )
 """A marked place in a page: the comment, then a fenced block."""
+
+SETTINGS_TABLE = re.compile(r"<!-- settings: (?P<section>[a-z-]+) -->\n+(?P<table>(?:\|.*\n)*)")
+"""A marked place in a page: the comment, then a table."""
 
 _RUN_UMC = "import sys; sys.argv[0] = 'umc'; from umc_cli.cli.app import main; main()"
 
@@ -50,13 +56,85 @@ def help_text(name: tuple[str, ...]) -> str:
     return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines()).strip() + "\n"
 
 
+def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
+    """Return the settings class of every section of umc.toml, and its presets."""
+    from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
+    from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS
+    from umc_cli.sec.settings import SEC_PRESETS
+    from umc_cli.settings.convert import ConvertSettings
+    from umc_cli.settings.eval_conversion import EvaluateConversionSettings
+    from umc_cli.settings.eval_layers import EvaluateLayersSettings
+    from umc_cli.settings.eval_sec import EvaluateSecSettings
+    from umc_cli.settings.measure_ir import MakeStimulusSettings, MeasureIrSettings
+    from umc_cli.settings.synth_fr import SynthFrSettings
+    from umc_cli.settings.train import TrainSettings
+    from umc_cli.settings.train_sec import TrainSecSettings
+    from umc_cli.workflows.pretrain import PretrainSettings
+
+    return {
+        "convert": (ConvertSettings, {}),
+        "train": (TrainSettings, ADVERSARIAL_PRESETS),
+        "pretrain": (PretrainSettings, PRETRAINING_PRESETS),
+        "train-sec": (TrainSecSettings, SEC_PRESETS),
+        "measure-ir": (MeasureIrSettings, {}),
+        "make-stimulus": (MakeStimulusSettings, {}),
+        "synth-fr": (SynthFrSettings, {}),
+        "eval": (EvaluateSecSettings, {}),
+        "eval-conversion": (EvaluateConversionSettings, {}),
+        "eval-layers": (EvaluateLayersSettings, {}),
+    }
+
+
+def settings_table(section: str) -> str:
+    """Return the table of a section's settings: options first, settings that are none after them."""
+    from umc_cli.cli.settings_options import own_first
+    from umc_cli.config import Option
+
+    schema, presets = schemas()[section]
+    fields = sorted(own_first(schema), key=lambda item: (Option.of(item[1]) is None, not item[1].is_required()))
+    of_presets = {name for preset in presets.values() for name in preset.model_fields_set}
+    rows = [["option or setting", "default", *(f"`{name}`" for name in presets), "meaning"]]
+    rows.append(["---"] * len(rows[0]))
+    for name, field in fields:
+        mark = Option.of(field)
+        option = mark.name_of(name) if mark else name
+        values = [_shown(getattr(preset, name)) if name in of_presets else "" for preset in presets.values()]
+        default = "" if name in of_presets else _default(field, mark)
+        is_renamed = option.strip("-").replace("-", "_") != name
+        called = f"`{option}`" + (f" (`{name}`)" if is_renamed else "")
+        rows.append([called, default, *values, " ".join((field.description or "").split())])
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def _default(field: Any, mark: Any) -> str:
+    if field.is_required():
+        return "required"
+    return mark.default if mark and mark.default else _shown(field.get_default(call_default_factory=True))
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a table shows it."""
+    value = getattr(value, "value", value)
+    if value is None or value in ((), {}):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
+    if hasattr(value, "model_dump"):
+        return "; ".join(f"`{name}` {_shown(inner)}" for name, inner in value)
+    return str(value)
+
+
 def page_of(name: tuple[str, ...]) -> Path:
     """Return the page on which a command's help text belongs."""
     return DOCS / "commands" / f"{name[0]}.md" if name else DOCS / "index.md"
 
 
 def refreshed(page: str) -> str:
-    """Return a page with all its help texts renewed."""
+    """Return a page with all its help texts and tables of settings renewed."""
 
     def renew(match: re.Match[str]) -> str:
         command = match["command"].strip()
@@ -64,7 +142,10 @@ def refreshed(page: str) -> str:
         marker = f"<!-- help: {' '.join(('umc', *name))} (typer {version('typer')}) -->"
         return f"{marker}\n\n```text\n{help_text(name)}```"
 
-    return HELP_BLOCK.sub(renew, page)
+    def renew_table(match: re.Match[str]) -> str:
+        return f"<!-- settings: {match['section']} -->\n\n{settings_table(match['section'])}"
+
+    return SETTINGS_TABLE.sub(renew_table, HELP_BLOCK.sub(renew, page))
 
 
 def main() -> None:

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 
 import umc_cli
-from umc_cli.config import find_workspace
+from umc_cli.config import SECTIONS, find_workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.engines import ENGINES
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.evaluation.conversion_measures import MEASURES
 from umc_cli.evaluation.device_table import DeviceMean, RowScores, SourceMatrix, TableRow
 from umc_cli.evaluation.macro_f1 import DeviceScores
@@ -32,14 +31,11 @@ from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.methods import METHODS as SEC_METHODS
 from umc_cli.sec.predictions import EvaluatedDevice
-from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
 from umc_cli.settings.eval_layers import EvaluateLayersSettings
 from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.settings.synth_fr import SynthFrSettings
-from umc_cli.settings.train import TrainSettings
-from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.shards.schema import NUMBER_COLUMNS, TEXT_COLUMNS, ShardHeader
 from umc_cli.silence import SILENT
 from umc_cli.simulation.sound_events import write_sound_events
@@ -49,7 +45,6 @@ from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, Meas
 from umc_cli.workflows.evaluate_layers import EvaluateLayersReport
 from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
 from umc_cli.workflows.method_coverage import CoverageReport, MethodCoverage
-from umc_cli.workflows.pretrain import PretrainSettings
 from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 from umc_cli.workflows.train import TrainReport
 
@@ -154,68 +149,40 @@ sys.stderr.write("loaded:" + ",".join(name for name in {HEAVY_MODULES!r} if name
     assert "umc" in run.stdout
 
 
+# Tables of settings
+
+
+@pytest.mark.parametrize("section", [section for section in SECTIONS if section != "workspace"])
+def test_table_of_settings_is_that_of_its_class(section: str) -> None:
+    tables = [
+        (page, match["table"])
+        for page in PAGES
+        for match in refresh_help.SETTINGS_TABLE.finditer(page.read_text(encoding="utf-8"))
+        if match["section"] == section
+    ]
+    assert len(tables) == 1, f"no page, or several, hold the comment <!-- settings: {section} -->"
+    page, table = tables[0]
+    assert table == refresh_help.settings_table(section), f"{_page_name(page)} is out of date; {REFRESH}"
+
+
+@pytest.mark.parametrize("section", [section for section in SECTIONS if section != "workspace"])
+def test_every_setting_says_what_it_means(section: str) -> None:
+    schema, _ = refresh_help.schemas()[section]
+    assert not [name for name, field in schema.model_fields.items() if not (field.description or "").strip()]
+
+
+def test_a_table_of_settings_has_presets_defaults_and_names() -> None:
+    rows = refresh_help.settings_table("train").splitlines()
+    assert "| `--epochs` |  | 100 | 30 | 100 | Passes over the training segments. |" in rows
+    assert "| `beta1` | 0.5 |  |  |  | Adam's decay of the mean of the gradients. |" in rows
+    assert refresh_help.settings_table("convert").splitlines()[2] == (
+        "| `--source` | required | Device that made the recordings. |"
+    )
+    renamed = refresh_help.settings_table("make-stimulus").splitlines()[2]
+    assert renamed == "| `--rate` (`sample_rate_hz`) | 48000 | Sample rate in Hz. |"
+
+
 # Names that pages must explain
-
-
-@pytest.mark.parametrize("setting", ConvertSettings.model_fields)
-def test_every_setting_of_convert_is_in_its_table(setting: str) -> None:
-    page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
-    assert f"\n| `--{setting.replace('_', '-')}` |" in page
-
-
-@pytest.mark.parametrize("setting", TrainSettings.model_fields)
-def test_every_setting_of_train_is_on_its_page_as_option_or_setting(setting: str) -> None:
-    page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
-    options = {option for parameter in COMMANDS["train",].params for option in parameter.opts}
-    option = f"--{setting.replace('_', '-')}"
-    assert f"`{option}`" in page if option in options else f"`{setting}`" in page
-
-
-def _cells(row: str) -> list[str]:
-    return [cell.strip() for cell in row.split(" | ")]
-
-
-@pytest.mark.parametrize("name", ADVERSARIAL_PRESETS)
-def test_table_of_train_has_the_values_of_the_presets(name: str) -> None:
-    page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
-    header, *rows = re.findall(r"^\| (.+) \|$", page.split("## A refiner")[0], re.MULTILINE)
-    column = [cell.strip("`") for cell in _cells(header)].index(name)
-    shown = {cells[0].strip("`-"): cells[column].strip("`") for cells in map(_cells, rows) if len(cells) == 4}
-    preset = ADVERSARIAL_PRESETS[name].model_dump(mode="json")
-    compared = [field for field in preset if field.replace("_", "-") in shown and "batch" not in field]
-    assert len(compared) > 15
-    for field in compared:
-        value = "none" if preset[field] is None else preset[field]
-        assert shown[field.replace("_", "-")] == (f"{value:g}" if isinstance(value, float) else str(value)), field
-
-
-@pytest.mark.parametrize("setting", TrainSecSettings.model_fields)
-def test_every_setting_of_train_sec_is_in_its_tables_as_option_or_setting(setting: str) -> None:
-    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8")
-    rows = "\n".join(re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)(?: \*)? \|", page, re.MULTILINE))
-    options = {option for parameter in COMMANDS["train-sec",].params for option in parameter.opts}
-    option = f"--{setting.replace('_', '-')}"
-    assert f"`{option if option in options else setting}`" in rows
-
-
-def test_tables_of_train_sec_name_no_setting_that_is_gone() -> None:
-    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8").partition("\n## Settings\n")[2]
-    cells = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+)(?: \*)? \|", page.partition("\n## ")[0], re.MULTILINE)
-    named = {name.strip("-").replace("-", "_") for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
-    assert named == set(TrainSecSettings.model_fields)
-
-
-@pytest.mark.parametrize("name", SEC_PRESETS)
-def test_table_of_train_sec_has_the_values_of_the_presets(name: str) -> None:
-    page = (DOCS / "commands" / "train-sec.md").read_text(encoding="utf-8").partition("\n## Settings\n")[2]
-    header, *rows = map(_cells, re.findall(r"^\| (.+) \|$", page, re.MULTILINE))
-    column = [cell.strip("`") for cell in header].index(name)
-    shown = {cells[0].strip("`-* ").replace("-", "_"): cells[column].strip("`") for cells in rows if len(cells) == 4}
-    for field, value in SEC_PRESETS[name].model_dump(mode="json").items():
-        written = {"None": "none", "True": "yes"}.get(
-            str(value), f"{value:g}" if isinstance(value, float) else str(value)
-        )
-        assert shown[field] == written, field
 
 
 def test_train_sec_page_names_every_method_and_every_key_of_the_json_report() -> None:
@@ -226,22 +193,9 @@ def test_train_sec_page_names_every_method_and_every_key_of_the_json_report() ->
     assert not {name for name in TrainReport.__dataclass_fields__ if f"`{name}`" not in page}
 
 
-@pytest.mark.parametrize("setting", PretrainSettings.model_fields)
-def test_every_setting_of_pretraining_is_on_its_page(setting: str) -> None:
-    assert f"`{setting}`" in (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
-
-
 def test_train_page_names_every_key_of_the_json_report() -> None:
     page = (DOCS / "commands" / "train.md").read_text(encoding="utf-8")
     assert not {name for name in TrainReport.__dataclass_fields__ if f"`{name}`" not in page}
-
-
-def test_table_of_settings_names_existing_options_only() -> None:
-    page = (DOCS / "commands" / "convert.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `--([a-z-]+)` \|", page, re.MULTILINE)
-    options = {option for parameter in COMMANDS["convert",].params for option in parameter.opts}
-    assert {f"--{option}" for option in rows} <= options
-    assert {option.replace("-", "_") for option in rows} == set(ConvertSettings.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def with_options(
     from_preset = {name for preset in (presets or {}).values() for name in preset.model_fields_set}
     options = {
         name: _parameter(name, field, mark, name in from_preset)
-        for name, field in _own_first(schema)
+        for name, field in own_first(schema)
         if (mark := Option.of(field))
     }
 
@@ -79,7 +79,7 @@ def shown_default(field: FieldInfo, mark: Option, from_preset: bool = False) -> 
     return f"default: {','.join(value) if isinstance(value, tuple) else value}"
 
 
-def _own_first(schema: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+def own_first(schema: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     """Return the fields, those of the class itself before the inherited ones."""
     return sorted(schema.model_fields.items(), key=lambda item: item[0] not in schema.__annotations__)
 

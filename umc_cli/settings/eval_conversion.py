@@ -27,7 +27,7 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
     split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
     """Split that is measured: train-mc, train-sec or val-sec."""
     most_segments: Annotated[int, Field(ge=10), Option(RECORDINGS)] = 500
-    """Maximum segments of one device to measure or to learn from."""
+    """Maximum segments of one device to measure or to learn from; one recording gives a tenth of them."""
     # A converter that adds a noise floor to padding would be blamed for being right.
     short_clips: Literal["pad", "drop"] = "drop"
     remainder: Literal["half", "pad", "drop"] = "drop"

@@ -47,15 +47,21 @@ class PretrainingSettings(Settings):
     """What decides the weights of a refiner, beside the sounds and responses."""
 
     refiner: RefinerSettings = RefinerSettings()
+    """Size of the network."""
     n_worlds: Annotated[int, Field(ge=1)] = 200
     """Simulated worlds to be seen; the learning rate falls to zero over them."""
     steps_per_world: Annotated[int, Field(ge=1)] = 25
+    """Steps from one new world to the next."""
     worlds_kept: Annotated[int, Field(ge=_WORLDS_AT_START)] = 32
     """Worlds that batches are drawn from; the oldest leaves when a new one comes. About 27 MB each."""
     devices_per_world: Annotated[int, Field(ge=2)] = 8
+    """Simulated devices of a world."""
     sounds_per_world: Annotated[int, Field(ge=1)] = 60
+    """Sounds that are played to the devices of a world."""
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
+    """Segments in a step; one half starts from each of the two converters."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Initial learning rate; it falls to zero over all worlds (cosine)."""
     family: Literal["near", "wide"] = "near"
     """Of simulated devices; `wide` has rooms, more of what phones do, and knowledge with errors."""
     objective: Literal["distance", "share"] = "distance"
@@ -70,7 +76,9 @@ class PretrainingSettings(Settings):
     bf16: bool = False
     """Multiply in half precision: twice as fast on processors that have it."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay per step of the moving average of the weights."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Random seed."""
 
 
 PRETRAINING_PRESETS: dict[str, PretrainingSettings] = {
