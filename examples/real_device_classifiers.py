@@ -12,11 +12,11 @@ from sklearn.preprocessing import StandardScaler
 
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.precision import Precision
+from umc_cli.sec.classifier_settings import SEC_PRESETS, SecSettings
 from umc_cli.sec.classifier_training import SecTraining, predict_logits
 from umc_cli.sec.dataset import SecSegments, TrainingBatches
 from umc_cli.sec.method_parts import NetworkParts, SampleAlterations
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
-from umc_cli.sec.settings import SEC_PRESETS, SecSettings
 
 Levels = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -19,9 +19,9 @@ import torch
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import dump_settings
+from umc_cli.conversion.converter_training.pretraining import PRETRAINING_PRESETS, RefinerPretraining
+from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
-from umc_cli.conversion.training.pretraining import PRETRAINING_PRESETS, RefinerPretraining
-from umc_cli.conversion.training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.frequency_response import band_response_db, impulse_response_curve
 from umc_cli.training.run import run_training

@@ -214,7 +214,7 @@ def test_inputs_that_hang_are_tried_again_at_the_same_time(
     for index in range(8):
         write_audio(workspace / f"data/{SOURCE}/a/slow{index}.wav", noise(seed=index))
 
-    def read(path: Path, *others: object) -> segments.Segments:
+    def read(path: Path, *others: object) -> segments.WaveformSegments:
         if "slow" in path.name:
             time.sleep(2.5)
             raise InputError("too late")

@@ -50,7 +50,7 @@ def test_a_quota_bounds_the_processors(monkeypatch: pytest.MonkeyPatch, quota: f
 def test_making_weights_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training on the CPU, or on one GPU, leaves the random states of the GPUs alone."""
     from tests.conversion.training_data import TINY, training_devices, training_segments
-    from umc_cli.conversion.training.adversarial_training import AdversarialTraining
+    from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 
     def refuse(*_: object) -> None:
         raise AssertionError("a GPU was asked for its random state")

@@ -19,7 +19,7 @@ from umc_cli.audio.segments import segment_starts
 from umc_cli.config import find_workspace, load_settings
 from umc_cli.conversion.chosen.choice import open_conversion as open_chosen
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.settings import convert as convert_settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from umc_cli.errors import SettingsError, did_you_mean
@@ -122,6 +122,17 @@ def means_all(names: Sequence[str]) -> bool:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(split_names)]
+
+
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("write the lower limit first")
+    return limits
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = Annotated[tuple[_Finite, _Finite], AfterValidator(_rising)]
+"""Lowest and highest value; drawn uniformly between them."""
 
 
 @dataclass(frozen=True)

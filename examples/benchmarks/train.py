@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.converter_training.discriminator import Discriminator
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.normalisation import Normalisation
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
-from umc_cli.conversion.training.discriminator import Discriminator
-from umc_cli.conversion.training.image_buffer import ImageBuffer
-from umc_cli.conversion.training.training_segments import TrainingSegments
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import cpu_count, training_precision

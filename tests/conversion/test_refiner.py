@@ -10,13 +10,13 @@ from tests.conversion.devices import device
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.noise_aware_eq import signal_power
-from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
+from umc_cli.conversion.refiner_network import KnownPair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 
 SMALL = RefinerSettings(widths=(4, 6, 8, 8))
-PAIR = Pair(torch.full((80, 1), 6.0), torch.full((80, 1), -70.0), torch.full((80, 1), -60.0))
+PAIR = KnownPair(torch.full((80, 1), 6.0), torch.full((80, 1), -70.0), torch.full((80, 1), -60.0))
 LEVELS = torch.linspace(-90, 0, 2 * 80 * 80).reshape(2, 80, 80)
 
 
@@ -67,7 +67,7 @@ def test_the_network_sees_the_level_and_the_size_of_the_difference() -> None:
     torch.nn.init.normal_(refiner.last.weight, 0, 0.2)
 
     def correction(levels: torch.Tensor, gain_db: float) -> torch.Tensor:
-        pair = Pair(torch.full((80, 1), gain_db), PAIR.source_floor_db, PAIR.target_floor_db)
+        pair = KnownPair(torch.full((80, 1), gain_db), PAIR.source_floor_db, PAIR.target_floor_db)
         return refiner(refiner_maps(signal_power(levels, pair.source_floor_db), levels, pair, None)[0])
 
     base = correction(LEVELS - 20, 3.0)

@@ -7,17 +7,17 @@ import torch
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
-from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
-from umc_cli.conversion.refiner import refined
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
-from umc_cli.conversion.training.pretraining import (
+from umc_cli.conversion.converter_training.pretraining import (
     draw_batch,
     log_spectral_loss,
     start_from_eq_noise,
     start_from_quantile,
 )
-from umc_cli.conversion.training.pretraining_world import WorldSettings, make_training_world
+from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, make_training_world
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
+from umc_cli.conversion.refiner_network import refined
 from umc_cli.precision import Precision
 from umc_cli.response.device import N_BANDS, DeviceRegistry
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.conversion.devices import device
+from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments
 from umc_cli.conversion.normalisation import Normalisation
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
-from umc_cli.conversion.training.training_segments import TrainingSegments
 from umc_cli.precision import Precision
 from umc_cli.response.device import Device
 

@@ -9,9 +9,9 @@ import torch
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.converters import CONVERTERS, eq
 from umc_cli.conversion.converters.contract import Ingredients, how_made
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import EnvironmentFault
 from umc_cli.runtime import compute_device, explain_machine_faults
 

@@ -65,7 +65,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let reading of files with `good0` in their name wait until the test is over."""
     may_end = threading.Event()
 
-    def read(path: Path, *others: object) -> segments.Segments:
+    def read(path: Path, *others: object) -> segments.WaveformSegments:
         if "good0" in path.name:
             may_end.wait(60)
         return read_segments(path, *others)  # type: ignore[arg-type]

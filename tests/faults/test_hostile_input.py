@@ -25,14 +25,14 @@ from tests.samples import SOURCE, noise, plan_text, write_audio
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.manifest import read_manifest
 from umc_cli.config import find_workspace, load_settings
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.level_tables import read_level_tables
 from umc_cli.conversion.normalisation import Normalisation
-from umc_cli.conversion.refiner import Refiner, RefinerSettings
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
 from umc_cli.errors import UmcError
 from umc_cli.response.curve_files import read_curve_file
 from umc_cli.response.device import DeviceRegistry, read_device, write_device

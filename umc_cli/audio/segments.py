@@ -11,7 +11,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError
 
-Segments = tuple[NDArray[np.float32], NDArray[np.int64]]
+WaveformSegments = tuple[NDArray[np.float32], NDArray[np.int64]]
 """[n, 20480] float32, full scale 1; [n] first samples."""
 
 
@@ -32,7 +32,7 @@ def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
     return range(0, (n_whole + (left_over >= enough)) * hop, hop)
 
 
-def read_segments(path: Path, header: AudioHeader, starts: range, settings: SegmentSettings) -> Segments:
+def read_segments(path: Path, header: AudioHeader, starts: range, settings: SegmentSettings) -> WaveformSegments:
     """Read segments of one recording, and the samples at which they start.
 
     Shape: [n, 20480] float32, full scale 1, zero-padded behind the end; [n] int64. n is less than len(starts) where
@@ -61,7 +61,7 @@ def read_segments(path: Path, header: AudioHeader, starts: range, settings: Segm
 
 def read_segments_within(
     timeout_s: float, path: Path, header: AudioHeader, starts: range, settings: SegmentSettings
-) -> Segments:
+) -> WaveformSegments:
     """As `read_segments`, but wait no longer than `timeout_s` for a disk or network that does not answer.
 
     Raises:

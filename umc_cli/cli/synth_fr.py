@@ -14,7 +14,7 @@ from umc_cli.config import find_workspace, load_settings
 from umc_cli.settings.synth_fr import SECTION, SynthFrSettings
 
 if TYPE_CHECKING:
-    from umc_cli.workflows.method_coverage import CoverageReport, Figure
+    from umc_cli.workflows.method_coverage import CoverageReport, OverSeeds
     from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 
 
@@ -113,5 +113,5 @@ def _show_coverage(coverage: "CoverageReport") -> None:
     )
 
 
-def _figure(figure: "Figure", decimals: int, scale: float = 1) -> str:
+def _figure(figure: "OverSeeds", decimals: int, scale: float = 1) -> str:
     return f"{scale * figure.mean:.{decimals}f} ± {scale * figure.spread:.{decimals}f}"

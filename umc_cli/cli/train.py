@@ -13,7 +13,7 @@ from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.settings_options import Given, with_options
 from umc_cli.cli.training_progress import training_progress
 from umc_cli.config import RUN, find_workspace
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
+from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.settings.train import SECTION, TrainSettings
 
 if TYPE_CHECKING:

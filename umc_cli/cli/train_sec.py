@@ -7,7 +7,7 @@ from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.settings_options import Given, with_options
 from umc_cli.cli.train import run_training
 from umc_cli.config import find_workspace
-from umc_cli.sec.settings import SEC_PRESETS
+from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 
 

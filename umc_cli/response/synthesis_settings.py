@@ -1,24 +1,9 @@
 """What invented devices are drawn from. Loads nothing heavy: help is made from it."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
-
-from umc_cli.config import Settings
+from umc_cli.config import Range, Settings
 
 FROM_DEVICES, FROM_LIBRARY = "devices", "library"
 """What responses are learned from: those that the workspace knows, or those of the package alone."""
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError("write the lower limit first")
-    return limits
-
-
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-Range = Annotated[tuple[_Finite, _Finite], AfterValidator(_rising)]
-"""Lowest and highest value; drawn uniformly between them."""
 
 
 class LevelSettings(Settings):

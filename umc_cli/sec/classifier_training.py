@@ -16,10 +16,10 @@ from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.runtime import autocast, autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
 from umc_cli.sec.batch_norm import normalise_over_ranks
+from umc_cli.sec.classifier_settings import SecSettings
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
-from umc_cli.sec.settings import SecSettings
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite

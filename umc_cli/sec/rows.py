@@ -8,7 +8,7 @@ from umc_cli.sec.models import SecModel, some
 
 BASELINE_METHOD, IDEAL_METHOD = "none", "ideal"
 
-Pair = tuple[tuple[str, str], list[SecModel], list[SecModel]]
+ComparedModels = tuple[tuple[str, str], list[SecModel], list[SecModel]]
 """What the two sides are called, and the models of either."""
 
 
@@ -77,7 +77,7 @@ def _names_of(rows: Iterable[TableRow]) -> list[str]:
     return [name for row in rows for name in row.models]
 
 
-def parse_pair(text: str, labelled: Sequence[tuple[str, list[SecModel]]]) -> Pair:
+def parse_pair(text: str, labelled: Sequence[tuple[str, list[SecModel]]]) -> ComparedModels:
     """Return the two sides of `--compare A:B`.
 
     Raises:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from umc_cli.audio.names import plain_name
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
-from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.machine_settings import WorkerSettings
 from umc_cli.shards.part import Part, parse_part
 

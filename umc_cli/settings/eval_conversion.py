@@ -7,7 +7,7 @@ from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RECORDINGS, Names, Option
-from umc_cli.conversion.chosen.settings import ConverterEngineSettings
+from umc_cli.conversion.chosen.conversion_settings import ConverterEngineSettings
 
 SECTION = "eval-conversion"
 _JUDGES = "Judges"

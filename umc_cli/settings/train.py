@@ -4,7 +4,7 @@ from typing import Annotated
 
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import RECORDINGS, RUN, Names, Option
-from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
+from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 
 SECTION = "train"

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RUN, Option
-from umc_cli.conversion.chosen.settings import Targets
+from umc_cli.conversion.chosen.conversion_settings import Targets
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
-from umc_cli.sec.settings import SecSettings
+from umc_cli.sec.classifier_settings import SecSettings
 
 SECTION = "train-sec"
 

@@ -29,14 +29,14 @@ from umc_cli.errors import InputError
 from umc_cli.json_text import parse_json
 from umc_cli.shards.plan import hash_of
 
-Kind = Literal["log-mel", "waveform"]
+StoredKind = Literal["log-mel", "waveform"]
 """`log-mel`: [80, 80] float16, dB re full scale. `waveform`: [20480] float32, full scale 1."""
 
-_SHAPES: dict[Kind, tuple[int, ...]] = {
+_SHAPES: dict[StoredKind, tuple[int, ...]] = {
     "log-mel": (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames),
     "waveform": (SEGMENT_SAMPLES,),
 }
-_DTYPES: dict[Kind, type] = {"log-mel": np.float16, "waveform": np.float32}
+_DTYPES: dict[StoredKind, type] = {"log-mel": np.float16, "waveform": np.float32}
 _CLIPS_AT_ONCE = 64
 
 
@@ -75,7 +75,11 @@ def mean_and_std(moments: Iterable[tuple[float, float, int]]) -> tuple[float, fl
 
 
 def store_segments(
-    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: Kind = "log-mel"
+    folder: Path,
+    parts: Mapping[str, Sequence[Clip]],
+    settings: SegmentSettings,
+    workers: int,
+    kind: StoredKind = "log-mel",
 ) -> SegmentStore:
     """Return the segments of every part's clips, from `folder` if an earlier run left them there.
 
@@ -102,7 +106,7 @@ def store_segments(
 
 
 def _write_parts(
-    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: Kind
+    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, workers: int, kind: StoredKind
 ) -> dict[str, Any]:
     starts: dict[str, list[list[int]]] = {}
     moments: dict[str, tuple[float, float, int]] = {}
@@ -134,7 +138,7 @@ def _write_parts(
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: SegmentSettings, kind: Kind
+    pool: ThreadPoolExecutor, clips: Sequence[Clip], settings: SegmentSettings, kind: StoredKind
 ) -> Iterable[tuple[NDArray[np.float32], list[int]] | FailedInput]:
     """Yield every clip's segments and starts, or why it has none; few clips ahead, so that memory stays bounded."""
     remaining = iter(clips)
@@ -142,7 +146,9 @@ def _in_order(
         yield from pool.map(lambda clip: _read(clip, settings, kind), chunk)
 
 
-def _read(clip: Clip, settings: SegmentSettings, kind: Kind) -> tuple[NDArray[np.float32], list[int]] | FailedInput:
+def _read(
+    clip: Clip, settings: SegmentSettings, kind: StoredKind
+) -> tuple[NDArray[np.float32], list[int]] | FailedInput:
     try:
         header = read_header(clip.path)
         wanted = segment_starts(header.n_samples, settings)
@@ -156,7 +162,7 @@ def _read(clip: Clip, settings: SegmentSettings, kind: Kind) -> tuple[NDArray[np
     return segments, starts.tolist()
 
 
-def _fingerprint(parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, kind: Kind) -> str:
+def _fingerprint(parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, kind: StoredKind) -> str:
     files = {name: [[repr(clip.recording), _size(clip.path)] for clip in clips] for name, clips in parts.items()}
     return hash_of([dump_settings(settings), dump_settings(LOG_MEL_SETTINGS), kind, files])
 
@@ -168,15 +174,15 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _index_path(folder: Path, kind: Kind) -> Path:
+def _index_path(folder: Path, kind: StoredKind) -> Path:
     return folder / f"{kind}.json"
 
 
-def _path(folder: Path, name: str, kind: Kind) -> Path:
+def _path(folder: Path, name: str, kind: StoredKind) -> Path:
     return folder / f"{name}.{kind}.{np.dtype(_DTYPES[kind]).name}"
 
 
-def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: Kind) -> StoredPart:
+def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: StoredKind) -> StoredPart:
     counts = [len(of_clip) for of_clip in starts]
     n = sum(counts)
     shape, dtype = (n, *_SHAPES[kind]), _DTYPES[kind]
@@ -187,7 +193,7 @@ def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: Kind
     )
 
 
-def _read_index(folder: Path, kind: Kind) -> dict[str, Any]:
+def _read_index(folder: Path, kind: StoredKind) -> dict[str, Any]:
     """Return what an earlier run left; nothing if that is not complete."""
     bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_SHAPES[kind]))
     try:

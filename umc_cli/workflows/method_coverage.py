@@ -17,7 +17,7 @@ from umc_cli.response.synthesis.drawing import fit_method
 
 
 @dataclass(frozen=True)
-class Figure:
+class OverSeeds:
     """A figure over seeds."""
 
     mean: float
@@ -30,13 +30,13 @@ class MethodCoverage:
     """How well one method covers real differences of left-out devices; quantiles are over all of these."""
 
     method: str
-    nearest_median_db: Figure
-    nearest_90_db: Figure
+    nearest_median_db: OverSeeds
+    nearest_90_db: OverSeeds
     """Nine in ten real differences have a drawn one as near as this."""
-    rank_median: Figure
-    rare_share: Figure
+    rank_median: OverSeeds
+    rare_share: OverSeeds
     """Share of real differences whose rank is below 0.05."""
-    drawn_size_db: Figure
+    drawn_size_db: OverSeeds
     """Median size of drawn differences (distance to no difference)."""
     by_device: Mapping[str, float]
     """Median distance to the nearest, in dB, by left-out device; mean over seeds."""
@@ -143,5 +143,5 @@ def _sizes(differences_db: NDArray[np.floating]) -> NDArray[np.floating]:
     return sizes
 
 
-def _over_seeds(values: NDArray[np.float64]) -> Figure:
-    return Figure(round(mean(values.tolist()), 4), round(pstdev(values.tolist()), 4))
+def _over_seeds(values: NDArray[np.float64]) -> OverSeeds:
+    return OverSeeds(round(mean(values.tolist()), 4), round(pstdev(values.tolist()), 4))

@@ -13,7 +13,7 @@ from umc_cli.audio.manifest import Recordings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, open_conversion
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.settings import ConversionSettings
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
 from umc_cli.conversion.converters.contract import Converter

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.converter_training.publication import FinishedRun, Rival, publish
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
 from umc_cli.conversion.generator_checkpoint import load_generator
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
-from umc_cli.conversion.training.publication import FinishedRun, Rival, publish
-from umc_cli.conversion.training.training_segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.settings.train import TrainSettings

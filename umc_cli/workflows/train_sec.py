@@ -11,20 +11,20 @@ import torch
 
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings, load_settings, means_all
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import recorded_devices
-from umc_cli.conversion.chosen.settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.errors import SettingsError, did_you_mean, guess
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.backbones import build_backbone
+from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.sec.classifier_training import SecTraining
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import check_method_settings, network_parts, sample_alterations
 from umc_cli.sec.methods import MethodPlan, parse_method
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
-from umc_cli.sec.settings import SEC_PRESETS
 from umc_cli.sec.shard_conversions import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path

@@ -8,9 +8,9 @@ from umc_cli.audio.manifest import Recordings, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import Known, find_weights, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
-from umc_cli.conversion.chosen.settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients

@@ -12,8 +12,8 @@ from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, N
 from umc_cli.conversion.engines import build_refiner_engine
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
-from umc_cli.conversion.refiner import Pair, refined, refiner_maps
 from umc_cli.conversion.refiner_checkpoint import load_refiner
+from umc_cli.conversion.refiner_network import KnownPair, refined, refiner_maps
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RefiningConverter:
         source = ingredients.devices[ingredients.source]
         self._source_floor_db = noise_floor_db(source, device)
         self._pairs = {
-            target: Pair(
+            target: KnownPair(
                 gain_db=band_gain_db(source, ingredients.devices[target], device),
                 source_floor_db=self._source_floor_db,
                 target_floor_db=noise_floor_db(ingredients.devices[target], device),

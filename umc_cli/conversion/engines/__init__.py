@@ -7,7 +7,7 @@ import torch
 from umc_cli.conversion.engines import openvino_engine, openvino_package, torch_engine
 from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEngine, RefinerEngineBuilder
 from umc_cli.conversion.generator import Generator
-from umc_cli.conversion.refiner import Refiner
+from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.precision import Precision
 

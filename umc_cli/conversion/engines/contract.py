@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from umc_cli.conversion.generator import Generator
-from umc_cli.conversion.refiner import Refiner
+from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.precision import Precision
 
 

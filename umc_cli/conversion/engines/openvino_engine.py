@@ -13,7 +13,7 @@ from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 from umc_cli.conversion.generator import Generator, Stem
-from umc_cli.conversion.refiner import N_MAPS, Refiner
+from umc_cli.conversion.refiner_network import N_MAPS, Refiner
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.runtime import has_bf16_units

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from umc_cli.conversion.generator import Generator, Stem
-from umc_cli.conversion.refiner import Refiner
+from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.precision import Precision
 from umc_cli.runtime import TORCH_DTYPES, compute_fp32_in_full, compute_threads
 

@@ -12,26 +12,15 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from umc_cli.config import Settings
 
-Kind = Literal["waveform", "spectrogram", "network part"]
+MethodKind = Literal["waveform", "spectrogram", "network part"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 """Share of the samples that an augmentation alters, each decided on its own; the others stay as they are."""
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError("write the lower limit first")
-    return limits
-
-
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-Range = Annotated[tuple[_Finite, _Finite], AfterValidator(_rising)]
-"""Lowest and highest value; drawn uniformly between them."""
 
 
 class WaveformAugmentation(Protocol):
@@ -107,7 +96,7 @@ class AugmentationSpec:
             raise ValueError("set exactly one of build_waveform, build_spectrogram and build_network_part")
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MethodKind:
         """What the method works on."""
         if self.build_waveform:
             return "waveform"

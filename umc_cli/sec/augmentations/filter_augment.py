@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
-from umc_cli.config import Settings
-from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range
+from umc_cli.config import Range, Settings
+from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, numpy_random
 
 

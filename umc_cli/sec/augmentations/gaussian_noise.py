@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from umc_cli.config import Settings
-from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range
+from umc_cli.config import Range, Settings
+from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, draw_uniform
 
 

@@ -17,8 +17,8 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
-from umc_cli.config import Settings
-from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range
+from umc_cli.config import Range, Settings
+from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, draw_uniform
 
 _FADE_OUT_SAMPLES = 2048

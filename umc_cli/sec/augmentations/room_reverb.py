@@ -15,9 +15,9 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from umc_cli.config import Settings
+from umc_cli.config import Range, Settings
 from umc_cli.sec.augmentations.batch_convolution import convolve_each
-from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability, Range
+from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, draw_uniform
 
 _TAIL_STARTS = round(0.0025 * SAMPLE_RATE_HZ)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.config import Settings, dump_settings
+from umc_cli.conversion.converter_training.pretraining_world import TrainingWorld
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import level_at, locate
-from umc_cli.conversion.refiner import Pair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.conversion.refiner_checkpoint import save_refiner
-from umc_cli.conversion.training.pretraining_world import TrainingWorld
+from umc_cli.conversion.refiner_network import KnownPair, Refiner, RefinerSettings, refined, refiner_maps
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.training.moving_average import follow
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
@@ -105,25 +105,25 @@ class Worlds(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class RefinerBatch:
     """Segments of random pairs of devices, and what is known of the pairs."""
 
     source: Tensor
     """[B, 80, 80] float32, dB."""
     target: Tensor
     """[B, 80, 80] float32, dB: the truth."""
-    pair: Pair
+    pair: KnownPair
     source_quantiles_db: Tensor
     """[B, 80, 20]."""
     target_quantiles_db: Tensor
 
-    def rows(self, chosen: slice) -> "Batch":
+    def rows(self, chosen: slice) -> "RefinerBatch":
         """Return some of the segments."""
         pair = self.pair
-        return Batch(
+        return RefinerBatch(
             self.source[chosen],
             self.target[chosen],
-            Pair(pair.gain_db[chosen], pair.source_floor_db[chosen], pair.target_floor_db[chosen]),
+            KnownPair(pair.gain_db[chosen], pair.source_floor_db[chosen], pair.target_floor_db[chosen]),
             self.source_quantiles_db[chosen],
             self.target_quantiles_db[chosen],
         )
@@ -165,19 +165,19 @@ def _textures(converted: Tensor, truth: Tensor) -> Tensor:
     return sum(steps, start=converted.new_zeros(len(converted)))
 
 
-def start_from_eq_noise(batch: Batch) -> tuple[Tensor, Tensor]:
+def start_from_eq_noise(batch: RefinerBatch) -> tuple[Tensor, Tensor]:
     """Return maps and start of every segment, as for devices without recordings."""
     return refiner_maps(signal_power(batch.source, batch.pair.source_floor_db), batch.source, batch.pair, None)
 
 
-def start_from_quantile(batch: Batch) -> tuple[Tensor, Tensor]:
+def start_from_quantile(batch: RefinerBatch) -> tuple[Tensor, Tensor]:
     """Return maps and start of every segment, as for devices with recordings."""
     mapped = level_at(locate(batch.source, batch.source_quantiles_db), batch.target_quantiles_db)
     return refiner_maps(signal_power(batch.source, batch.pair.source_floor_db), batch.source, batch.pair, mapped)
 
 
 def pretraining_step(
-    refiner: Refiner, optimiser: torch.optim.Optimizer, batch: Batch, settings: PretrainingSettings, index: int
+    refiner: Refiner, optimiser: torch.optim.Optimizer, batch: RefinerBatch, settings: PretrainingSettings, index: int
 ) -> dict[str, float]:
     """Do one step on half of the batch with either start, and return the named losses in dB.
 
@@ -353,7 +353,7 @@ class RefinerPretraining:
         return refiner.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> Batch:
+def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> RefinerBatch:
     """Draw `size` segments, each with an ordered pair of different devices of the world and a way of knowing them."""
     n_devices = world.log_mel.shape[0]
     source = random.integers(n_devices, size=size)
@@ -369,13 +369,13 @@ def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> 
     return _batch(world, *map(torch.from_numpy, (source, target, rows, ways)))
 
 
-def _batch(world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, ways: Tensor) -> Batch:
+def _batch(world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, ways: Tensor) -> RefinerBatch:
     """`ways`: [3, B], of knowing the records, the source's level table and the target's."""
     record, source_table, target_table = ways
-    return Batch(
+    return RefinerBatch(
         source=world.log_mel[source, rows].float(),
         target=world.log_mel[target, rows].float(),
-        pair=Pair(
+        pair=KnownPair(
             world.level_db[record, target] - world.level_db[record, source],
             world.floor_db[record, source],
             world.floor_db[record, target],
@@ -385,7 +385,7 @@ def _batch(world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, w
     )
 
 
-def _all_pairs(world: TrainingWorld) -> "list[Batch]":
+def _all_pairs(world: TrainingWorld) -> "list[RefinerBatch]":
     """Return a batch for every ordered pair of devices: all pairs weigh the same. The ways of knowing take turns."""
     n_devices = world.log_mel.shape[0]
     pairs = [(source, target) for source in range(n_devices) for target in range(n_devices) if source != target]

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from umc_cli.conversion.training.discriminator import Discriminators
-from umc_cli.conversion.training.image_buffer import ImageBuffer
-from umc_cli.conversion.training.losses import (
+from umc_cli.conversion.converter_training.discriminator import Discriminators
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.losses import (
     adversarial_loss,
     cycle_consistency_loss,
     discriminator_loss,
     identity_loss,
     weighted_sum,
 )
-from umc_cli.conversion.training.translators import Translator
+from umc_cli.conversion.converter_training.translators import Translator
 from umc_cli.runtime import autocast
 from umc_cli.training.moving_average import follow
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
@@ -32,7 +32,7 @@ _YOUNG_STEPS = 9
 
 
 @dataclass(frozen=True)
-class Batch:
+class AdversarialBatch:
     """The segments of one step, or some of them."""
 
     normalised: Tensor
@@ -42,12 +42,12 @@ class Batch:
     other: Sequence[int]
     """Index of the device that each segment is to be converted to."""
 
-    def rows(self, chosen: Sequence[int]) -> "Batch":
+    def rows(self, chosen: Sequence[int]) -> "AdversarialBatch":
         """Return some of the segments."""
         if len(chosen) == len(self.own):
             return self
         own, other = ([devices[row] for row in chosen] for devices in (self.own, self.other))
-        return Batch(self.normalised[chosen], own, other)
+        return AdversarialBatch(self.normalised[chosen], own, other)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class StepSettings:
 
 def training_step(
     networks: Networks,
-    batch: Batch,
+    batch: AdversarialBatch,
     parts: Sequence[Sequence[int]],
     buffers: Sequence[ImageBuffer],
     random: torch.Generator,
@@ -127,7 +127,9 @@ def training_step(
     return results
 
 
-def _translator_losses(networks: Networks, part: Batch, settings: StepSettings) -> tuple[dict[str, Tensor], Tensor]:
+def _translator_losses(
+    networks: Networks, part: AdversarialBatch, settings: StepSettings
+) -> tuple[dict[str, Tensor], Tensor]:
     """Return the generator's losses and the converted segments [B, 80, 80], cut off from the graph."""
     networks.discriminators.requires_grad_(False)
     with autocast(part.normalised.device, settings.autocast_dtype):
@@ -144,7 +146,9 @@ def _translator_losses(networks: Networks, part: Batch, settings: StepSettings) 
     return losses, converted.detach().float()
 
 
-def _discriminator_losses(networks: Networks, part: Batch, shown: Tensor, settings: StepSettings) -> dict[str, Tensor]:
+def _discriminator_losses(
+    networks: Networks, part: AdversarialBatch, shown: Tensor, settings: StepSettings
+) -> dict[str, Tensor]:
     networks.discriminators.requires_grad_(True)
     with autocast(part.normalised.device, settings.autocast_dtype):
         # Real and converted segments together: one pass per device.

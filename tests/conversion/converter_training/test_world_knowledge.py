@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.samples import noise
-from umc_cli.conversion.training.pretraining import draw_batch
-from umc_cli.conversion.training.pretraining_world import TrainingWorld, WorldSettings, make_training_world
-from umc_cli.conversion.training.world_knowledge import exact_knowledge, ways_of_knowing
+from umc_cli.conversion.converter_training.pretraining import draw_batch
+from umc_cli.conversion.converter_training.pretraining_world import TrainingWorld, WorldSettings, make_training_world
+from umc_cli.conversion.converter_training.world_knowledge import exact_knowledge, ways_of_knowing
 from umc_cli.response.device import N_BANDS
 from umc_cli.simulation.simulated_device import SimulatedDeviceSettings, build_device
 from umc_cli.simulation.world import World, record_segments

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conversion.training_data import TINY, training_devices, training_segments
 from tests.training.processes import run_in_ranks
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 

@@ -13,24 +13,24 @@ import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
-from umc_cli.conversion.generator_checkpoint import TrainedGenerator, save_generator
-from umc_cli.conversion.generator_settings import GeneratorSettings, LevelKind
-from umc_cli.conversion.normalisation import Normalisation, denormalise, normalise
-from umc_cli.conversion.training.adversarial_settings import AdversarialSettings
-from umc_cli.conversion.training.adversarial_step import (
+from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
+from umc_cli.conversion.converter_training.adversarial_step import (
     LOSS_NAMES,
     NORM_NAMES,
-    Batch,
+    AdversarialBatch,
     Networks,
     StepSettings,
     training_step,
 )
-from umc_cli.conversion.training.adversarial_validation import cycle_error_db, response_error_db
-from umc_cli.conversion.training.discriminator import Discriminators
-from umc_cli.conversion.training.image_buffer import ImageBuffer
-from umc_cli.conversion.training.pair_sampler import PairSampler
-from umc_cli.conversion.training.training_segments import TrainingSegments
-from umc_cli.conversion.training.translators import PairTranslator, Translator, UnifiedTranslator
+from umc_cli.conversion.converter_training.adversarial_validation import cycle_error_db, response_error_db
+from umc_cli.conversion.converter_training.discriminator import Discriminators
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.pair_sampler import PairSampler
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments
+from umc_cli.conversion.converter_training.translators import PairTranslator, Translator, UnifiedTranslator
+from umc_cli.conversion.generator_checkpoint import TrainedGenerator, save_generator
+from umc_cli.conversion.generator_settings import GeneratorSettings, LevelKind
+from umc_cli.conversion.normalisation import Normalisation, denormalise, normalise
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
@@ -231,11 +231,11 @@ class AdversarialTraining:
             source.band_centres_hz,
         )
 
-    def _batch(self) -> Batch:
+    def _batch(self) -> AdversarialBatch:
         """Draw the segments of a step."""
         drawn = self._sampler.draw(self._settings.batch_size // 2)
         log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
-        return Batch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
+        return AdversarialBatch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
 
     def _validated(self) -> Iterator[tuple[Tensor, int, int]]:
         """Yield segments [1, 80, 80] in dB, the same ones each time, with their own and another device."""

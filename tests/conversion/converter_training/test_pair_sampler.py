@@ -1,6 +1,6 @@
 from collections import Counter
 
-from umc_cli.conversion.training.pair_sampler import PairSampler
+from umc_cli.conversion.converter_training.pair_sampler import PairSampler
 
 
 def test_pairs_are_ordered_different_and_all_equally_likely() -> None:

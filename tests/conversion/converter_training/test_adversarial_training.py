@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.conversion.training_data import TINY, Watcher, names_in, training_devices, training_segments, without_time
+from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
+from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.generator_checkpoint import load_generator
-from umc_cli.conversion.training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
-from umc_cli.conversion.training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.training.metrics import read_metrics

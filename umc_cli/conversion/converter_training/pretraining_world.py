@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.conversion.training.world_knowledge import Knowledge, exact_knowledge, ways_of_knowing
+from umc_cli.conversion.converter_training.world_knowledge import Knowledge, exact_knowledge, ways_of_knowing
 from umc_cli.errors import EnvironmentFault
 from umc_cli.simulation.simulated_device import Waveform
 from umc_cli.simulation.world import World, simulate_wide_world, simulate_world

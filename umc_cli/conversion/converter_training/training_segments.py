@@ -17,17 +17,15 @@ from umc_cli.training.segment_store import mean_and_std, store_segments
 MIN_SEGMENTS = 2
 """Training segments that a device must have at the least."""
 
-Segments = NDArray[np.float16]
-"""[n, 80, 80] (mel bands, frames), dB re full scale; mapped from a file."""
-
 
 @dataclass(frozen=True)
 class TrainingSegments:
     """The segments of all devices, in the order of `devices`."""
 
     devices: tuple[str, ...]
-    train: tuple[Segments, ...]
-    held_out: tuple[Segments, ...]
+    train: tuple[NDArray[np.float16], ...]
+    """By device, [n, 80, 80] (mel bands, frames), dB re full scale; mapped from a file."""
+    held_out: tuple[NDArray[np.float16], ...]
     """Of recordings that are not trained on, on whichever device; may be empty."""
     normalisation: Normalisation
     """Of the training segments of all devices."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from umc_cli.conversion.training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
 from umc_cli.errors import SettingsError
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import torch
 
 from tests.conversion.devices import device
 from umc_cli.conversion.band_interpolation import to_log_mel_bands
-from umc_cli.conversion.training.adversarial_validation import cycle_error_db, response_error_db
+from umc_cli.conversion.converter_training.adversarial_validation import cycle_error_db, response_error_db
 
 TILT = np.linspace(-6, 6, 128)
 DEVICES = [device("flat"), device("tilted", TILT.tolist())]

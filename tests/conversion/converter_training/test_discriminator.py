@@ -1,6 +1,6 @@
 import torch
 
-from umc_cli.conversion.training.discriminator import Discriminator, Discriminators
+from umc_cli.conversion.converter_training.discriminator import Discriminator, Discriminators
 
 
 def bank(n_devices: int = 3, ndf: int = 4) -> Discriminators:

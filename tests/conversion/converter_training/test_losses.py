@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from umc_cli.conversion.training.losses import (
+from umc_cli.conversion.converter_training.losses import (
     adversarial_loss,
     cycle_consistency_loss,
     discriminator_loss,

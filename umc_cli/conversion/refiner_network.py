@@ -39,7 +39,7 @@ class RefinerSettings(Settings):
 
 
 @dataclass(frozen=True)
-class Pair:
+class KnownPair:
     """What is known of a source and a target, each [80, 1], or [B, 80, 1] for a pair per segment, in dB."""
 
     gain_db: Tensor
@@ -87,7 +87,7 @@ class Refiner(nn.Module):
         return residual.squeeze(1)
 
 
-def refiner_maps(signal: Tensor, log_mel: Tensor, pair: Pair, mapped: Tensor | None) -> tuple[Tensor, Tensor]:
+def refiner_maps(signal: Tensor, log_mel: Tensor, pair: KnownPair, mapped: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return what the refiner sees, and the start that its output corrects.
 
     Shape: [B, 80, 80] power and dB -> [B, 8, 80, 80] without unit, [B, 80, 80] dB. `signal`: `signal_power` of the

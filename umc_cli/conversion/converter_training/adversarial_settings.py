@@ -10,7 +10,7 @@ from umc_cli.precision import Precision
 from umc_cli.training.schedule import PositiveInt, ScheduleSettings
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdversarialSettings(GeneratorSettings, ScheduleSettings):
@@ -28,9 +28,9 @@ class AdversarialSettings(GeneratorSettings, ScheduleSettings):
     """Epochs after which the learning rate is divided by learning_rate_divisor."""
     learning_rate_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
     """What the learning rate is divided by."""
-    beta1: Share = 0.5
+    beta1: BelowOne = 0.5
     """Adam's decay of the mean of the gradients."""
-    beta2: Share = 0.999
+    beta2: BelowOne = 0.999
     """Adam's decay of the mean of their squares."""
     adversarial_weight: Weight = 1.0
     """Weight of the adversarial loss."""
@@ -40,9 +40,9 @@ class AdversarialSettings(GeneratorSettings, ScheduleSettings):
     """Weight of the loss of converting a device's segments to itself; CycleGAN's code has 5."""
     buffer_size: Annotated[int, Field(ge=0), Option(LEARNING)] = 50
     """Converted segments in each discriminator's image buffer."""
-    average_decay: Annotated[Share, Option(LEARNING)] = 0.999
+    average_decay: Annotated[BelowOne, Option(LEARNING)] = 0.999
     """Decay per step of the moving average of the generator's weights, which is what a checkpoint holds."""
-    held_out_share: Annotated[Share, Option(RECORDINGS)] = 0.05
+    held_out_share: Annotated[BelowOne, Option(RECORDINGS)] = 0.05
     """Share of the recordings to validate on."""
     precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
     """fp32, bf16 or auto (bf16 where the machine has units for it)."""

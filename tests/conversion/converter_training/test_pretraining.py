@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from tests.samples import noise
-from umc_cli.conversion.refiner import Refiner, RefinerSettings
-from umc_cli.conversion.refiner_checkpoint import load_refiner
-from umc_cli.conversion.training.pretraining import (
+from umc_cli.conversion.converter_training.pretraining import (
     PretrainingSettings,
     RefinerPretraining,
     distribution_loss,
@@ -19,7 +17,14 @@ from umc_cli.conversion.training.pretraining import (
     pretraining_step,
     start_from_quantile,
 )
-from umc_cli.conversion.training.pretraining_world import TrainingWorld, WorldSettings, WorldSource, make_training_world
+from umc_cli.conversion.converter_training.pretraining_world import (
+    TrainingWorld,
+    WorldSettings,
+    WorldSource,
+    make_training_world,
+)
+from umc_cli.conversion.refiner_checkpoint import load_refiner
+from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
 from umc_cli.response.device import N_BANDS
 from umc_cli.training.run import VALIDATION_SCORE, NonFiniteLossError
 

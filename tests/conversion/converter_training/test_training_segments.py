@@ -8,7 +8,7 @@ from tests.samples import noise, write_audio
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.conversion.training.training_segments import TrainingSegments, gather_segments
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
 from umc_cli.errors import SettingsError
 
 
