@@ -477,6 +477,9 @@ def test_a_source_without_recordings_is_refused_though_others_failed(workspace: 
         ("[workspace]\nfiles = 'x'\n", "unknown name 'files'"),
         ("workspace = 3\n", "workspace"),
         ("[workspace]\ndata = '~nobody-at-all/x'\n", "nobody-at-all"),
+        ('[convert]\ncheckpoint = "a\\u0000b"\n', "'checkpoint' from umc.toml [convert] holds a zero byte"),
+        ('[convert]\noutput = "~\\u0000"\n', "'output' from umc.toml [convert] holds a zero byte"),
+        ('[convert]\nlabel = ["a", "\\u0000"]\n', "'label' from umc.toml [convert] holds a zero byte"),
     ],
 )
 def test_a_broken_umc_toml_is_refused(workspace: Path, convert: Umc, content: str, message: str) -> None:

@@ -206,6 +206,9 @@ def load_settings(
     section_values = workspace.sections.get(section, {})
     if not isinstance(section_values, Mapping):
         raise SettingsError(f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings")
+    for name, value in section_values.items():
+        if _holds_zero_byte(value):
+            raise SettingsError(f"setting {name!r} from {WORKSPACE_FILE} [{section}] holds a zero byte", "remove it")
     for origin, layer in (
         ("the defaults", defaults or {}),
         (f"{WORKSPACE_FILE} [{section}]", _paths_from_root(schema, section_values, workspace.root)),
@@ -254,6 +257,13 @@ def _folder(root: Path, value: Any, origin: str) -> Path:
         return root / Path(value).expanduser()
     except RuntimeError as error:
         raise SettingsError(f"{origin} is {value!r}, a home folder that is not here", "write the whole path") from error
+
+
+def _holds_zero_byte(value: Any) -> bool:
+    """Tell whether a text in a value of TOML holds what no name of a file can hold."""
+    if isinstance(value, str):
+        return "\0" in value
+    return any(map(_holds_zero_byte, value)) if isinstance(value, list) else False
 
 
 def _paths_from_root(schema: type[BaseModel], values: Mapping[str, Any], root: Path) -> dict[str, Any]:
