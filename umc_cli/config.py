@@ -19,7 +19,7 @@ from umc_cli.wrong_settings import COMMAND_LINE, explain
 
 WORKSPACE_FILE = "umc.toml"
 SECTIONS = (
-    "workspace", "convert", "train", "pretrain", "train-sec", "measure-ir", "make-stimulus", "synth-fr",
+    "workspace", "convert", "train", "pretrain", "train-sec", "measure-ir", "make-stimulus", "pair", "synth-fr",
     "eval", "eval-conversion", "eval-layers",
 )  # fmt: skip
 """What `umc.toml` may hold: the folders, and a section for each command that has settings."""

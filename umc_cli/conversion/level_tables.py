@@ -1,7 +1,7 @@
 """The level tables that the converter `quantile` rests on, kept beside `run.json`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,15 @@ def read_level_tables(root: Path) -> dict[str, LevelQuantiles]:
                 f"{root / TABLES_NAME} is damaged: no table of {device!r}", "remove it, and run what wrote it"
             )
     return {device: _table(entry) for device, entry in entries.items()}
+
+
+def write_level_tables(root: Path, tables: Mapping[str, LevelQuantiles], recordings_sha256: str) -> Path:
+    """Write tables to `<root>/level_quantiles.json`, and return its path. `recordings_sha256`: of what they rest on."""
+    entries = {device: {"recordings_sha256": recordings_sha256} | asdict(table) for device, table in tables.items()}
+    for entry in entries.values():
+        entry["levels_db"] = [[round(float(value), 2) for value in row] for row in entry["levels_db"]]
+    atomic_write.write_text(root / TABLES_NAME, _format(entries))
+    return root / TABLES_NAME
 
 
 def _table(entry: dict[str, Any]) -> LevelQuantiles:

@@ -114,4 +114,5 @@ def _is_readable(piece: Piece, order: Order, hanging: set[str]) -> bool:
 
 
 def _description(plan: Plan, target: str, conversion: Conversion) -> str:
-    return json.dumps({"settings": plan.settings, **conversion.differences(target), "versions": versions()})
+    of_target = conversion.differences(target) | conversion.adapted_with(target)
+    return json.dumps({"settings": plan.settings, **of_target, "versions": versions()})

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from umc_cli import atomic_write
@@ -32,7 +34,7 @@ Bands = Annotated[
 ]
 """One finite value per mel band: 128 Slaney mel bands over 0-11,025 Hz."""
 
-Method = Literal["impulse", "sweep", "imported curve", "blind", "simulated"]
+Method = Literal["impulse", "sweep", "imported curve", "blind", "side by side", "simulated"]
 
 
 class SourceFile(Settings):
@@ -138,6 +140,11 @@ def format_record(content: dict[str, Any]) -> str:
 
     # A line break after the bracket tells a list from brackets inside a text, which cannot hold a raw one.
     return re.sub(r"\[\n\s*((?:-?[\d.eE+-]+,\s*)+-?[\d.eE+-]+)\s*\]", fold, text) + "\n"
+
+
+def band_values(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return band values as records hold them: to 0.01 dB, without a negative zero."""
+    return tuple(float(value) + 0.0 for value in np.round(values, 2))
 
 
 class DeviceRegistry:

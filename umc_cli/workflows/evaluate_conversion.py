@@ -15,6 +15,7 @@ from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps, level_gain
 from umc_cli.conversion.measuring.judges import train_judges
 from umc_cli.conversion.measuring.references import make_reference, read_split
+from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
@@ -109,7 +110,7 @@ def evaluate_conversion(
         say(f"reading recordings of split {settings.split}")
         asked = None if means_all(settings.targets) else tuple(dict.fromkeys(settings.targets))
         given, real = read_split(clips, settings.source, asked, settings.split, reader, registry, warnings)
-        ingredients = _ingredients(settings, clips, registry, tuple(real), weights, warnings)
+        ingredients = _ingredients(workspace, settings, clips, registry, tuple(real), weights, warnings)
         references = {
             target: make_reference(settings.source, target, given, segments, ingredients.devices, warnings)
             for target, segments in real.items()
@@ -146,6 +147,7 @@ def _check(settings: EvaluateConversionSettings) -> None:
 
 
 def _ingredients(
+    workspace: Workspace,
     settings: EvaluateConversionSettings,
     clips: Sequence[Clip],
     registry: DeviceRegistry,
@@ -153,10 +155,11 @@ def _ingredients(
     weights: Weights,
     warnings: list[str],
 ) -> Ingredients:
-    """Return what the converters may know: the records, and levels of recordings of split train-mc."""
+    """Return what the converters may know: the records, and levels of recordings, as `umc convert` takes them."""
     devices = (settings.source, *targets)
-    tables = {}
-    for device in devices:
+    beside = tables_side_by_side(workspace, devices) or {}
+    tables = {device: table.levels_db for device, table in beside.items()}
+    for device in () if beside else devices:
         own = [clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT]
         try:
             # With default segments, as `umc convert` does.
@@ -170,6 +173,7 @@ def _ingredients(
         level_quantiles=tables,
         checkpoint=weights.generator,
         refiner=weights.refiner,
+        adapted={} if settings.checkpoint else adapted_weights(workspace, settings.source, targets),
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )

@@ -19,6 +19,7 @@ from umc_cli.response.device import (
     DeviceRegistry,
     Method,
     SourceFile,
+    band_values,
     check_device_id,
     read_device,
     write_device,
@@ -136,8 +137,8 @@ def source_file(path: Path) -> SourceFile:
 
 
 def rounded(values: NDArray[np.float64] | None) -> tuple[float, ...] | None:
-    """Return band values as records hold them: to 0.01 dB, without a negative zero."""
-    return None if values is None else tuple(float(value) + 0.0 for value in np.round(values, 2))
+    """Return band values as records hold them, if there are any."""
+    return None if values is None else band_values(values)
 
 
 def device_name(workspace: Workspace, settings: MeasureIrSettings) -> str:

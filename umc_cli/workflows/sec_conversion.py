@@ -12,7 +12,7 @@ from torch import Tensor
 from umc_cli.audio.manifest import Recordings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, open_conversion
-from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
@@ -122,11 +122,17 @@ def choose_sec_conversion(
     return OnTheFlyConversions(
         conversion.converter,
         conversion.targets,
-        conversion.built.describe(),
+        conversion.built.describe() | _adapted_by_target(conversion),
         dict.fromkeys(conversion.targets, conversion.built),
         conversion.ingredients.torch_device,
         conversion.weights(),
     )
+
+
+def _adapted_by_target(conversion: Conversion) -> dict[str, str]:
+    """Return the checksums of weights that serve one target alone."""
+    every = {target: conversion.adapted_with(target) for target in conversion.targets}
+    return {target: own[ADAPTED_WITH] for target, own in every.items() if own}
 
 
 def _settings_that_work(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.config import Workspace
-from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.known import Known
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.side_by_side_results import ADAPTED_FILES, tables_side_by_side
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
@@ -88,18 +90,32 @@ def _recipe(workspace: Workspace, model: SecModel) -> _Recipe:
         raise SettingsError(f"{model.path} does not say how its samples were converted", "train it again")
     place, checkpoint = Path(model.path).parent, settings.get("checkpoint")
     if settings.get("shards"):
-        first = find_shards(workspace.root / settings["shards"])[0]
+        shards = find_shards(workspace.root / settings["shards"])
+        first = shards[0]
         header = read_shard_header(first)
         if made_with.get(header.target) != header.run_id:
             raise SettingsError(f"{first} is not of the shards that it was trained with", "convert again")
         place, checkpoint = first.parent.parent, None
-        made_with = header.description.get("settings", {}).get("made_with", {})
+        made_with = header.description.get("settings", {}).get("made_with", {}) | _adapted_by_target(shards)
     return _Recipe(
         converter=str(converter),
         made_with=made_with,
         checkpoint=workspace.root / checkpoint if checkpoint else None,
-        tables=read_level_tables(place) if Need.RECORDINGS in CONVERTERS[str(converter)].needs else {},
+        tables=_tables(workspace, place, model) if Need.RECORDINGS in CONVERTERS[str(converter)].needs else {},
     )
+
+
+def _tables(workspace: Workspace, place: Path, model: SecModel) -> Mapping[str, LevelQuantiles]:
+    """Return the level tables: those of devices side by side, which come first there too, or what the training left."""
+    devices = {model.source, *map(str, model.training.get("targets") or ())}
+    return tables_side_by_side(workspace, devices) or read_level_tables(place)
+
+
+def _adapted_by_target(shards: Sequence[Path]) -> dict[str, str]:
+    """Return by target the checksum of weights that serve it alone, from one shard of each folder."""
+    headers = map(read_shard_header, {path.parent: path for path in shards}.values())
+    own = {header.target: header.description.get(ADAPTED_WITH) for header in headers}
+    return {target: sha256 for target, sha256 in own.items() if sha256}
 
 
 def _convert(
@@ -137,11 +153,12 @@ def _convert(
 
 def _weights(workspace: Workspace, recipe: _Recipe, target: str) -> Path:
     """Return the file that holds the weights of the training."""
-    wanted = recipe.made_with.get(_WEIGHTS_OF_ALL_TARGETS) or recipe.made_with.get(target)
+    wanted = recipe.made_with.get(target) or recipe.made_with.get(_WEIGHTS_OF_ALL_TARGETS)
     if wanted is None:
         raise SettingsError("no converter to it was there in the training", "name it with --targets")
     given = [recipe.checkpoint] if recipe.checkpoint else []
-    for path in (*given, *sorted(workspace.checkpoints.glob("*.safetensors")), SHIPPED_REFINER):
+    own = sorted(workspace.checkpoints.glob("*.safetensors")), sorted(workspace.checkpoints.glob(ADAPTED_FILES))
+    for path in (*given, *chain(*own), SHIPPED_REFINER):
         if path.is_file() and _sha256(path) == wanted:
             return path
     raise SettingsError(

@@ -13,9 +13,10 @@ from umc_cli.conversion.chosen.known import Known, find_weights, recorded_device
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_tables import load_level_tables
+from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import DeviceRegistry, check_device_id
 from umc_cli.runtime import compute_device, cpu_count
@@ -78,22 +79,27 @@ def choose_conversion(workspace: Workspace, settings: ConversionSettings, record
     targets = read_targets_or_invent(settings.targets, settings.source, recorded, registry, workspace)
     weights = find_weights(workspace, settings.checkpoint)
     named = sorted({settings.source, *targets.ids})
+    tables = tables_side_by_side(workspace, named) or {}
     known = Known(
         devices={name: registry.get(name) for name in named if name in registry} | targets.invented,
-        recorded=recorded,
+        recorded=recorded | tables.keys(),
         checkpoint=weights.generator,
         refiner=weights.refiner,
     )
     names = _converters_to_choose_from(settings, weights.takers)
     choice = choose(names, settings.source, targets.ids, targets.is_all, known)
+    needs = CONVERTERS[choice.converter].needs
+    is_adapted = Need.REFINER in needs and settings.checkpoint is None
     return Conversion(
         converter=choice.converter,
         ingredients=Ingredients(
             source=settings.source,
             targets=choice.targets,
             devices=known.devices,
+            level_quantiles={name: tables[name].levels_db for name in tables} if Need.RECORDINGS in needs else {},
             checkpoint=known.checkpoint,
             refiner=known.refiner,
+            adapted=adapted_weights(workspace, settings.source, choice.targets) if is_adapted else {},
             engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
             torch_device=compute_device(settings.compute_device),
         ),

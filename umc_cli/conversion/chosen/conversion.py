@@ -14,9 +14,12 @@ from umc_cli.conversion.chosen.weights_in_words import weights_of
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.shards.plan import hash_of
+
+ADAPTED_WITH = "adapted_checkpoint_sha256"
+"""What a shard calls the checksum of weights that were adapted to its source and target."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Conversion:
 
     @property
     def needs_level_tables(self) -> bool:
-        """Tell whether the converter rests on the levels of recordings."""
-        return Need.RECORDINGS in CONVERTERS[self.converter].needs
+        """Tell whether the converter rests on the levels of recordings, and they are not there yet."""
+        return Need.RECORDINGS in CONVERTERS[self.converter].needs and not self.ingredients.level_quantiles
 
     @cached_property
     def built(self) -> Converter:
@@ -103,7 +106,10 @@ class Conversion:
         """Return the conversion as it can be told to other machines: the package may be installed elsewhere there."""
         checkpoint, refiner = self.ingredients.checkpoint, self.ingredients.refiner
         refiner = None if refiner in (None, SHIPPED_REFINER) else refiner.absolute()
-        ingredients = replace(self.ingredients, checkpoint=checkpoint and checkpoint.absolute(), refiner=refiner)
+        adapted = {target: path.absolute() for target, path in self.ingredients.adapted.items()}
+        ingredients = replace(
+            self.ingredients, checkpoint=checkpoint and checkpoint.absolute(), refiner=refiner, adapted=adapted
+        )
         return replace(self, ingredients=ingredients)
 
     def on_this_machine(self) -> "Conversion":
@@ -119,9 +125,15 @@ class Conversion:
         }
 
     def target_id(self, target: str) -> str:
-        """Return the hash of all that is known of a target: its record and its level table."""
+        """Return the hash of all that is known of a target: its record, its level table and weights of its own."""
         record = self.ingredients.devices.get(target)
-        return hash_of([target, record.model_dump(mode="json") if record else None, self._levels_hash(target)])
+        known = [target, record.model_dump(mode="json") if record else None, self._levels_hash(target)]
+        return hash_of([*known, *self.adapted_with(target).values()])
+
+    def adapted_with(self, target: str) -> dict[str, str]:
+        """Return the checksum of the weights that were adapted to source and target, if there are any."""
+        path = self.ingredients.adapted.get(target)
+        return {ADAPTED_WITH: load_refiner(path).sha256} if path else {}
 
     def differences(self, target: str) -> dict[str, Any]:
         """Return the differences of response [128] and level, target minus source, in dB; None where unknown."""

@@ -16,7 +16,9 @@ def weights_of(converter: str, ingredients: Ingredients) -> str | None:
     """
     needs = CONVERTERS[converter].needs
     if Need.REFINER in needs and ingredients.refiner:
-        return weights_in_words(ingredients.refiner)
+        adapted = [weights_in_words(path) for path in dict.fromkeys(ingredients.adapted.values())]
+        others = {*ingredients.targets} - ingredients.adapted.keys()
+        return "; ".join([*adapted, *([weights_in_words(ingredients.refiner)] if others else [])])
     return weights_in_words(ingredients.checkpoint) if Need.CHECKPOINT in needs and ingredients.checkpoint else None
 
 

@@ -52,6 +52,8 @@ class Ingredients:
     """Of a generator."""
     refiner: Path | None = None
     """Checkpoint of a refiner."""
+    adapted: Mapping[str, Path] = field(default_factory=dict)
+    """By target: checkpoint of a refiner that was adapted to source and target, used in the place of `refiner`."""
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import band_gain_db, noise_floor_db
 from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
 from umc_cli.conversion.engines import build_refiner_engine
+from umc_cli.conversion.engines.contract import RefinerEngine
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
 from umc_cli.conversion.refiner_checkpoint import load_refiner
@@ -29,16 +31,12 @@ class RefiningConverter:
     def __init__(self, ingredients: Ingredients, uses_recordings: bool) -> None:
         if ingredients.refiner is None:
             raise ValueError("the refiner was built without a checkpoint")
-        trained = load_refiner(ingredients.refiner)
-        device, settings = ingredients.torch_device, ingredients.engine
-        self._engine_name, self._engine = build_refiner_engine(
-            trained.refiner,
-            engine=settings.engine,
-            precision=settings.precision,
-            device=device,
-            threads=settings.threads,
-        )
-        self._checkpoint_sha256 = trained.sha256
+        device = ingredients.torch_device
+        self._engine_name, self._engine, self._checkpoint_sha256 = _engine(ingredients.refiner, ingredients)
+        own = {target: path for target, path in ingredients.adapted.items() if target in ingredients.targets}
+        adapted = {path: _engine(path, ingredients)[1] for path in {*own.values()}}
+        self._engines = dict.fromkeys(ingredients.targets, self._engine)
+        self._engines |= {target: adapted[path] for target, path in own.items()}
         source = ingredients.devices[ingredients.source]
         self._source_floor_db = noise_floor_db(source, device)
         self._pairs = {
@@ -70,15 +68,28 @@ class RefiningConverter:
         if begun.position is not None:
             mapped = level_at(begun.position, self._quantiles_db[target].expand(len(begun.log_mel), -1, -1))
         maps, start = refiner_maps(begun.signal, begun.log_mel, self._pairs[target], mapped)
-        return refined(start, self._engine(maps)).clamp_min_(FLOOR_DB)
+        return refined(start, self._engines[target](maps)).clamp_min_(FLOOR_DB)
 
     def describe(self) -> dict[str, str]:
-        """Return the engine, the precision actually used, and the checkpoint."""
+        """Return the engine, the precision actually used, and the checkpoint of targets without an adapted one."""
         return {
             "engine": self._engine_name,
             "precision": self._engine.precision.value,
             "checkpoint_sha256": self._checkpoint_sha256,
         }
+
+
+def _engine(path: Path, ingredients: Ingredients) -> tuple[str, RefinerEngine, str]:
+    """Return the name of the engine, the network in it, and the checksum of its checkpoint."""
+    trained, settings = load_refiner(path), ingredients.engine
+    name, engine = build_refiner_engine(
+        trained.refiner,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=ingredients.torch_device,
+        threads=settings.threads,
+    )
+    return name, engine, trained.sha256
 
 
 SPEC = ConverterSpec(

@@ -1,0 +1,191 @@
+"""`umc pair` through the command line, with simulated devices and a tiny refiner of the workspace's own."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+
+from tests.response.side_by_side_sounds import RATE_HZ, recorded, sounds
+from tests.samples import Run, write_audio
+from umc_cli.checkpoint import read_metadata
+from umc_cli.config import find_workspace
+from umc_cli.conversion.refiner import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_checkpoint import save_refiner
+from umc_cli.conversion.side_by_side_results import adapted_weights, folder_for
+from umc_cli.response.device import read_device
+from umc_cli.shards.reader import find_shards, read_shard_header
+
+Umc = Callable[..., Run]
+
+SECONDS = 20
+GAIN_DB = -9.0
+RESULTS = "checkpoints/side-by-side/near+phone"
+
+
+@pytest.fixture(scope="module")
+def recordings() -> dict[str, np.ndarray]:
+    """Of one sound: `near` at 22,050 Hz, `phone` later, softer, duller and noisier."""
+    sound = sounds(SECONDS)
+    near = recorded(sound, 1)
+    phone = recorded(np.convolve(sound, [0.5, 0.3, 0.2])[: len(sound)], 2, GAIN_DB, -60)
+    return {"near": near, "phone": phone[2 * RATE_HZ :], "other": recorded(sounds(SECONDS, seed=4), 3)}
+
+
+@pytest.fixture
+def side_by_side(workspace: Path, recordings: dict[str, np.ndarray]) -> Path:
+    """The workspace with the recordings of two devices, a third one's of other sounds, and a tiny refiner."""
+    write_audio(workspace / "near.wav", recordings["near"])
+    faster = soxr.resample(recordings["phone"], RATE_HZ, 44_100, quality="HQ")
+    soundfile.write(workspace / "phone.ogg", np.stack([faster, faster], axis=1), 44_100)
+    write_audio(workspace / "other.wav", recordings["other"])
+    torch.manual_seed(0)
+    save_refiner(workspace / "checkpoints/refiner.safetensors", Refiner(RefinerSettings(widths=(4, 6, 8, 8))))
+    (workspace / "umc.toml").write_text("[pair]\nsteps = 30\nlearning_rate = 0.003\n")
+    return workspace
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+PAIR = ("pair", "near=near.wav", "phone=phone.ogg", "--reference-device", "near", "--json", "--quiet")
+
+
+def test_two_recordings_become_records_tables_and_weights_that_convert_uses(umc: Umc, side_by_side: Path) -> None:
+    run = umc(*PAIR)
+    assert run.exit_code == 0, run.stderr
+    assert run.json["is_kept"]
+    assert run.json["after_db"] < run.json["before_db"]
+    (found,) = run.json["pairs"]
+    assert found["offset_s"] == pytest.approx(-2, abs=0.01)
+    assert found["common_s"] > SECONDS - 3.5
+    assert run.json["held_back_s"] > 2
+    reference, phone = (read_device(side_by_side / f"devices/{name}.json") for name in ("near", "phone"))
+    assert "Flat reference" in reference.note
+    assert set(reference.frequency_response_db) == {0.0}
+    assert phone.sensitivity_dbfs - reference.sensitivity_dbfs == pytest.approx(GAIN_DB, abs=1.5)
+    assert phone.frequency_response_db[110] < -3  # duller
+    about = read_metadata(side_by_side / RESULTS / "refiner.safetensors")["training"]["side_by_side"]
+    assert about["devices"] == ["near", "phone"]
+    assert [one["file"] for one in about["files"]] == ["near.wav", "phone.ogg"]
+    assert about["before_db"] == run.json["before_db"]
+
+    write_audio(side_by_side / "data/near/a/one.wav", sounds(3, seed=8))
+    run = umc("convert", "--source", "near", "--targets", "phone,pixel3", "--json", "-o", "shards")
+    assert run.exit_code == 0, run.stderr
+    assert "run 'side by side: near, phone', 30 steps" in run.json["weights"]
+    shards = {read_shard_header(path).target: read_shard_header(path) for path in find_shards(side_by_side / "shards")}
+    assert "adapted_checkpoint_sha256" in shards["phone"].description
+    assert "adapted_checkpoint_sha256" not in shards["pixel3"].description
+
+
+def test_level_tables_serve_devices_without_recordings(umc: Umc, side_by_side: Path) -> None:
+    assert umc(*PAIR).exit_code == 0
+    write_audio(side_by_side / "data/near/a/one.wav", sounds(3, seed=8))
+    run = umc("convert", "--source", "near", "--targets", "phone", "--json", "-o", "shards")
+    assert run.json["converter"] == "refiner_quantile"
+
+
+def test_what_is_there_is_not_replaced_unasked(umc: Umc, side_by_side: Path) -> None:
+    assert umc(*PAIR).exit_code == 0
+    before = files_in(side_by_side)
+    run = umc(*PAIR)
+    assert run.exit_code == 2
+    assert "device 'phone' has a record already" in run.json["error"]["message"]
+    assert files_in(side_by_side) == before
+    assert umc(*PAIR, "--overwrite").exit_code == 0
+
+
+def test_weights_that_are_not_nearer_are_not_kept(umc: Umc, side_by_side: Path) -> None:
+    (side_by_side / "umc.toml").write_text("[pair]\nsteps = 2\nlearning_rate = 1.0\n")
+    run = umc(*PAIR[:-1])
+    assert run.exit_code == 0
+    assert not run.json["is_kept"]
+    assert "are not kept; records and level tables are" in run.stderr
+    assert sorted(path.name for path in (side_by_side / RESULTS).iterdir()) == ["level_quantiles.json"]
+    assert (side_by_side / "devices/phone.json").is_file()
+
+
+def test_one_of_three_devices_that_heard_something_else_is_named(umc: Umc, side_by_side: Path) -> None:
+    run = umc(*PAIR, "third=other.wav")
+    assert run.exit_code == 1
+    assert run.json["devices"] == ["near", "phone"]
+    (failed,) = run.json["failed"]
+    assert failed["path"] == "other.wav"
+    assert "near.wav and other.wav do not hold the same sounds" in failed["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["near=near.wav", "other=other.wav"], 1, "do not hold the same sounds"),
+        (["near=near.wav", "near=near.wav"], 2, "all recordings are of 'near'"),
+        (["near=near.wav", "phone=near.wav"], 2, "phone=near.wav is the same recording as near=near.wav"),
+        (["near=near.wav", "phone=silent.wav"], 1, "silent.wav is silent"),
+        (["near=near.wav", "phone=loud.wav"], 1, r"loud.wav is clipped: \d+%"),
+        (["near=near.wav", "phone=short.wav"], 1, "short.wav have .* s in common, of which at least 8 are needed"),
+        (["near=near.wav", "phone=missing.wav"], 1, "cannot read missing.wav"),
+        (["near=near.wav", "phone=umc.toml"], 1, "umc.toml"),
+        (["near=near.wav"], 2, "all recordings are of 'near'"),
+        ([], 2, "no recordings are named"),
+        (["near=near.wav", "phone.ogg"], 2, "'phone.ogg' does not say which device recorded it"),
+        (["neer=near.wav", "phone=phone.ogg"], 2, "no recording of the reference device 'near'"),
+        (["near=near.wav", "../x=phone.ogg"], 2, "is not a device id"),
+        (["near=near.wav", "near=other.wav", *(f"phone={n}" for n in ("phone.ogg", "short.wav", "loud.wav"))], 2,
+         "phone has 3 recordings and near 2"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_paired_is_refused_and_nothing_is_written(
+    umc: Umc, side_by_side: Path, recordings: dict[str, np.ndarray], arguments: list[str], code: int, message: str
+) -> None:
+    write_audio(side_by_side / "silent.wav", np.zeros(60 * RATE_HZ, np.float32))
+    write_audio(side_by_side / "loud.wav", np.clip(recordings["phone"] * 300, -1, 1))
+    write_audio(side_by_side / "short.wav", recordings["phone"][5 * RATE_HZ : 8 * RATE_HZ])
+    before = files_in(side_by_side)
+    run = umc("pair", *arguments, "--reference-device", "near", "--json")
+    assert run.exit_code == code, run.stderr
+    assert run.json["error"]["hint"]
+    assert re.search(message, run.json["error"]["message"])
+    assert files_in(side_by_side) == before
+
+
+def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: Path) -> None:
+    lines = ["path,device,label,split,recording"]
+    for index in range(12):
+        sound = sounds(2.2, seed=100 + index)
+        for number, device in enumerate(("near", "phone")):
+            name = f"{device}-{index}.wav"
+            write_audio(side_by_side / "data" / name, recorded(sound, number, number * GAIN_DB))
+            lines.append(f"{name},{device},a,train-mc,r{index}")
+    (side_by_side / "data/manifest.csv").write_text("\n".join(lines) + "\n")
+    run = umc("pair", "--from-data", "--reference-device", "near", "--json", "--quiet")
+    assert run.exit_code == 0, run.stderr
+    assert run.json["devices"] == ["near", "phone"]
+    phone = json.loads((side_by_side / "devices/phone.json").read_text())
+    assert phone["sensitivity_dbfs"] == pytest.approx(-20 + GAIN_DB, abs=1.5)
+    assert phone["sources"][0]["file"] == "12 recordings of phone"
+
+
+def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_side: Path) -> None:
+    run = umc("pair", "--from-data", "--reference-device", "xperia1v", "--json")
+    assert run.exit_code == 1
+    assert "no recording in split train-mc is one of 'xperia1v' and another device" in run.json["error"]["message"]
+
+
+def test_the_latest_weights_of_a_pair_are_taken(side_by_side: Path) -> None:
+    workspace = find_workspace(side_by_side)
+    refiner = Refiner(RefinerSettings(widths=(4, 6, 8, 8)))
+    for devices, date in ((("near", "phone"), "2026-01-02"), (("near", "phone", "third"), "2026-01-01")):
+        path = folder_for(workspace, devices) / "refiner.safetensors"
+        save_refiner(path, refiner, {"date": date, "side_by_side": {"devices": list(devices)}})
+    found = adapted_weights(workspace, "near", ["phone", "third", "pixel3"])
+    assert {target: path.parent.name for target, path in found.items()} == {
+        "phone": "near+phone",
+        "third": "near+phone+third",
+    }
