@@ -66,6 +66,7 @@ def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
     from umc_cli.settings.eval_layers import EvaluateLayersSettings
     from umc_cli.settings.eval_sec import EvaluateSecSettings
     from umc_cli.settings.measure_ir import MakeStimulusSettings, MeasureIrSettings
+    from umc_cli.settings.pair import PairSettings
     from umc_cli.settings.synth_fr import SynthFrSettings
     from umc_cli.settings.train import TrainSettings
     from umc_cli.settings.train_sec import TrainSecSettings
@@ -78,6 +79,7 @@ def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
         "train-sec": (TrainSecSettings, SEC_PRESETS),
         "measure-ir": (MeasureIrSettings, {}),
         "make-stimulus": (MakeStimulusSettings, {}),
+        "pair": (PairSettings, {}),
         "synth-fr": (SynthFrSettings, {}),
         "eval": (EvaluateSecSettings, {}),
         "eval-conversion": (EvaluateConversionSettings, {}),

@@ -4,7 +4,8 @@ import soxr
 
 from tests.response.side_by_side_sounds import RATE_HZ, recorded, sounds
 from umc_cli.errors import InputError
-from umc_cli.response.side_by_side import Alignment, align, lag_of_clip
+from umc_cli.response.side_by_side import Alignment, align
+from umc_cli.response.window_lags import lag_of_clip
 
 SECONDS = 25
 SOUND = sounds(SECONDS)

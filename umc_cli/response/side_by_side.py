@@ -1,48 +1,23 @@
 """Two recordings of the same sounds: where one lies in the other, how fast its clock runs, and what one of them lost.
 
-Long windows of one are sought in all of the other (GCC-PHAT: the cross-correlation of whitened spectra, Knapp and
-Carter 1976), then short windows near where that says. A clock that runs at another speed makes the lag a line over
-time; lost samples make it jump, and begin another line. Both recordings are mono at 22,050 Hz.
+Long windows of one are sought in all of the other, then short windows near where that says (`window_lags`). A clock
+that runs at another speed makes the lag a line over time; lost samples make it jump, and begin another line. Both
+recordings are mono at 22,050 Hz.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import scipy.fft
-import scipy.signal.windows
-import soxr
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
+from umc_cli.response.window_lags import MOST_DRIFT, SAME_LINE, WINDOW, Window, find_anchors, track
 
 LEAST_COMMON_S = 8.0
 """What two recordings must have in common to learn from them."""
 
-_LOW_RATE_HZ = 4_410
-_ANCHOR_S, _ANCHOR_HOP_S = 4.0, 3.0
-_MOST_ANCHORS = 128
-_NEXT_TO_NOTHING = 0.01
-"""Of the mean magnitude of a cross spectrum."""
-_SURE, _CERTAIN = 8.0, 12.0
-"""Height of a peak in standard deviations of all lags. Of millions of lags of unrelated noise, the highest is 5.8."""
-
-_FADED_SHARE = 0.05
-"""Of a clip, whose sound may begin at once."""
-
-_WINDOW = 16_384
-"""0.74 s at 22,050 Hz."""
-_HOP = _WINDOW // 2
-_REACH = 2_646
-"""0.12 s: how far from its expected place a window is sought."""
-_NEAR = 6.0
-"""As `_SURE`, among the 5,293 lags of a window, of which noise reaches 4.1."""
-
-_MOST_DRIFT = 500e-6
-_SAME_LINE = 66
-"""3 ms: less does not show in frames that are 11.6 ms apart; reflections that are louder than the direct sound do."""
 _LEAST_WINDOWS = 4
 """Of a line."""
 _LEAST_SURE = 0.5
@@ -107,13 +82,13 @@ def align(reference: NDArray[np.float32], device: NDArray[np.float32]) -> Alignm
     Raises:
         InputError: the recordings do not hold the same sounds, or for less than 8 s in all.
     """
-    anchors = _find_anchors(reference, device)
+    anchors = find_anchors(reference, device)
     if not anchors:
         raise InputError(
             "do not hold the same sounds: no part of one is found in the other",
             _REMEDY,
         )
-    windows = _track(reference, device, anchors)
+    windows = track(reference, device, anchors)
     drift = _drift(windows)
     lines = _lines(windows, drift)
     if not lines:
@@ -136,153 +111,14 @@ def align(reference: NDArray[np.float32], device: NDArray[np.float32]) -> Alignm
     return Alignment(found, common.drift_ppm, round(whole_s - common.common_s, 2), common.n_jumps)
 
 
-def lag_of_clip(reference: NDArray[np.float32], device: NDArray[np.float32], most: int) -> int | None:
-    """Return how many samples later a device's short recording holds the same sound; None where that is not sure.
-
-    Shape: [n], [m], mono at 22,050 Hz. Searched within +-`most` samples.
-    """
-    length = min(len(reference), len(device))
-    correlation = _correlation(reference[:length], device[:length], _FADED_SHARE)
-    near = np.concatenate([correlation[-most:], correlation[: most + 1]])
-    lag, height = _peak(near)
-    return lag - most if height >= _SURE else None
-
-
-@dataclass(frozen=True)
-class _Anchor:
-    place: float
-    """Sample of the reference at 22,050 Hz."""
-    lag: float
-    height: float
-
-
-@dataclass(frozen=True)
-class _Window:
-    start: int
-    lag: float | None
-    """None: no place is sure."""
-
-
-def _find_anchors(reference: NDArray[np.float32], device: NDArray[np.float32]) -> list[_Anchor]:
-    """Seek windows of the shorter recording in all of the longer one; return the sure ones, in the order of time."""
-    swapped = len(device) > len(reference)
-    short, long = (reference, device) if swapped else (device, reference)
-    low_short, low_long = (soxr.resample(each, SAMPLE_RATE_HZ, _LOW_RATE_HZ, quality="MQ") for each in (short, long))
-    length = min(round(_ANCHOR_S * _LOW_RATE_HZ), len(low_short))
-    hop = max(round(_ANCHOR_HOP_S * _LOW_RATE_HZ), -(-len(low_short) // _MOST_ANCHORS))
-    n = scipy.fft.next_fast_len(len(low_long) + length, real=True)
-    spectrum = scipy.fft.rfft(low_long, n)
-    taper = _taper(length, 1.0)
-    factor = SAMPLE_RATE_HZ / _LOW_RATE_HZ
-    found = []
-    for start in range(0, len(low_short) - length + 1, hop):
-        cross = np.conj(spectrum) * scipy.fft.rfft(low_short[start : start + length] * taper, n)
-        correlation = np.abs(scipy.fft.irfft(_whitened(cross), n))
-        # Index i: the window lies i samples earlier in its own time than in the other's.
-        index, height = _peak(correlation)
-        if height < _SURE:
-            continue
-        place = -index if index <= n - len(low_long) else n - index
-        if not -length < place < len(low_long):
-            continue
-        in_short, in_long = start * factor, place * factor
-        found.append(
-            _Anchor(in_short, in_long - in_short, height) if swapped else _Anchor(in_long, in_short - in_long, height)
-        )
-    found.sort(key=lambda anchor: anchor.place)
-    return [one for one in found if one.height >= _CERTAIN or _is_confirmed(one, found)]
-
-
-def _is_confirmed(anchor: _Anchor, others: Sequence[_Anchor]) -> bool:
-    return any(
-        other is not anchor
-        and abs(other.lag - anchor.lag) <= _SAME_LINE + _MOST_DRIFT * abs(other.place - anchor.place)
-        for other in others
-    )
-
-
-def _track(reference: NDArray[np.float32], device: NDArray[np.float32], anchors: Sequence[_Anchor]) -> list[_Window]:
-    """Seek every short window of the reference near where the anchors before and after it, or the last one, say."""
-    places = np.array([anchor.place for anchor in anchors])
-    windows = []
-    last: float | None = None
-    for start in range(0, len(reference) - _WINDOW + 1, _HOP):
-        after = int(np.searchsorted(places, start))
-        wanted = [anchors[index].lag for index in (after - 1, after) if 0 <= index < len(anchors)]
-        wanted += [] if last is None else [last]
-        best: tuple[float, float] | None = None
-        for lag in _apart(wanted):
-            found = _seek(reference, device, start, round(lag))
-            if found and (best is None or found[1] > best[1]):
-                best = found
-        sure = best is not None and best[1] >= _NEAR
-        windows.append(_Window(start, best[0] if best and sure else None))
-        last = windows[-1].lag if sure else last
-    return windows
-
-
-def _apart(lags: Sequence[float]) -> Iterator[float]:
-    """Yield the lags without those that a search around an earlier one covers."""
-    taken: list[float] = []
-    for lag in lags:
-        if all(abs(lag - other) > _REACH / 2 for other in taken):
-            taken.append(lag)
-            yield lag
-
-
-def _seek(
-    reference: NDArray[np.float32], device: NDArray[np.float32], start: int, lag: int
-) -> tuple[float, float] | None:
-    """Return the lag near `lag` at which a window is found, and the height of its peak; None beyond the recording."""
-    first = start + lag
-    if first < 0 or first + _WINDOW > len(device):
-        return None
-    correlation = _correlation(reference[start : start + _WINDOW], device[first : first + _WINDOW])
-    near = np.concatenate([correlation[-_REACH:], correlation[: _REACH + 1]])
-    best, height = _peak(near)
-    return lag + best - _REACH, height
-
-
-def _correlation(
-    reference: NDArray[np.float32], device: NDArray[np.float32], share: float = 1.0
-) -> NDArray[np.float32]:
-    """Return the whitened cross-correlation of equally long windows: at index i, of the device i samples later.
-
-    `share`: of the windows, that is faded in or out.
-    """
-    n = scipy.fft.next_fast_len(2 * len(reference), real=True)
-    taper = _taper(len(reference), share)
-    cross = scipy.fft.rfft(device * taper, n) * np.conj(scipy.fft.rfft(reference * taper, n))
-    return np.asarray(np.abs(scipy.fft.irfft(_whitened(cross), n)))
-
-
-def _whitened(cross: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Leave of a cross spectrum its phases, but where there is next to nothing."""
-    magnitude = np.abs(cross)
-    return np.asarray(cross / (magnitude + _NEXT_TO_NOTHING * magnitude.mean() + np.finfo(np.float32).tiny))
-
-
-@lru_cache(maxsize=8)
-def _taper(length: int, share: float) -> NDArray[np.float32]:
-    """Return a window that fades: edges of two cut-out parts are alike, and whitened they would be found."""
-    return np.asarray(scipy.signal.windows.tukey(length, share, sym=False), np.float32)
-
-
-def _peak(correlation: NDArray[np.float32]) -> tuple[int, float]:
-    """Return the index of the highest value, and its height in standard deviations of normal noise."""
-    index = int(np.argmax(correlation))
-    scale = float(np.median(correlation)) / 0.6745
-    return index, float(correlation[index]) / scale if scale > 0 else 0.0
-
-
-def _drift(windows: Sequence[_Window]) -> float:
+def _drift(windows: Sequence[Window]) -> float:
     """Return by how much the lag grows per sample: the median slope within runs without a jump, weighted by length."""
-    runs: list[list[_Window]] = [[]]
+    runs: list[list[Window]] = [[]]
     for window in windows:
         if window.lag is None:
             continue
         last = runs[-1][-1] if runs[-1] else None
-        if last is not None and abs(window.lag - (last.lag or 0)) > _SAME_LINE + _MOST_DRIFT * (
+        if last is not None and abs(window.lag - (last.lag or 0)) > SAME_LINE + MOST_DRIFT * (
             window.start - last.start
         ):
             runs.append([])
@@ -299,10 +135,10 @@ def _drift(windows: Sequence[_Window]) -> float:
         return 0.0
     order = np.argsort(slopes)
     passed = np.cumsum(np.array(weights)[order])
-    return float(np.clip(np.array(slopes)[order][np.searchsorted(passed, passed[-1] / 2)], -_MOST_DRIFT, _MOST_DRIFT))
+    return float(np.clip(np.array(slopes)[order][np.searchsorted(passed, passed[-1] / 2)], -MOST_DRIFT, MOST_DRIFT))
 
 
-def _lines(windows: Sequence[_Window], drift: float) -> list[tuple[float, list[int]]]:
+def _lines(windows: Sequence[Window], drift: float) -> list[tuple[float, list[int]]]:
     """Return the lag at sample 0 and the windows of every line that enough windows lie on, in the order of time.
 
     A jump begins another line; single windows off the line (a loud reflection) do not.
@@ -312,12 +148,12 @@ def _lines(windows: Sequence[_Window], drift: float) -> list[tuple[float, list[i
     current: list[int] = []
     others: list[int] = []
     for index, lag in level.items():
-        if not current or abs(lag - np.median([level[one] for one in current])) <= _SAME_LINE:
+        if not current or abs(lag - np.median([level[one] for one in current])) <= SAME_LINE:
             current.append(index)
             others = []
             continue
         others.append(index)
-        near = [one for one in others if abs(level[one] - lag) <= _SAME_LINE]
+        near = [one for one in others if abs(level[one] - lag) <= SAME_LINE]
         if len(near) >= min(_LEAST_WINDOWS, len(current) + 1):
             lines.append((0.0, current))
             current, others = near, []
@@ -325,7 +161,7 @@ def _lines(windows: Sequence[_Window], drift: float) -> list[tuple[float, list[i
     lines = [(float(np.median([level[one] for one in line])), line) for _, line in lines if len(line) >= _LEAST_WINDOWS]
     merged: list[tuple[float, list[int]]] = []
     for lag, line in lines:
-        if merged and abs(merged[-1][0] - lag) <= _SAME_LINE:
+        if merged and abs(merged[-1][0] - lag) <= SAME_LINE:
             merged[-1][1].extend(line)
         else:
             merged.append((lag, line))
@@ -333,7 +169,7 @@ def _lines(windows: Sequence[_Window], drift: float) -> list[tuple[float, list[i
 
 
 def _sure_share(
-    reference: NDArray[np.float32], windows: Sequence[_Window], lines: Sequence[tuple[float, list[int]]]
+    reference: NDArray[np.float32], windows: Sequence[Window], lines: Sequence[tuple[float, list[int]]]
 ) -> float:
     """Return which share of the windows with sound, from the first to the last on a line, lies on one."""
     levels = _Levels(reference)
@@ -346,7 +182,7 @@ def _sure_share(
 def _stretches(
     reference: NDArray[np.float32],
     device: NDArray[np.float32],
-    windows: Sequence[_Window],
+    windows: Sequence[Window],
     lines: Sequence[tuple[float, list[int]]],
     drift: float,
 ) -> tuple[Stretch, ...]:
@@ -360,7 +196,7 @@ def _stretches(
         last = last - 1 if number < len(lines) - 1 else min(len(windows) - 1, last + _ENDS)
         offsets = {index: round(lag + drift * windows[index].start) for index in range(first, last + 1)}
         inside = [
-            index for index, offset in offsets.items() if 0 <= windows[index].start + offset <= len(device) - _WINDOW
+            index for index, offset in offsets.items() if 0 <= windows[index].start + offset <= len(device) - WINDOW
         ]
         if not inside:
             continue
@@ -379,15 +215,15 @@ def _stretches(
     return tuple(sorted(whole, key=lambda stretch: stretch.start))
 
 
-def _joined(good: Sequence[int], windows: Sequence[_Window], lag: float) -> list[Stretch]:
+def _joined(good: Sequence[int], windows: Sequence[Window], lag: float) -> list[Stretch]:
     """Return the stretches that neighbouring windows make."""
     stretches: list[Stretch] = []
     for index in good:
         start = windows[index].start
         if stretches and start <= stretches[-1].stop:
-            stretches[-1] = Stretch(stretches[-1].start, start + _WINDOW, lag)
+            stretches[-1] = Stretch(stretches[-1].start, start + WINDOW, lag)
         else:
-            stretches.append(Stretch(start, start + _WINDOW, lag))
+            stretches.append(Stretch(start, start + WINDOW, lag))
     return stretches
 
 
@@ -405,7 +241,7 @@ class _Levels:
 
     def at(self, start: int) -> float:
         """Return the level of a window, in dB."""
-        return float(_decibels(self.power[start // _BLOCK : (start + _WINDOW) // _BLOCK].mean()))
+        return float(_decibels(self.power[start // _BLOCK : (start + WINDOW) // _BLOCK].mean()))
 
 
 def _decibels(power: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEG
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput
 from umc_cli.conversion.training.adaptation import Together
 from umc_cli.errors import InputError
-from umc_cli.response.side_by_side import Alignment, align, lag_of_clip
+from umc_cli.response.side_by_side import Alignment, align
+from umc_cli.response.window_lags import lag_of_clip
 
 MOST_SEGMENTS = 1_300
 """Ten minutes of segments that overlap by half."""
