@@ -15,8 +15,8 @@ from tests.response.side_by_side_sounds import RATE_HZ, recorded, sounds
 from tests.samples import Run, write_audio
 from umc_cli.checkpoint import read_metadata
 from umc_cli.config import find_workspace
-from umc_cli.conversion.refiner import Refiner, RefinerSettings
 from umc_cli.conversion.refiner_checkpoint import save_refiner
+from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
 from umc_cli.conversion.side_by_side_results import adapted_weights, folder_for
 from umc_cli.response.device import read_device
 from umc_cli.shards.reader import find_shards, read_shard_header

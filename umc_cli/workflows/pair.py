@@ -16,11 +16,7 @@ from umc_cli.audio.manifest import FailedInput, find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import find_weights
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
-from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.level_tables import write_level_tables
-from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
-from umc_cli.conversion.side_by_side_results import ADAPTED, WEIGHTS_NAME, folder_for
-from umc_cli.conversion.training.adaptation import (
+from umc_cli.conversion.converter_training.adaptation import (
     AdaptationSettings,
     Together,
     adapt,
@@ -28,13 +24,17 @@ from umc_cli.conversion.training.adaptation import (
     level_table_db,
     measure,
 )
-from umc_cli.conversion.training.side_by_side import (
+from umc_cli.conversion.converter_training.side_by_side import (
     FoundPair,
     Material,
     read_from_data,
     read_side_by_side,
     without_device,
 )
+from umc_cli.conversion.level_quantiles import LevelQuantiles
+from umc_cli.conversion.level_tables import write_level_tables
+from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
+from umc_cli.conversion.side_by_side_results import ADAPTED, WEIGHTS_NAME, folder_for
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, SourceFile, check_device_id, write_device
 from umc_cli.response.paired_record import completed, flat_reference, relative_record, what_is_missing

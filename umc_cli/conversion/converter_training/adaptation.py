@@ -20,16 +20,16 @@ from torch import Tensor
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.config import Settings
 from umc_cli.conversion.band_interpolation import noise_floor_db, to_log_mel_bands
-from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
-from umc_cli.conversion.refiner import Pair, Refiner, refined
-from umc_cli.conversion.training.pretraining import (
-    Batch,
+from umc_cli.conversion.converter_training.pretraining import (
     PretrainingSettings,
+    RefinerBatch,
     log_spectral_loss,
     pretraining_step,
     start_from_eq_noise,
     start_from_quantile,
 )
+from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
+from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined
 from umc_cli.response.device import Device
 
 _WARM_UP_STEPS = 5
@@ -164,7 +164,7 @@ def heard_bands(known: DeviceKnowledge) -> NDArray[np.bool_]:
 
 
 @torch.inference_mode()
-def _distances(refiner: Refiner, batch: Batch, bands: Tensor) -> dict[str, float]:
+def _distances(refiner: Refiner, batch: RefinerBatch, bands: Tensor) -> dict[str, float]:
     levels = {"none": batch.source}
     for name, begin in (("eq_noise", start_from_eq_noise), ("quantile", start_from_quantile)):
         maps, levels[name] = begin(batch)
@@ -180,12 +180,12 @@ def _batch(
     sources: NDArray[np.int64],
     targets: NDArray[np.int64],
     rows: NDArray[np.int64],
-) -> Batch:
+) -> RefinerBatch:
     source, target, row = map(torch.from_numpy, (sources, targets, rows))
-    return Batch(
+    return RefinerBatch(
         source=together.log_mel[source, row].float(),
         target=together.log_mel[target, row].float(),
-        pair=Pair(
+        pair=KnownPair(
             known.level_db[target] - known.level_db[source],
             known.floor_db[source],
             known.floor_db[target],

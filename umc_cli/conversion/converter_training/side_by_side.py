@@ -14,7 +14,7 @@ from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput
-from umc_cli.conversion.training.adaptation import Together
+from umc_cli.conversion.converter_training.adaptation import Together
 from umc_cli.errors import InputError
 from umc_cli.response.side_by_side import Alignment, align
 from umc_cli.response.window_lags import lag_of_clip
