@@ -1,11 +1,14 @@
 """Train the refiner that comes with the package, from the recordings and responses named in its model card.
 
-    python examples/train_shipped_generator.py <folder of the data> <folder of the run> [--output FILE]
+    python examples/train_shipped_generator.py <folder of the data> <folder of the run> --debian <folder>
+        [--start FILE] [--output FILE]
 
 <folder of the data> holds `events/` (`metadata.csv` with `filename` and `group_fold`, FLAC clips at 22,050 Hz) and
-`impulse_responses/` (WAV). Takes about two hours on two cores; started again with the same folders it goes on.
-Folds 1-3 and three quarters of the responses train; fold 4 chooses the best weights; fold 5 and the other responses are
-left for the test, see `examples/simulate_devices.py`.
+`impulse_responses/` (WAV); --debian is the folder that `examples/debian_sounds.py` filled. Takes about three hours on
+two cores; started again with the same folders it goes on. Folds 1-3 and three quarters of the responses train; fold 4
+chooses the best weights of the near family; fold 5 and the other responses are left for the test, see
+`examples/simulate_devices.py`. The last stage, on the wide family, takes the Debian sounds besides, and its last
+weights. With --start, weights of the first two stages, it is the only one.
 """
 
 import argparse
@@ -16,10 +19,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from debian_sounds import LONGEST_S, PACKAGES, PEAK, read_debian_sounds
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import dump_settings
-from umc_cli.conversion.converter_training.pretraining import PRETRAINING_PRESETS, RefinerPretraining
+from umc_cli.conversion.converter_training.pretraining import (
+    PRETRAINING_PRESETS,
+    PretrainingSettings,
+    RefinerPretraining,
+)
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
 from umc_cli.response.device import DeviceRegistry
@@ -42,7 +50,25 @@ STAGES = (
         }
     ),
 )
-"""The distance alone first, then the distribution of levels with it."""
+"""On the near family: the distance alone first, then the distribution of levels with it."""
+WIDE_STAGE = PRETRAINING_PRESETS["cpu"].model_copy(
+    update={
+        "family": "wide",
+        "objective": "share",
+        "n_worlds": 80,
+        "steps_per_world": 20,
+        "worlds_kept": 48,
+        "devices_per_world": 6,
+        "sounds_per_world": 48,
+        "learning_rate": 7e-4,
+        "distribution_weight": 0.4,
+        "plain_distribution_weight": 0.2,
+        "texture_weight": 0.15,
+        "ema_decay": 0.99,
+        "bf16": True,
+        "seed": 7000,
+    }
+)
 _VALIDATION_SEED = 1_000_000
 
 
@@ -96,32 +122,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--debian", type=Path, required=True)
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--output", type=Path, default=Path("umc_cli/assets/refiner.safetensors"))
     options = parser.parse_args()
-    sounds = read_sounds(options.data / "events", TRAIN_FOLDS)
     responses_db, _ = split_responses(options.data)
-    size = WorldSettings(STAGES[0].devices_per_world, STAGES[0].sounds_per_world)
+    start = options.start or train_near(options.data, responses_db, options.run)
+    sounds, groups = read_debian_sounds(options.debian)
+    for sound in read_sounds(options.data / "events", TRAIN_FOLDS):
+        sounds.append(PEAK / max(np.abs(sound).max(), 1e-3) * sound[: round(LONGEST_S * SAMPLE_RATE_HZ)])
+        groups.append("events")
+    about = {
+        "sounds": f"{len(sounds)} of {', '.join(package.name for package in PACKAGES)} and FSDKaggle2018",
+        "responses": f"{len(responses_db)} of MicIRP and phone makers",
+        "start": load_refiner(start).sha256,
+    }
     held_out = read_sounds(options.data / "events", (VALIDATION_FOLD,))
+    size = WorldSettings(WIDE_STAGE.devices_per_world, WIDE_STAGE.sounds_per_world, "wide")
     validation = make_training_world(held_out, responses_db, size, _VALIDATION_SEED)
+    folder = options.run / "wide"
+    seed = WIDE_STAGE.seed
+    with WorldSource(sounds, responses_db, size, seed=seed, workers=1, groups=groups) as worlds:
+        training = RefinerPretraining(WIDE_STAGE, worlds, validation, load_refiner(start).refiner)
+        run_training(folder, training, schedule_of(WIDE_STAGE), about, Lines())
+    last = load_refiner(folder / "last.safetensors")
+    about["settings"] = [dump_settings(settings) for settings in (*STAGES, WIDE_STAGE)]
+    save_refiner(options.output, last.refiner, about, torch.float16)
+    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+
+
+def train_near(data: Path, responses_db: np.ndarray, run: Path) -> Path:
+    """Train the stages of the near family; return where their best weights are."""
+    sounds = read_sounds(data / "events", TRAIN_FOLDS)
+    size = WorldSettings(STAGES[0].devices_per_world, STAGES[0].sounds_per_world)
+    validation = make_training_world(
+        read_sounds(data / "events", (VALIDATION_FOLD,)), responses_db, size, _VALIDATION_SEED
+    )
     about = {
         "sounds": f"{len(sounds)} clips of FSDKaggle2018 (folds {TRAIN_FOLDS})",
         "responses": f"{len(responses_db)} of MicIRP and phone makers",
     }
     best = None
     for number, settings in enumerate(STAGES, 1):
-        folder = options.run / f"stage-{number}"
-        schedule = ScheduleSettings(epochs=settings.n_worlds, log_every=100, validate_every=500, save_every=250)
+        folder = run / f"stage-{number}"
         with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=1) as worlds:
-            training = RefinerPretraining(settings, worlds, validation, best.refiner if best else None)
-            run_training(folder, training, schedule, about, Lines())
-        best = load_refiner(folder / "best.safetensors")
-    about = {
-        **about,
-        "settings": [dump_settings(settings) for settings in STAGES],
-        "best_step": best.training["best_step"],
-    }
-    save_refiner(options.output, best.refiner, about, torch.float16)
-    print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
+            training = RefinerPretraining(settings, worlds, validation, load_refiner(best).refiner if best else None)
+            run_training(folder, training, schedule_of(settings), about, Lines())
+        best = folder / "best.safetensors"
+    assert best
+    return best
+
+
+def schedule_of(settings: PretrainingSettings) -> ScheduleSettings:
+    """Return when to log, validate and save."""
+    return ScheduleSettings(epochs=settings.n_worlds, log_every=100, validate_every=500, save_every=100)
 
 
 if __name__ == "__main__":

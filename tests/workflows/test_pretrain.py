@@ -72,6 +72,15 @@ def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Pat
     assert "weights: the weights that ship with umc\n" in converted.stderr
 
 
+def test_the_wide_family_is_a_setting(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FAMILY", "wide"), ("OBJECTIVE", "share"), ("TEXTURE_WEIGHT", "0.1"), ("BF16", "true")):
+        monkeypatch.setenv(f"UMC_PRETRAIN_{name}", value)
+    run = umc(*SMOKE, "--max-steps", "2", "--log-every", "1", "--no-publish")
+    assert (run.json["n_steps"], run.json["precision"]) == (2, "bf16"), run.stderr
+    rows = read_metrics(sounds / "runs/refiner-smoke")
+    assert all(row["texture_loss"] > 0 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [

@@ -134,7 +134,8 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     if len(clips) <= _FEWEST_SOUNDS:
         raise _too_few(len(clips), workspace)
     # A wide world learns from one half of its sounds what it knows for the other one.
-    n_held_out = max(2 if settings.family == "wide" else 1, round(settings.held_out_share * len(clips)))
+    fewest_held_out = 2 if settings.family == "wide" else 1
+    n_held_out = max(fewest_held_out, round(settings.held_out_share * len(clips)))
     start = _starting_weights(settings)
     schedule = ScheduleSettings(
         epochs=settings.n_worlds,
@@ -150,7 +151,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         failed: list[FailedInput] = []
         held_out, held_out_labels = _read(clips[:n_held_out], failed)
         sounds, labels = _read(clips[n_held_out:], failed)
-        if len(sounds) < _FEWEST_SOUNDS or not held_out:
+        if len(sounds) < _FEWEST_SOUNDS or len(held_out) < fewest_held_out:
             raise _too_few(len(sounds) + len(held_out), workspace)
         size = WorldSettings(settings.devices_per_world, settings.sounds_per_world, settings.family)
         validation_seed = settings.seed + _VALIDATION_SEED
