@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.archive.write_archive import generator_input, tone
+from tests.archive.write_archive import generator_input, refiner_input, tone
 from tests.conftest import PROJECT
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.conversion.band_interpolation import band_gain_db
 from umc_cli.conversion.generator_checkpoint import load_generator
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.shards.reader import ShardDataset
 from umc_cli.shards.schema import check_shard
 
 RELEASES = sorted((PROJECT / "tests" / "archive").glob("umc-*"))
+REFINERS = sorted(path.parent for path in (PROJECT / "tests" / "archive").glob("*/refiner.safetensors"))
+"""The first is of the version before the wide family; no release had refiners yet."""
 
 
 def test_there_is_a_release() -> None:
@@ -41,3 +44,12 @@ def test_a_generator_of_a_release_computes_what_it_computed(release: Path) -> No
     answer = trained.generator(*generator_input()).flatten()[::640]
     expected = torch.tensor(json.loads((release / "generator_output.json").read_text()))
     torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("release", REFINERS, ids=lambda path: path.name)
+def test_a_refiner_of_a_release_computes_what_it_computed(release: Path) -> None:
+    trained = load_refiner(release / "refiner.safetensors")
+    assert trained.training == {"name": "archived"}
+    answer = trained.refiner(refiner_input()).flatten()[::640]
+    expected = torch.tensor(json.loads((release / "refiner_output.json").read_text()))
+    torch.testing.assert_close(answer, expected, rtol=1e-2, atol=1e-2)  # weights in half precision

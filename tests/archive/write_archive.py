@@ -1,4 +1,4 @@
-"""Write the files that a release leaves for the tests of all later ones: a shard, and a generator's checkpoint.
+"""Write the files that a release leaves for the tests of all later ones: a shard, and checkpoints of both networks.
 
     python tests/archive/write_archive.py tests/archive/umc-<version>
 
@@ -19,6 +19,8 @@ from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.conversion.normalisation import Normalisation
+from umc_cli.conversion.refiner import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_checkpoint import save_refiner
 
 RATE_HZ = 22_050
 TONE_HZ = 1_000
@@ -35,9 +37,26 @@ def generator_input() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.linspace(-1, 1, 6_400).reshape(1, 80, 80), torch.linspace(-3, 3, 128).unsqueeze(0)
 
 
+def refiner_input() -> torch.Tensor:
+    """Return the maps that the archived refiner was asked. Shape: [1, 8, 80, 80]."""
+    return torch.linspace(-1, 1, 51_200).reshape(1, 8, 80, 80)
+
+
+def write_refiner(folder: Path) -> None:
+    """Write a small refiner in half precision, as the package's, and what it answered."""
+    torch.manual_seed(1)
+    refiner = Refiner(RefinerSettings(widths=(4, 4, 4, 4))).eval()
+    torch.nn.init.normal_(refiner.last.weight)
+    save_refiner(folder / "refiner.safetensors", refiner, {"name": "archived"}, torch.float16)
+    with torch.no_grad():
+        answer = refiner(refiner_input()).flatten()[::640].tolist()
+    (folder / "refiner_output.json").write_text(json.dumps(answer) + "\n")
+
+
 def main(folder: Path) -> None:
-    """Write shard, checkpoint, and what the generator answered."""
+    """Write shard and checkpoints, and what the networks answered."""
     folder.mkdir(parents=True)
+    write_refiner(folder)
     torch.manual_seed(0)
     generator = Generator(GENERATOR_PRESETS["level_aware"].model_copy(update=SMALL)).eval()
     save_generator(folder / "generator.safetensors", generator, Normalisation(mean_db=-45.0, std_db=18.0))
