@@ -182,6 +182,17 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(evaluate: Eval
     assert values(run, "level_only", "quiet")["log_spectral_distance_db"] == pytest.approx(0, abs=0.01)
 
 
+def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, recorded: Path) -> None:
+    options = ("--source", "plain", "--targets", "quiet", "--no-probe", "--json", "--converters")
+    write_device(device("quiet", noise_floor_db=0.0, sensitivity_dbfs=-40.0), recorded / "devices")
+    try:
+        assert evaluate(*options, "eq").json["warnings"] == []
+        (warning,) = evaluate(*options, "eq_noise").json["warnings"]
+    finally:
+        write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-40.0), recorded / "devices")
+    assert "the noise floor in the record of quiet cannot be its own" in warning
+
+
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [

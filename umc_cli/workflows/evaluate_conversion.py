@@ -9,7 +9,9 @@ from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Known, Weights, find_weights
-from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.chosen.record_checks import floor_warnings
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps, level_gain
@@ -121,6 +123,8 @@ def evaluate_conversion(
         }
         known = Known(ingredients.devices, frozenset(ingredients.level_quantiles), weights.generator, weights.refiner)
         planned = _plan(settings, tuple(real), ingredients, known, report.left_out)
+        if any(name in CONVERTERS and Need.NOISE_FLOOR in CONVERTERS[name].needs for name in planned):
+            warnings += floor_warnings(ingredients.devices.values(), ingredients.level_quantiles)
         judges = Judges()
         if settings.probe:
             others = [clip for clip in clips if clip.split != settings.split]

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -60,7 +60,7 @@ def check_against_recordings(workspace: Workspace, device: Device) -> list[str]:
         levels_db = measure_level_quantiles(clips[::step], SegmentSettings()).levels_db
     except UmcError:  # there are too few, or what is wrong with them is for the command that converts them to say
         return []
-    return _floor_warnings([device], {device.id: levels_db})
+    return floor_warnings([device], {device.id: levels_db})
 
 
 def check_ingredients(
@@ -90,7 +90,7 @@ def check_ingredients(
             )
     if Need.NOISE_FLOOR in needs:
         levels_db = ingredients.level_quantiles or _sampled_levels(used, clips, segments or SegmentSettings())
-        warnings += _floor_warnings(used, levels_db)
+        warnings += floor_warnings(used, levels_db)
     return warnings
 
 
@@ -137,7 +137,8 @@ def _levels(clip: Clip, settings: SegmentSettings) -> NDArray[np.float32]:
     return log_mel(torch.from_numpy(waveforms)).numpy().transpose(0, 2, 1).reshape(-1, LOG_MEL_SETTINGS.n_mels)
 
 
-def _floor_warnings(devices: Sequence[Device], levels_db: Mapping[str, NDArray[np.float32]]) -> list[str]:
+def floor_warnings(devices: Iterable[Device], levels_db: Mapping[str, NDArray[np.float32]]) -> list[str]:
+    """Warn of records whose noise floor is contradicted by levels in recordings, [n, 80] by device."""
     shares = {each.id: share_below_floor(each, levels_db[each.id]) for each in devices if each.id in levels_db}
     return [
         f"the noise floor in the record of {name} cannot be its own: {share:.0%} of the levels in its recordings lie "
