@@ -26,6 +26,7 @@ NEEDED = {
     ("train",): ("--preset", "smoke"),
     ("train-sec",): ("--source", SOURCE, "--preset", "smoke"),
     ("measure-ir",): ("r.wav", "--device", "d", "--overwrite"),
+    ("pair",): ("one=r.wav", "two=r.wav"),
     ("synth-fr",): ("--n", "3"),
     ("demo",): ("afolder",),
     ("devices", "show"): ("pixel3",),
