@@ -13,7 +13,7 @@ the folder that `train_shipped_generator.py` takes: its clips, and devices drawn
 refiner never saw. Without either, sounds are synthesised.
 
 `smoke` takes two minutes on two processors, `cpu` an hour and a half, `paper` trains ResNet-50 and every converter of
-`mc` as published and wants a GPU. A run that was interrupted goes on where it stopped.
+`mc` as published and wants a GPU. A run that was interrupted resumes where it stopped.
 """
 
 import argparse

@@ -97,7 +97,7 @@ def test_a_new_time_alone_is_said_once_and_refuses_nothing(workspace: Path, conv
     run = convert("--json")
     assert (run.exit_code, run.json["n_shards_kept"]) == (0, 1)
     (warning,) = run.json["warnings"]
-    assert warning.startswith("1 recording has another time than when converted")
+    assert warning.startswith("1 recording has a different modification time than when converted")
     assert CLIP in warning
     assert convert("--json").json["warnings"] == []
 

@@ -214,7 +214,7 @@ def test_a_shard_that_kills_its_actors_ends_the_run_and_the_next_run_goes_on(
         assert run.exit_code == 3
         said = " ".join(run.stderr.split())
         assert "3 Ray actors were lost with shard-00001.h5: " in said
-        assert "the same command goes on" in said
+        assert "the same command resumes" in said
         assert run.stdout == ""
         assert len(shards(root)) == N_SHARDS - 2
         mend()
@@ -288,7 +288,7 @@ def test_auto_starts_ray_on_this_machine(
     ("options", "exit_code", "message"),
     [
         (("--cluster", "auto", "--part", "1/2"), 2, "--part and --cluster both divide the run"),
-        (("--cluster", "somewhere"), 2, "--cluster 'somewhere' is no address"),
+        (("--cluster", "somewhere"), 2, "--cluster 'somewhere' is not an address"),
         (("--cluster", "auto", "--compute-device", "cuda:1"), 2, "--compute-device cuda:1 cannot be chosen"),
     ],
 )
@@ -380,7 +380,7 @@ def test_a_run_does_not_go_on_without_the_head(crew: ray_cluster._Crew) -> None:
         crew._look_at_head(20)
     crew._look_at_head(20)  # it has just answered
     crew._head_answered_at = -1e9
-    with pytest.raises(EnvironmentFault, match=r"head of the Ray cluster at .* does not answer any more"):
+    with pytest.raises(EnvironmentFault, match=r"head of the Ray cluster at .* no longer answers"):
         crew._look_at_head(20)
 
 
@@ -392,7 +392,7 @@ def test_a_shard_that_is_not_seen_here_is_a_fault(
     crew._look_for([seen, unseen])
     crew._look_for([])
     monkeypatch.setattr(ray_cluster, "_LONGEST_UNSEEN_S", -1.0)
-    with pytest.raises(EnvironmentFault, match=r"unseen\.h5 was written on another node but is not seen here"):
+    with pytest.raises(EnvironmentFault, match=r"unseen\.h5 was written on another node but is not visible here"):
         crew._look_for([])
     unseen.touch()
     crew._look_for([])

@@ -97,7 +97,7 @@ NOTHING: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         unknown_splits,
         ["0.wav and 1 more: unknown split 'test'", "2.wav: unknown split 'valid'", "known splits: train-mc"],
     ),
-    "only text": (only_text, ["only files that are not audio by their names: 2 .txt", "put recordings into"]),
+    "only text": (only_text, ["only files whose names are not those of audio files: 2 .txt", "put recordings into"]),
     "nothing at all": (lambda data: None, ["it holds no files", "put recordings into"]),
     "an empty manifest": (
         lambda data: (data / "manifest.csv").write_text("path,device,label\n"),
@@ -137,7 +137,7 @@ def test_labels_and_splits_that_never_meet(workspace: Path, convert: Umc) -> Non
     )
     run = convert("--label", "a", "--split", "val-sec")
     assert run.exit_code == 2
-    assert "no recording of xperia1v has such a label and such a split at once" in run.stderr
+    assert "no recording of xperia1v has both that label and that split" in run.stderr
 
 
 # ---- what is not a recording
@@ -153,7 +153,7 @@ def test_what_is_no_audio_is_counted_and_what_systems_leave_is_not(workspace: Pa
     run = convert("--json")
     assert (run.exit_code, run.json["failed"], run.json["n_files"]) == (0, [], 4)
     assert run.json["passed_over"] == {".txt": 2, ".xyz": 1, "": 1}
-    assert "passed over: 2 .txt, 1" in run.stderr
+    assert "skipped: 2 .txt, 1" in run.stderr
     assert scan_folders(workspace / "data").passed_over == run.json["passed_over"]
 
 

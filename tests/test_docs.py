@@ -267,7 +267,7 @@ def test_no_section_is_left_of_a_plugin_that_is_gone() -> None:
 def test_section_of_a_sec_method_has_its_settings_and_their_defaults(key: str) -> None:
     page = (DOCS / "extending.md").read_text(encoding="utf-8")
     chapter = page.partition("\n## SEC methods\n")[2].partition("\n## ")[0]
-    section = chapter.partition(f"\n### `{key}`\n")[2].partition("\n### ")[0]
+    section = " ".join(chapter.partition(f"\n### `{key}`\n")[2].partition("\n### ")[0].split())
     for name, default in AUGMENTATIONS[key].settings().model_dump(mode="json").items():
         if isinstance(default, bool):
             shown = str(default).lower()
@@ -333,11 +333,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"index.md"}
-    pages = {page for page in pages if not page.startswith("decisions/")}  # a folder with one page a topic
-    assert "](decisions/)" in index
-    assert pages == {link for link in re.findall(r"\]\(([^)#]+\.md)\)", index) if not link.startswith("..")}
+    decisions = {page for page in pages if page.startswith("decisions/")}
+    assert decisions == _linked_pages(DOCS / "decisions.md"), "docs/decisions.md lists one page per topic"
+    assert pages - decisions == _linked_pages(DOCS / "index.md")
+
+
+def _linked_pages(page: Path) -> set[str]:
+    links = re.findall(r"\]\(([^)#]+\.md)\)", page.read_text(encoding="utf-8"))
+    return {link for link in links if not link.startswith("..")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_page_name)
+def test_lines_are_short_outside_tables_and_fenced_blocks(page: Path) -> None:
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.lstrip().startswith("|")]
+    assert not long
 
 
 # Examples

@@ -143,7 +143,7 @@ def test_while_a_part_is_at_work(many: Path, umc: Umc, start_umc: Start) -> None
             plan = (root / "run.json").stat().st_mtime_ns
             for options, message in (
                 (("--part", "2/3"), "another umc run of part 2/3 is writing to"),
-                (("--part", "1/4"), "part 2/3 of a umc run, which is divided in another way, is writing to"),
+                (("--part", "1/4"), "part 2/3 of a umc run, which divides the run differently, is writing to"),
                 ((), "part 2/3 of a umc run is writing to"),
             ):
                 run = umc(*COMMAND, *options)

@@ -148,7 +148,7 @@ def test_convert_takes_a_file_of_differences(umc: Umc, workspace: Path) -> None:
         (["--n", "0"], "cannot draw 0 differences", "ask for 1 to 1,000,000"),
         (["--seed", "-1"], "--seed is '-1': must be at least 0", "umc synth-fr --help"),
         (["--setting", "spred=2", "--method", "pca"], "setting spred: is not a known name", "most_components, spread"),
-        (["--learn-from", "nowhere"], "cannot learn from 'nowhere': it is no folder", "folder of impulse responses"),
+        (["--learn-from", "nowhere"], "cannot learn from 'nowhere': it is not a folder", "folder of impulse responses"),
         (["--learn-from", "data/nothing"], "it holds no WAV file", "folder of impulse responses"),
         (["--learn-from", "data/broken"], "cannot read impulse response", "replace it"),
         (["--figure", "set.gif"], "cannot draw a figure as 'set.gif'", "png, svg, pdf"),
@@ -172,7 +172,7 @@ def test_existing_files_are_kept_unless_told_otherwise(umc: Umc, workspace: Path
         (workspace / name).write_text("mine")
         run = umc("synth-fr", "--output", "set.safetensors", "--figure", "set.png")
         assert run.exit_code == 2
-        assert f"{name} is there already" in run.stderr
+        assert f"{name} already exists" in run.stderr
         assert (workspace / name).read_text() == "mine"
         (workspace / name).unlink()
     assert not list(workspace.glob("set.*"))
@@ -226,7 +226,7 @@ def test_a_first_device_of_one_s_own_is_learned_from_beside_the_library(umc: Umc
         ("synth:", "neither a number of devices from 1 nor a file"),
         ("synth:2000000", "cannot draw 2000000 differences"),
         ("synth:2,synth:3", "devices of the same names"),
-        ("synth:broken.safetensors", "truncated, corrupt or no safetensors file"),
+        ("synth:broken.safetensors", "truncated, corrupt or not a safetensors file"),
     ],
 )
 def test_bad_targets_are_refused(umc: Umc, workspace: Path, target: str, complaint: str) -> None:
@@ -258,4 +258,4 @@ def test_ids_of_records_are_not_taken(umc: Umc, workspace: Path) -> None:
     write_device(library.get("pixel3").model_copy(update={"id": "synth-001"}), workspace / "devices")
     run = umc("convert", "--source", SOURCE, "--targets", "synth:2")
     assert run.exit_code == 2
-    assert "there is a device record 'synth-001' already" in run.stderr
+    assert "a device record 'synth-001' already exists" in run.stderr

@@ -69,7 +69,7 @@ def _environment_fault(path: Path, error: OSError) -> EnvironmentFault:
     ):
         return EnvironmentFault(
             f"no room left to write {path}",
-            "free disk space or choose another --output, then run the same command again: it goes on where it stopped",
+            "free disk space or choose another --output, then run the same command again: it resumes where it stopped",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentFault(
@@ -78,8 +78,8 @@ def _environment_fault(path: Path, error: OSError) -> EnvironmentFault:
         )
     if error.errno in _NO_LOCKS:
         return EnvironmentFault(
-            f"the file system of {path} has no file locks ({os.strerror(error.errno)}), by which two runs keep out of "
-            "each other's way",
+            f"the file system of {path} has no file locks ({os.strerror(error.errno)}), which keep two runs "
+            "from writing to one folder",
             "choose an --output on a local disk and copy it when it is done, or have the file system mounted with "
             "locks (NFS: without nolock; Lustre: with flock)",
         )

@@ -86,7 +86,7 @@ def _read_bytes(path: Path, header_alone: bool = False) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise SettingsError(f"checkpoint {path} is no regular file", "give an existing .safetensors file")
+            raise SettingsError(f"checkpoint {path} is not a regular file", "give an existing .safetensors file")
         with path.open("rb") as file:
             length = file.read(_HEADER_LENGTH_BYTES)
             claimed = int.from_bytes(length, "little") if header_alone else status.st_size

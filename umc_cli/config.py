@@ -256,7 +256,9 @@ def _folder(root: Path, value: Any, origin: str) -> Path:
     try:
         return root / Path(value).expanduser()
     except RuntimeError as error:
-        raise SettingsError(f"{origin} is {value!r}, a home folder that is not here", "write the whole path") from error
+        raise SettingsError(
+            f"{origin} is {value!r}, a home folder that does not exist", "write the whole path"
+        ) from error
 
 
 def _holds_zero_byte(value: Any) -> bool:

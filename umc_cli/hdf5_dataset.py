@@ -46,14 +46,14 @@ def refusal(path: Path | str, error: BaseException) -> EnvironmentFault | None:
     if not isinstance(error, OSError | RuntimeError):
         return None
     # HDF5 hides errno inside its message.
-    said = re.search(r"errno = (\d+)", str(error))
-    number = int(said[1]) if said else getattr(error, "errno", None)
+    match = re.search(r"errno = (\d+)", str(error))
+    number = int(match[1]) if match else getattr(error, "errno", None)
     if number not in _REFUSALS:
         return None
     if "unable to lock file" in str(error):
         return EnvironmentFault(
             f"cannot read {path}: its file system has no locks, or another program holds one ({os.strerror(number)})",
-            "umc asks for none: unset the variable HDF5_USE_FILE_LOCKING, or set it to FALSE",
+            "umc needs no locks: unset the variable HDF5_USE_FILE_LOCKING, or set it to FALSE",
         )
     return EnvironmentFault(
         f"cannot read {path}: {os.strerror(number)}", "check the disk, the network and the permissions, then run again"
@@ -69,7 +69,7 @@ def own_group(group: h5py.Group, name: str) -> h5py.Group:
     """
     found = _own(group, name)
     if not isinstance(found, h5py.Group):
-        raise ValueError("is no group")
+        raise ValueError("is not a group")
     return found
 
 
@@ -83,14 +83,14 @@ def own_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     """
     dataset = _own(group, name)
     if not isinstance(dataset, h5py.Dataset):
-        raise ValueError("is no dataset")
+        raise ValueError("is not a dataset")
     if dataset.is_virtual or dataset.external:
         raise ValueError("keeps its values in other files")
     made = dataset.id.get_create_plist()
     for index in range(made.get_nfilters()):
         number, *_ = made.get_filter(index)
         if not h5py.h5z.filter_avail(number):
-            raise ValueError(f"needs the HDF5 filter {number}, which is not here")
+            raise ValueError(f"needs the HDF5 filter {number}, which is not installed")
     n_values, n_bytes = dataset.size or 0, dataset.id.get_type().get_size()
     if n_values * n_bytes > _MOST_SHRUNK * dataset.file.id.get_filesize():
         raise ValueError(f"claims {n_values} values, more than its file can hold")

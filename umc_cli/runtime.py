@@ -33,7 +33,7 @@ def compute_device(name: str) -> torch.device:
         )
     if int(number or 0) >= torch.cuda.device_count():
         raise SettingsError(
-            f"compute device {name!r} is not here ({torch.cuda.device_count()} CUDA devices)",
+            f"compute device {name!r} is not available ({torch.cuda.device_count()} CUDA devices)",
             "use --compute-device cpu, or check the driver with nvidia-smi",
         )
     compute_fp32_in_full(torch.device(name))
@@ -75,7 +75,7 @@ def machine_fault(error: BaseException, remedy: str) -> EnvironmentFault | None:
         where = "the GPU's memory" if on_gpu else "the memory of this machine"
         others = "end other programs that use the GPU (nvidia-smi shows them)" if on_gpu else "end other programs"
         elsewhere = ", or give --compute-device cpu" if on_gpu else ""
-        return EnvironmentFault(f"{where} does not suffice: {first_line}", f"{others}, {remedy}{elsewhere}")
+        return EnvironmentFault(f"{where} is not enough: {first_line}", f"{others}, {remedy}{elsewhere}")
     accelerator_error = getattr(torch, "AcceleratorError", ())  # of torch 2.8 and later
     if isinstance(error, accelerator_error) or (isinstance(error, RuntimeError) and on_gpu):
         return EnvironmentFault(
@@ -100,7 +100,7 @@ def has_bf16_units(device: torch.device) -> bool:
     """Tell whether bf16 is faster than fp32 on a device.
 
     On Intel's CPUs that takes AMX: their AVX-512 bf16 products alone are slower than fp32; AMD's are faster
-    (docs/decisions.md).
+    (docs/decisions/arithmetic.md).
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -217,7 +217,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "no-index.m4a": (lambda: half(encoded("ipod", "aac")), "truncated: the index .* is missing", "copy it again"),
     "cut.m4a": (
         lambda: half(encoded("ipod", "aac", movflags="faststart")),
-        "truncated: it ends before its index says so",
+        "truncated: it ends earlier than its index says",
         "copy or record it again",
     ),
     "cut.opus": (lambda: half(encoded("ogg", "libopus", 48_000)), "is truncated", "copy or record it again"),
@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "mute.mp4": (lambda: film(with_sound=False), "holds no sound, only pictures", "leave it out"),
     "protected.m4a": (
         lambda: encoded("ipod", "aac").replace(b"mp4a\0\0", b"drms\0\0", 1),
-        "protected|coding that cannot be decoded",
+        "protected|codec that cannot be decoded",
         "recording of your own|export",
     ),
     "two-rates.aac": (

@@ -43,7 +43,7 @@ def test_a_symlink_loop_is_reported_once_and_followed_never(tmp_path: Path) -> N
     (tmp_path / "iphone14" / "bell" / "again").symlink_to(tmp_path / "iphone14", target_is_directory=True)
     found = scan_folders(tmp_path)
     assert len(found.clips) == 1
-    assert [entry.reason for entry in found.failed] == ["is a symbolic link to a folder that it lies in"]
+    assert [entry.reason for entry in found.failed] == ["is a symbolic link to a folder that contains it"]
 
 
 def test_links_to_folders_elsewhere_are_followed(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_every_manifest_format_says_the_same(tmp_path: Path, suffix: str) -> Non
         ("a.wav,x,,,", "has no label"),
         ("a.wav,,bell,,", "has no device"),
         ("a.wav,x,bell,training,", "unknown split 'training'"),
-        ("good.wav,x,bell,,", "listed before, in line 2"),
-        ("./good.wav,x,bell,,", "listed before, in line 2"),
-        ("a.wav,x,bell", "has another number of fields than the header"),
-        ("a.wav,x,bell,,,,more", "has another number of fields than the header"),
+        ("good.wav,x,bell,,", "already listed in line 2"),
+        ("./good.wav,x,bell,,", "already listed in line 2"),
+        ("a.wav,x,bell", "does not have as many fields as the header"),
+        ("a.wav,x,bell,,,,more", "does not have as many fields as the header"),
     ],
 )
 def test_a_bad_row_fails_and_the_others_do_not(tmp_path: Path, line: str, reason: str) -> None:

@@ -71,7 +71,7 @@ def test_text_of_another_encoding_is_named_with_line_and_command(tmp_path: Path)
     ("rows", "reason", "hint"),
     [
         ("a.wav,x,dog,,3", "line 2: has a value in a column without a name", "give the column a name"),
-        ("a.wav,x,dog,,,3", "line 2: has another number of fields than the header", "quote fields"),
+        ("a.wav,x,dog,,,3", "line 2: does not have as many fields as the header", "quote fields"),
         (" ,x,dog,,", "line 2: has no path", "fill it in"),
         ("a.wav,x, ,,", "line 2: has no label", "fill it in"),
     ],

@@ -61,7 +61,7 @@ def test_both_forms_of_one_file_are_listed_twice(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,device,label\n" + rows, encoding="utf-8")
     found = read_manifest(tmp_path / "manifest.csv")
     assert len(found.clips) == 1
-    assert "line 3: listed before, in line 2" in found.failed[0].reason
+    assert "line 3: already listed in line 2" in found.failed[0].reason
 
 
 def test_paths_with_blanks_at_their_ends_or_backslashes_are_found(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_recordings_that_look_alike_on_two_devices_are_named(tmp_path: Path) -> 
     for name in ("phone/dog/Take1.wav", "laptop/dog/take1.wav", "laptop/dog/take2.wav"):
         touch(tmp_path / name)
     assert scan_folders(tmp_path).warnings == (
-        "recordings look alike but differ: 'dog/Take1' and 'dog/take1'. If they are one, spell them alike",
+        "recordings look alike but differ: 'dog/Take1' and 'dog/take1'. If they mean the same, spell them the same way",
     )
 
 

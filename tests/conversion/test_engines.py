@@ -178,7 +178,7 @@ def test_openvino_takes_bf16_where_the_processor_has_it_and_it_is_faster() -> No
     assert choose(Precision.AUTO, ["FP32", "BF16"], False) is Precision.FP32  # it can, but fp32 is faster
     assert choose(Precision.AUTO, ["FP32", "INT8"], True) is Precision.FP32
     assert choose(Precision.BF16, ["FP32", "BF16"], False) is Precision.BF16
-    with pytest.raises(SettingsError, match="does not compute in bf16"):
+    with pytest.raises(SettingsError, match="does not support bf16"):
         choose(Precision.BF16, ["FP32", "INT8"], True)
 
 

@@ -143,7 +143,7 @@ def test_settings_are_json_that_can_be_read_again() -> None:
 def test_a_picture_must_be_a_png() -> None:
     scan = [Picture("scan", b"GIF89a", 9)]
     for changes in ({"pictures": scan}, {"spectrograms": [SpectrogramRows("phone", "", scan, [])]}):
-        with pytest.raises(ValueError, match="'scan' is no PNG"):
+        with pytest.raises(ValueError, match="'scan' is not a PNG"):
             render_results_page(page(**changes))
 
 

@@ -9,9 +9,10 @@ import torch
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
+from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.converters import CONVERTERS, eq
-from umc_cli.conversion.converters.contract import Ingredients, how_made
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.errors import EnvironmentFault
 from umc_cli.runtime import compute_device, explain_machine_faults
 
@@ -31,12 +32,12 @@ SMALL = ("--preset", "smoke", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--
     [
         (
             NO_MEMORY,
-            "the GPU's memory does not suffice: CUDA out of memory. Tried to allocate 20.00 MiB.",
+            "the GPU's memory is not enough: CUDA out of memory. Tried to allocate 20.00 MiB.",
             "nvidia-smi",
         ),
-        (NO_CUBLAS, "the GPU's memory does not suffice: CUDA error: CUBLAS_STATUS_ALLOC_FAILED", "lower --batch-size"),
-        (NO_RAM, "the memory of this machine does not suffice", "end other programs, lower --batch-size"),
-        (MemoryError("Unable to allocate 9 TiB"), "the memory of this machine does not suffice", "lower --batch-size"),
+        (NO_CUBLAS, "the GPU's memory is not enough: CUDA error: CUBLAS_STATUS_ALLOC_FAILED", "lower --batch-size"),
+        (NO_RAM, "the memory of this machine is not enough", "end other programs, lower --batch-size"),
+        (MemoryError("Unable to allocate 9 TiB"), "the memory of this machine is not enough", "lower --batch-size"),
         (BROKEN, "the GPU failed: CUDA error: an illegal memory access was encountered", "--compute-device cpu"),
         (NO_DRIVER, "the GPU failed: Found no NVIDIA driver on your system.", "check it with nvidia-smi"),
     ],
@@ -95,7 +96,7 @@ def test_training_ends_with_a_fault_and_can_be_resumed(
         run = umc("train", *SMALL, "--max-steps", "1", "--name", "a")
     assert run.exit_code == 3
     assert "Traceback" not in run.stderr
-    assert "the GPU's memory does not suffice" in run.stderr
+    assert "the GPU's memory is not enough" in run.stderr
     assert "--micro-batch-size" in run.stderr
     assert umc("train", *SMALL, "--max-steps", "1", "--name", "a", "--resume").exit_code == 0
     # A state that does not fit is not a state of other networks.
@@ -110,19 +111,23 @@ def test_a_classifiers_training_ends_with_a_fault(trainable: Path, umc: Umc, mon
     monkeypatch.setattr("umc_cli.sec.classifier_training.SecTraining.step", fail)
     run = umc("train-sec", "--preset", "smoke", "--source", SOURCE, "--batch-size", "4", "--max-steps", "1")
     assert run.exit_code == 3
-    assert "the GPU's memory does not suffice" in run.stderr
+    assert "the GPU's memory is not enough" in run.stderr
 
 
-def test_a_shard_says_that_a_gpu_made_it() -> None:
+def test_a_shard_says_that_a_gpu_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts that a CPU and a GPU made then differ in their run, and do not mix; nothing changes for the CPU."""
 
     class Plain:
         def describe(self) -> dict[str, str]:
             return {"engine": "torch", "precision": "fp32"}
 
-    here, there = (how_made(Plain(), torch.device(name)) for name in ("cpu", "cuda:1"))  # type: ignore[arg-type]
-    assert here == {"engine": "torch", "precision": "fp32"}
-    assert there == here | {"compute_device": "cuda"}
+    monkeypatch.setattr(Conversion, "built", Plain())
+    on_cpu, on_gpu = (
+        Conversion("eq", Ingredients(source="a", targets=("b",), devices={}, torch_device=torch.device(name))).made_with
+        for name in ("cpu", "cuda:1")
+    )
+    assert on_cpu == {"engine": "torch", "precision": "fp32"}
+    assert on_gpu == on_cpu | {"compute_device": "cuda"}
 
 
 def test_fp32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:

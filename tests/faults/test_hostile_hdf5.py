@@ -133,8 +133,8 @@ FORGED: dict[str, tuple[Change, str]] = {
         ),
         "chunks of more than",
     ),
-    "group for a dataset": (put("label", lambda file: file.create_group("label") and None), "is no dataset"),
-    "dataset for a group": (put("extra", lambda file: file.create_dataset("extra", data=[1])), "is no group"),
+    "group for a dataset": (put("label", lambda file: file.create_group("label") and None), "is not a dataset"),
+    "dataset for a group": (put("extra", lambda file: file.create_dataset("extra", data=[1])), "is not a group"),
     "numbers for texts": (
         put("label", lambda file: file.create_dataset("label", data=np.arange(N_ROWS))),
         "the type int64",
@@ -228,7 +228,7 @@ def test_a_text_that_all_rows_share_is_not_unpacked_for_each(shard: Path) -> Non
 @pytest.mark.parametrize("read", [schema.check_shard, read_shard_header])
 def test_a_shard_that_is_no_regular_file_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
     (tmp_path / "shard-00000.h5").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read(tmp_path / "shard-00000.h5")
 
 
@@ -260,14 +260,14 @@ FORGED_SOFA: dict[str, tuple[Change, str]] = {
         put("Data.IR", lambda file: file.create_dataset("Data.IR", (1, 1, 20), "f8", external=[("secret", 0, 160)])),
         "in other files",
     ),
-    "group": (put("Data.IR", lambda file: file.create_group("Data.IR") and None), "is no dataset"),
-    "texts": (put("Data.IR", lambda file: file.create_dataset("Data.IR", data=["x"])), "no SOFA file"),
+    "group": (put("Data.IR", lambda file: file.create_group("Data.IR") and None), "is not a dataset"),
+    "texts": (put("Data.IR", lambda file: file.create_dataset("Data.IR", data=["x"])), "not a SOFA file"),
     "endless rate": (put("Data.SamplingRate", lambda _: [1e300]), r"\[M, R, N\]"),
     "rate that is no number": (put("Data.SamplingRate", lambda _: [np.nan]), r"\[M, R, N\]"),
     "no samples": (put("Data.IR", lambda _: np.zeros((1, 0, 0))), "silent"),
     "no rate": (
         put("Data.SamplingRate", lambda file: file.create_dataset("Data.SamplingRate", data=h5py.Empty("f4"))),
-        "at nan Hz|no SOFA|at .* Hz",
+        "at nan Hz|not a SOFA|at .* Hz",
     ),
 }
 

@@ -163,5 +163,5 @@ def test_an_engine_that_cannot_be_loaded_is_replaced_and_the_report_says_so(reco
     report = json.loads(runs["auto"].stdout)
     assert report["made_with"]["engine"] == "torch"
     (warning,) = [text for text in report["warnings"] if "openvino" in text]
-    assert "engine torch computes, which is slower" in warning
+    assert "using engine torch, which is slower" in warning
     assert "libopenvino.so" in warning

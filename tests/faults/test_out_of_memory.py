@@ -84,7 +84,7 @@ def test_one_segment_that_does_not_fit_is_a_fault(
     narrow(0, where)
     run = umc(*COMMAND)
     assert run.exit_code == 3
-    assert "memory does not suffice to convert one segment" in run.stderr
+    assert "there is not enough memory to convert one segment" in run.stderr
     assert "--compute-device cpu" in run.stderr
     assert "Traceback" not in run.stderr
     assert not shards(workspace / "converted")

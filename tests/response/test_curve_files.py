@@ -86,8 +86,8 @@ def test_every_suffix_is_tried() -> None:
         ("a.csv", "frequency_hz,response_db\n1000,0\n500,-1\n", "do not rise"),
         ("a.frd", "20 0.7\n1000 1.0\n20000 1.6\n", "between 0.7 and 1.6, like linear gains"),
         ("a.csv", "frequency_hz,response_db\n20,0.7\n1000,1\n9000,0.9\n", "like linear gains"),
-        ("a.txt", "Freq Linear magnitude\n20 0.7\n1000 2.5\n", "line 1 speaks of linear values"),
-        ("a.cal", "20 -1e9\n1000 0\n", "no level in dB"),
+        ("a.txt", "Freq Linear magnitude\n20 0.7\n1000 2.5\n", "line 1 says that its values are linear"),
+        ("a.cal", "20 -1e9\n1000 0\n", "not a level in dB"),
         ("a.txt", "20 nan\n1000 0\n", "line 1 is not two numbers"),
         ("a.txt", "20\n1000 0\n", "line 1 is not two numbers"),
         ("a.txt", "nothing here\n", "fewer than two points"),
@@ -96,7 +96,7 @@ def test_every_suffix_is_tried() -> None:
         ("a.xml", "<a/>", "holds no microphone"),
         ("a.xml", XML, "holds 2 microphones"),
         ("a.xml", MICROPHONE.format("100 1000 9000", "nan 0 1"), "a value that is not finite"),
-        ("a.xml", MICROPHONE.format("100 x 1000", "1 0 y"), "is no list of numbers: 'x'"),
+        ("a.xml", MICROPHONE.format("100 x 1000", "1 0 y"), "is not a list of numbers: 'x'"),
         ("a.xml", MICROPHONE.format("100 1000 9000", "0 1"), "3 frequencies, 2 responses"),
         ("a.xml", MICROPHONE.format("100 1000 9000", "0.5 1.0 1.2"), "like linear gains"),
         ("a.txt", "20,5;-3,1\n1000,2;0,5\n", "line 1 writes decimals with a comma"),
@@ -176,12 +176,12 @@ def test_sofa_files_that_leave_a_choice_are_refused(
         read_impulse_response(path, channel, None)
     if shape == (1, 2, 64):
         assert read_impulse_response(path, "2", None)[0].shape == (64,)
-        with pytest.raises(SettingsError, match="is no channel"):
+        with pytest.raises(SettingsError, match="is not a channel"):
             read_impulse_response(path, "left", None)
 
 
 def test_what_is_no_sofa_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no SOFA file"):
+    with pytest.raises(InputError, match="is not a SOFA file"):
         read_impulse_response(write(tmp_path, "mic.sofa", "text"), None, None)
 
 

@@ -87,7 +87,7 @@ def test_broken_and_missing_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_differences(path, some())
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(SettingsError, match="truncated, corrupt or no safetensors file"):
+    with pytest.raises(SettingsError, match="truncated, corrupt or not a safetensors file"):
         read_differences(path)
     with pytest.raises(SettingsError, match="there is no file of differences"):
         read_differences(tmp_path / "none.safetensors")

@@ -166,7 +166,7 @@ def test_labels_of_earlier_shards_are_one_however_they_are_spelled(tmp_path: Pat
 
 
 def test_dataset_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no shards below"):
+    with pytest.raises(SettingsError, match="no shards in"):
         ShardDataset(tmp_path)
     make_shard(tmp_path / "y" / "shard-00000.h5")
     with pytest.raises(SettingsError, match="label 'label2' is not among"):

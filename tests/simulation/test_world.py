@@ -91,7 +91,7 @@ def test_unseen_devices_need_a_split_of_their_own(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     write_simulated_data_set(tmp_path / "set", clips(tmp_path), devices(1), seed=0)
-    with pytest.raises(SettingsError, match="holds recordings already"):
+    with pytest.raises(SettingsError, match="already holds recordings"):
         write_simulated_data_set(tmp_path / "set", clips(tmp_path), devices(1), seed=1)
     with (tmp_path / "set/data/manifest.csv").open(newline="") as table:
         assert len(list(csv.DictReader(table))) == 2

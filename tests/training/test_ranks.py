@@ -82,7 +82,7 @@ def test_what_works_in_one_process_only_says_so(monkeypatch: pytest.MonkeyPatch)
 
 def test_processes_that_do_not_find_each_other_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(EnvironmentFault, match="do not find each other"), joined("cpu"):
+    with pytest.raises(EnvironmentFault, match="cannot reach each other"), joined("cpu"):
         pass
 
 
@@ -104,7 +104,7 @@ def test_a_gpu_that_fails_is_not_another_process_that_ended(monkeypatch: pytest.
 
     monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
     monkeypatch.setattr(torch.distributed, "all_reduce", fail)
-    with pytest.raises(EnvironmentFault, match="the GPU's memory does not suffice"):
+    with pytest.raises(EnvironmentFault, match="the GPU's memory is not enough"):
         Ranks(0, 2).sum(torch.zeros(1))
 
 

@@ -138,7 +138,7 @@ def test_the_figure(recorded: Workspace, tmp_path: Path, suffix: str) -> None:
         assert matplotlib.image.imread(path).std() > 0.05
     else:
         assert path.read_text().startswith("<?xml")
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(SettingsError, match="already exists"):
         evaluate(recorded, figure=path)
     evaluate(recorded, most_segments=10, figure=path, overwrite=True)
 
@@ -230,7 +230,7 @@ def test_a_generator_of_one_pair_is_refused_with_the_reason(recorded: Workspace,
     one_to_one = type(generator)(generator.settings.model_copy(update={"film_encoder": "none"}))
     path = tmp_path / "pair.safetensors"
     save_generator(path, one_to_one, NORMALISATION, {"pair": ["plain", "wavy"]})
-    with pytest.raises(SettingsError, match="one pair of devices: it is given no difference") as refused:
+    with pytest.raises(SettingsError, match="one pair of devices: it gets no difference") as refused:
         evaluate(recorded, checkpoint=path)
     assert "without --pair" in refused.value.hint
 

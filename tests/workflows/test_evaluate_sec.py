@@ -382,7 +382,7 @@ def test_segments_of_classes_that_a_model_never_saw_are_counted_out(
     (narrow,) = (model for model in report["models"] if model["name"] == "narrow")
     assert narrow["n_unknown"] == {"tick": 12}
     assert narrow["devices"]["phone"]["n_segments"] == 8
-    assert "narrow never saw 'tick'; 12 segments are counted out" in report["warnings"]
+    assert "narrow never saw 'tick'; 12 segments are not counted" in report["warnings"]
     assert any("know different classes" in warning for warning in report["warnings"])
     assert "Warning: narrow never saw 'tick'" in run.stderr
     labels = {row["label"] for row in report["rows"] if row["source"] == "phone" and row["method"] == "none"}
@@ -446,13 +446,13 @@ def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evalua
         (["--source", "gramophone"], "no model was trained on 'gramophone'", "phone, watch"),
         (["--baseline", "nothing"], "no model 'nothing'", "phone-none-0"),
         (["--ideal", "nothing"], "no model 'nothing'", "phone-none-0"),
-        (["--compare", "ideal"], "--compare 'ideal' is no pair", "A:B"),
+        (["--compare", "ideal"], "--compare 'ideal' is not a pair", "A:B"),
         (["--compare", "ideal:nobody"], "no model 'nobody'", "phone-none-0"),
         (["--compare", "ideal:none"], "'none' means several rows", "watch-none-0"),
         (["--compare", "ideal:phone-ideal-0"], "names the same models twice", "name two"),
         (["--short-clips", "drop", "--silence-gate", "0"], "no recording gives a segment", "short clips"),
         (["--picture", "none.png"], "cannot read picture none.png", "path"),
-        (["--picture", "data/manifest.csv"], "picture data/manifest.csv is no PNG", ".png"),
+        (["--picture", "data/manifest.csv"], "picture data/manifest.csv is not a PNG", ".png"),
         (["--compute-device", "abacus"], "unknown compute device 'abacus'", "auto"),
         (["--quiet", "layers"], "options must come after the subcommand", "umc eval layers"),
     ],
@@ -472,7 +472,7 @@ def test_an_empty_workspace_has_no_classifier(
     monkeypatch.chdir(tmp_path)
     run = evaluate()
     assert run.exit_code == 2
-    assert f"no trained classifier in {tmp_path / 'runs'}" in run.stderr
+    assert f"there is no trained classifier in {tmp_path / 'runs'}" in run.stderr
     assert "umc train-sec" in run.stderr
 
 
@@ -497,7 +497,7 @@ def test_runs_of_other_kinds_are_passed_over_and_broken_ones_named(
 
 def test_another_split_is_scored_with_a_warning(evaluate: Callable[..., Run]) -> None:
     report = evaluate("--json", "--bootstrap", 0, "--split", "train-sec", "--model", "phone-none-0").json
-    assert report["warnings"] == ["split train-sec was there to learn from: models look better on it than they are"]
+    assert report["warnings"] == ["split train-sec is for training: models look better on it than they are"]
 
 
 def test_settings_come_from_the_workspace_file_too(recorded: Path, evaluate: Callable[..., Run]) -> None:

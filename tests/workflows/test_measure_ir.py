@@ -79,7 +79,7 @@ def test_a_stimulus_and_its_sidecar_say_the_same(umc: Umc, workspace: Path, kind
     assert samples[silent] != 0  # the marker, or the first impulse
     again = umc("measure-ir", "--make-stimulus", kind, "out.wav")
     assert again.exit_code == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_sweep_rises_exponentially() -> None:

@@ -97,7 +97,7 @@ def test_what_is_there_is_not_replaced_unasked(umc: Umc, side_by_side: Path) -> 
     before = files_in(side_by_side)
     run = umc(*PAIR)
     assert run.exit_code == 2
-    assert "device 'phone' has a record already" in run.json["error"]["message"]
+    assert "device 'phone' already has a record" in run.json["error"]["message"]
     assert files_in(side_by_side) == before
     assert umc(*PAIR, "--overwrite").exit_code == 0
 

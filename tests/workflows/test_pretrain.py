@@ -85,7 +85,7 @@ def test_the_wide_family_is_a_setting(umc: Umc, sounds: Path, monkeypatch: pytes
     ("arguments", "message", "hint"),
     [
         (("--pretrain", "real"), "cannot pretrain on 'real'", "use --pretrain simulated"),
-        (("--pretrain", "simulated", "--ngf", "8"), "--ngf means nothing to --pretrain", "leave it out"),
+        (("--pretrain", "simulated", "--ngf", "8"), "--ngf has no effect with --pretrain", "leave it out"),
         (("--pretrain", "simulated", "--preset", "paper"), "unknown preset 'paper'", "known presets of --pretrain: "),
         (("--pretrain", "simulated", "--resume"), "no run 'refiner-cpu' to resume", "--name"),
         (("--pretrain", "simulated", "--preset", "smoke"), "sounds in split train-mc", "at least 10"),

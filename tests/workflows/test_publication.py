@@ -101,5 +101,5 @@ def test_weights_are_named_by_run_steps_and_date(tmp_path: Path) -> None:
     path = write_weights(tmp_path / "x.safetensors", RUN_ID, "kitchen", step=1)
     assert weights_in_words(path) == f"run 'kitchen', 1 step, 2026-11-28 ({path})"
     write_checkpoint(path, {"weight": torch.ones(1)}, {})
-    assert weights_in_words(path) == f"weights of no named run ({path})"
+    assert weights_in_words(path) == f"weights without a run name ({path})"
     assert weights_in_words(SHIPPED_REFINER) == "the weights that ship with umc"

@@ -76,7 +76,7 @@ def test_an_interrupt_before_the_first_step_says_that_there_is_nothing_to_resume
         patched.setattr(QuietTraining, "preparing", interrupt)
         interrupted = umc(*COMMANDS[name])
     assert interrupted.exit_code == 130
-    assert "before the first step. Give the same command again" in interrupted.stderr
+    assert "before the first step. Run the same command again" in interrupted.stderr
     assert "--resume" not in interrupted.stderr
     assert umc(*COMMANDS[name], "--json").json["n_steps"] == 3
 
@@ -112,7 +112,7 @@ def test_a_schedule_that_the_run_has_passed_is_refused_and_changes_nothing(
         (TRAIN_SEC, ("--method", "eq", "--targets", "nokia"), "unknown device 'nokia'"),
         (TRAIN_SEC, ("--method", "mc"), "mc has no checkpoint"),
         (TRAIN_SEC, ("--method", "unified-real", "--checkpoint", "absent.safetensors"), "cannot read checkpoint"),
-        (TRAIN_SEC, ("--method", "eq", "--shards", "nowhere"), "no shards below nowhere"),
+        (TRAIN_SEC, ("--method", "eq", "--shards", "nowhere"), "no shards in nowhere"),
         (TRAIN, ("--compute-device", "cuda:7"), "cuda:7"),
         (TRAIN, ("--devices", "nokia"), "no recordings of 'nokia'"),
         (PRETRAIN, ("--preset", "huge"), "unknown preset 'huge'"),

@@ -126,7 +126,7 @@ def test_a_picture_has_input_conversion_and_recording_of_the_same_segment(tmp_pa
         np.testing.assert_array_equal(recorded[target], as_recorded(clips, "burst", target, 1))
     assert (source, len(centres_hz)) == ("a", 128)
     assert "Recording 'burst' (label 'hiss'), 0.93 s from 0.93 s on" in rows.event
-    assert rows.event.endswith("the models trained on a do worst on c, on the mean.")
+    assert rows.event.endswith("the models trained on a do worst on c on average.")
     assert [picture.caption for picture in rows.pictures] == [
         "eq: converter eq. The training converted to 1 device, not to c."
     ]

@@ -148,7 +148,7 @@ def test_every_file_of_a_recording_gets_its_own_conversion(
 def test_labels_that_look_alike_are_named(small: Umc, umc: Umc, workspace: Path) -> None:
     for number in range(N_CLIPS):
         write_audio(workspace / f"data/{SOURCE}/Low/{number}.wav", tone(300, number))
-    warning = "labels look alike but differ: 'Low' and 'low'. If they are one, spell them alike"
+    warning = "labels look alike but differ: 'Low' and 'low'. If they mean the same, spell them the same way"
     assert warning in small("--json").json["warnings"]
     assert warning in umc("eval", "--bootstrap", "0", "--json").json["warnings"]
     options = ("--split", "train-mc", "--no-probe", "--converters", "no_conversion")
@@ -181,13 +181,13 @@ def test_a_sound_in_two_splits_is_refused_by_every_command(small: Umc, umc: Umc,
         (("--method", "none", "--shards", "converted"), "converts nothing"),
         (("--method", "quantile", "--shards", "converted"), "was made by converter 'eq'"),
         (("--method", "eq", "--shards", "converted", "--targets", "xperia1"), "no shards of xperia1"),
-        (("--method", "eq", "--shards", "nowhere"), "no shards below nowhere"),
+        (("--method", "eq", "--shards", "nowhere"), "no shards in nowhere"),
         (("--method", "eq", "--shards", "converted", "--hop", "512"), "lack 27 of 36 training segments"),
         (("--method", "eq", "--shards", "converted", "--targets", ","), "no shards of any target named"),
         (("--method", "eq", "--shards", "converted", "--converter", "refiner"), "does not convert with 'refiner'"),
         (("--method", "mc", "--shards", "converted", "--converter", "film_gan"), "by converter 'eq', not by film_gan"),
         (("--method", "adapt", "--shards", "converted"), "adapt adapts to one device"),
-        (("--method", "eq", "--shards", "converted", "--checkpoint", "x"), "--checkpoint have nothing to do"),
+        (("--method", "eq", "--shards", "converted", "--checkpoint", "x"), "--checkpoint has no effect"),
         (("--method", "unified-synth", "--shards", "converted", "--invented", "3"), "no device is invented"),
         (
             ("--method", "room-reverb+eq", "--shards", "converted"),
@@ -304,7 +304,7 @@ def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
         (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
         (("--precision", "fp16"), "fp16 would lose small gradients"),
         (("--converted-share", "1.5"), "converted_share"),
-        (("--name", "../out"), "cannot name a run"),
+        (("--name", "../out"), "cannot be the name of a run"),
         (("--resume",), "no run"),
     ],
 )
@@ -343,8 +343,8 @@ def test_targets_that_a_method_does_not_look_at_must_be_devices_all_the_same(sma
     ("section", "message"),
     [
         ("mixup]\nalpha = 0.4", ""),
-        ("mixupp]\nalpha = 0.4", "of 'mixupp', which is no method that has settings"),
-        ("eq]\nalpha = 0.4", "of 'eq', which is no method that has settings"),
+        ("mixupp]\nalpha = 0.4", "of 'mixupp', which has no settings"),
+        ("eq]\nalpha = 0.4", "of 'eq', which has no settings"),
         ("mixup]\nalfa = 0.4", "method mixup: alfa"),
     ],
 )

@@ -32,7 +32,7 @@ def read_channel(path: Path, channel: str | None, may_be_short: bool = False) ->
     try:
         header = read_header(path, may_be_short)
         if header.frames > MOST_SECONDS * header.sample_rate_hz:
-            raise InputError("is longer than half an hour", "cut the measurement out of it")
+            raise InputError("is longer than half an hour", "cut out the part with the measurement")
         if header.frames * header.channels > _MOST_VALUES:
             raise InputError(f"holds {header.channels} channels of {header.frames} samples", "leave some of them out")
         samples = read_channels(path, header)
@@ -65,7 +65,7 @@ def choose_channel(channels: NDArray[np.float64], channel: str | None) -> NDArra
     if channel == "mix":
         return np.asarray(channels.mean(axis=0))
     if not channel.isdecimal():
-        raise SettingsError(f"{channel!r} is no channel", "use a number counted from 1, or mix")
+        raise SettingsError(f"{channel!r} is not a channel", "use a number counted from 1, or mix")
     if not 1 <= int(channel) <= count:
         raise InputError(f"has no channel {channel}", f"it has {count}, counted from 1")
     return np.asarray(channels[int(channel) - 1])

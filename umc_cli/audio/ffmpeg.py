@@ -70,8 +70,8 @@ def count(path: Path, most_frames: int) -> tuple[int, int, int]:
                 raise InputError("decodes to more sound than a file of its size can hold", _EXPORT)
         if "mov" in container.format.name and stream.duration and stream.time_base:
             # An MP4 says where the recording ended; coded are whole blocks, filled up at the end.
-            said = round(stream.duration * stream.time_base * rate_hz)
-            frames = said if frames - 2 * last < said < frames else frames
+            stated_frames = round(stream.duration * stream.time_base * rate_hz)
+            frames = stated_frames if frames - 2 * last < stated_frames < frames else frames
     if not frames:
         raise InputError(
             "holds no samples: its header was never finished, or nothing was recorded",
@@ -120,7 +120,7 @@ def read_channels(path: Path, channels: int, frames: int) -> NDArray[np.float64]
     with _opened(path) as (container, stream):
         for frame in _decoded(container, stream):
             if frame.layout.nb_channels != channels:
-                raise InputError("changes the number of its channels", _EXPORT)
+                raise InputError("changes its number of channels", _EXPORT)
             for index, channel in enumerate(_channels(frame, np.float64)):
                 samples[position : position + frame.samples, index] = channel[: frames - position]
             position += frame.samples
@@ -165,13 +165,13 @@ def _sound_of(container: Any) -> Any:
     if codec is not None and codec.codec_tag in _PROTECTED:
         raise InputError("is protected (DRM): it cannot be decoded", "use a recording of your own")
     if codec is None:
-        raise InputError("holds sound of a coding that cannot be decoded here", _EXPORT)
+        raise InputError("holds audio in a codec that cannot be decoded here", _EXPORT)
     if codec.channels > _MOST_CHANNELS:
         raise InputError(f"says it has {codec.channels} channels", _EXPORT)
     if "mov" in container.format.name and len(stream.index_entries):
         last = stream.index_entries[-1]
         if last.pos + last.size > container.size:
-            raise InputError("is truncated: it ends before its index says so", "copy or record it again")
+            raise InputError("is truncated: it ends earlier than its index says", "copy or record it again")
     codec.thread_count = 1  # the readers are threads already
     return stream
 
@@ -239,7 +239,7 @@ def _mono(frame: Any, channel: int | None) -> NDArray[np.float32]:
     channels: list[NDArray[np.float32]] = _channels(frame, np.float32)
     if channel is not None:
         if channel > len(channels):
-            raise InputError("changes the number of its channels", _EXPORT)
+            raise InputError("changes its number of channels", _EXPORT)
         return channels[channel - 1]
     match channels:
         case [only]:

@@ -146,7 +146,7 @@ def read_samples(
     # NaN compares false with everything.
     if not max(samples.max(initial=0), -samples.min(initial=0)) < _LOUDEST:
         raise InputError(
-            "holds NaN or infinite samples, or some beyond a million times full scale",
+            "holds NaN or infinite samples, or samples above a million times full scale",
             "export it again from the original recording",
         )
     return samples
@@ -214,15 +214,20 @@ def read_channels(path: Path, header: AudioHeader) -> NDArray[np.float64]:
 def _true_header(path: Path, most_frames: int) -> AudioHeader:
     promise = length_promise(path)
     if promise is Promise.BROKEN:
-        raise InputError("is truncated: it ends before its header says so", "copy or record it again")
-    said: AudioHeader | None = None
+        raise InputError("is truncated: it ends earlier than its header says", "copy or record it again")
+    stated_header: AudioHeader | None = None
     reason: Exception | None = None
     try:
         with soundfile.SoundFile(str(path)) as file:
-            said = AudioHeader(file.samplerate, file.channels, file.frames)
+            stated_header = AudioHeader(file.samplerate, file.channels, file.frames)
             is_estimate = promise is Promise.UNKNOWN and file.format == "MP3"
-            if promise is not Promise.NONE and not is_estimate and file.seekable() and said.frames <= most_frames:
-                return said
+            if (
+                promise is not Promise.NONE
+                and not is_estimate
+                and file.seekable()
+                and stated_header.frames <= most_frames
+            ):
+                return stated_header
     except (soundfile.SoundFileError, TypeError) as error:
         reason = error
     from umc_cli.audio import ffmpeg
@@ -269,7 +274,7 @@ def _explain(path: Path) -> Iterator[None]:
         raise InputError(f"cannot be read: {error.strerror or error}", "check the path and the disk") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a suffix that means samples without a header
         if not path.exists():
-            raise InputError("does not exist any more", "put it back, or convert again without it") from error
+            raise InputError("no longer exists", "put it back, or convert again without it") from error
         reason = (str(error).splitlines() or ["no reason given"])[0]
         reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
         raise InputError(

@@ -37,7 +37,7 @@ class Promise(Enum):
     """What the headers are worth."""
 
     KEPT = "what libsndfile says of the length is right, as far as headers tell"
-    BROKEN = "the file ends before its headers say so"
+    BROKEN = "the file ends earlier than its headers say"
     NONE = "the length is estimated, was never written, or is one part's: decode to know it"
     UNKNOWN = "not one of the containers that are looked at here"
 

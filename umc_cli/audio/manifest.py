@@ -131,7 +131,7 @@ def read_manifest(path: Path) -> Recordings:
             failed.append(
                 FailedInput(
                     name,
-                    f"{where}: listed before, in line {lines_by_path[file]}",
+                    f"{where}: already listed in line {lines_by_path[file]}",
                     "remove one of the lines",
                 )
             )
@@ -279,7 +279,7 @@ def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[st
         return f"has {problem}", "give every column a name of its own"
     for value in row.values():
         if _NO_TEXT.search(value):
-            return "holds a zero byte or half a character", "save it as UTF-8 text"
+            return "contains a zero byte or an incomplete character", "save it as UTF-8 text"
     for column in REQUIRED_COLUMNS:
         if not row.get(column, "").strip():
             return f"has no {column}", "fill it in"
@@ -303,7 +303,7 @@ def _walk(
         return
     identity = (status.st_dev, status.st_ino)
     if identity in ancestors:
-        failed.append(FailedInput(str(folder), "is a symbolic link to a folder that it lies in", "remove the link"))
+        failed.append(FailedInput(str(folder), "is a symbolic link to a folder that contains it", "remove the link"))
         return
     for entry in entries:
         if entry.name.startswith("."):

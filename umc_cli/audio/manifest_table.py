@@ -106,7 +106,7 @@ def _json_row(text: str) -> Row:
     except ValueError:
         row = None
     if not isinstance(row, dict):
-        return "is not a JSON object", "write one JSON object a line"
+        return "is not a JSON object", "write one JSON object per line"
     return {key: "" if value is None else str(value) for key, value in row.items()}
 
 
@@ -114,9 +114,9 @@ def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
     n_before, first = 0, file.readline()
     own = "\t" if path.suffix == ".tsv" else ","
     separators: Sequence[str] = (own, *(each for each in _SEPARATORS if each != own))
-    said = first.strip().strip('"')
-    if said.lower().startswith("sep=") and len(said) == 5:
-        separators = (said[4],)
+    first_line = first.strip().strip('"')
+    if first_line.lower().startswith("sep=") and len(first_line) == 5:
+        separators = (first_line[4],)
         n_before, first = 1, file.readline()
     while first and not first.strip(" \t\r\n;,|\ufeff"):  # rows that a spreadsheet left empty
         n_before, first = n_before + 1, file.readline()
@@ -128,7 +128,7 @@ def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
     if missing:
         raise SettingsError(
             f"manifest {path} has no column {missing[0]!r}",
-            f"needed: {', '.join(REQUIRED_COLUMNS)}; understood: split, recording; found: {', '.join(named) or 'none'}",
+            f"required: {', '.join(REQUIRED_COLUMNS)}; optional: split, recording; found: {', '.join(named) or 'none'}",
         )
     if wrong := columns_problem(named):
         raise SettingsError(f"manifest {path} has {wrong}", "give every column a name of its own")
@@ -141,7 +141,7 @@ def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
             continue
         surplus = [field for field in fields[n_columns:] if field.strip()]
         if len(fields) < n_columns or surplus:
-            problem = "has another number of fields than the header", "quote fields that hold the separator"
+            problem = "does not have as many fields as the header", "quote fields that hold the separator"
             yield reader.line_num + n_before, problem
         elif any(field.strip() and not column for column, field in zip(columns, fields, strict=False)):
             problem = "has a value in a column without a name", "give the column a name, or remove the value"

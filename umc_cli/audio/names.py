@@ -68,7 +68,10 @@ def lookalikes(kind: str, names: Iterable[str]) -> list[str]:
     if not groups:
         return []
     more = f"; and {len(groups) - _MOST_NAMED} more" if len(groups) > _MOST_NAMED else ""
-    return [f"{kind} look alike but differ: {'; '.join(groups[:_MOST_NAMED])}{more}. If they are one, spell them alike"]
+    return [
+        f"{kind} look alike but differ: {'; '.join(groups[:_MOST_NAMED])}{more}. "
+        "If they mean the same, spell them the same way"
+    ]
 
 
 def _as_seen(name: str) -> str:

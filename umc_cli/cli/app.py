@@ -65,7 +65,7 @@ def _global_options(
 ) -> None:
     if workspace is not None:
         if not workspace.is_dir():
-            raise typer.BadParameter(f"no folder {workspace}", param_hint="--workspace")
+            raise typer.BadParameter(f"there is not a folder {workspace}", param_hint="--workspace")
         os.chdir(workspace)
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     except UmcError as error:
         _end(error, as_json)
     except OSError as error:
-        _end(EnvironmentFault(f"the system refused: {error}", "check the disk and the working folder"), as_json)
+        _end(EnvironmentFault(f"operating system error: {error}", "check the disk and the working folder"), as_json)
 
 
 def _run_for_json() -> int | None:
@@ -110,7 +110,7 @@ def _interrupt(*_: object) -> None:
 
 def _end_at_once(*_: object) -> NoReturn:
     show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
-    os.write(2, show_cursor + b"Stopped at once. The same command goes on with what is finished.\n")
+    os.write(2, show_cursor + b"Stopped at once. Run the same command again to resume.\n")
     os._exit(130)
 
 

@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Convert the recordings of one device into what other devices would have recorded, as HDF5 shards.
 
-    An interrupted run resumes when the same command is given again.
+    To resume an interrupted run, run the same command again.
     """
     from umc_cli.workflows.convert import convert
 
@@ -45,7 +45,7 @@ def command(
         with conversion_progress(quiet) as progress:
             report = convert(workspace, settings, _listed(files), progress)
     except KeyboardInterrupt:
-        render.err().print("[yellow]Interrupted.[/] Finished shards are kept: give the same command again to go on.")
+        render.err().print("[yellow]Interrupted.[/] Finished shards are kept: run the same command again to resume.")
         raise typer.Exit(130) from None
     show_report(report, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)
@@ -83,7 +83,7 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
             console.print(render.printable(line), markup=False)
         if report.passed_over:
-            console.print(render.printable(f"passed over: {passed_over_text(report.passed_over)}"), markup=False)
+            console.print(render.printable(f"skipped: {passed_over_text(report.passed_over)}"), markup=False)
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
     if as_json:
         render.print_report(report)

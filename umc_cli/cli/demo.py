@@ -16,7 +16,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a small workspace of synthesised sounds, convert it to all phones of the library, and draw a picture."""
+    """Make a small workspace of synthesized sounds, convert it to all phones of the library, and draw a picture."""
     from umc_cli.workflows.demo import run_demo
 
     with conversion_progress(quiet) as progress:
@@ -26,7 +26,7 @@ def command(
         raise typer.Exit(report.exit_code)
     if not quiet:
         render.err().print(
-            f"{report.n_clips} sounds in {report.n_labels} classes were synthesised (they are no recordings), then:\n"
+            f"{report.n_clips} sounds in {report.n_labels} classes were synthesized (they are not recordings). Next:\n"
             f"  cd {folder} && umc convert --source {report.conversion.source} --targets all"
         )
     show_report(report.conversion, False, quiet, False)

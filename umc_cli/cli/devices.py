@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from umc_cli.response.device import Device
 
 app = typer.Typer(
-    help="List the devices that the workspace and the package know, show or compare some.", invoke_without_command=True
+    help="List, show or compare the devices that the workspace and the package know.", invoke_without_command=True
 )
 
 
 @app.callback()
 def list_command(context: typer.Context, as_json: Json = False) -> None:
-    """List the devices that the workspace and the package know, show or compare some."""
+    """List, show or compare the devices that the workspace and the package know."""
     if context.invoked_subcommand:
         return
     from umc_cli.config import find_workspace
@@ -104,7 +104,7 @@ def compare_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print how the frequency responses of devices differ from that of the first."""
+    """Print the difference of each device's frequency response from that of the first device."""
     from umc_cli.config import find_workspace
     from umc_cli.workflows.devices import compare_devices
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def layers_command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure where in a generator the target device can be read: Figure 3 of the paper.
 
-    Every segment is converted to every target. For each layer, the means over channels, frequency and time are asked
-    for the target: mutual information (a lower bound) and the accuracy of a linear probe.
+    Every segment is converted to every target. For each layer, a linear probe predicts the target from
+    the means over channels, frequency and time: mutual information (a lower bound) and accuracy.
     """
     from umc_cli.workflows.evaluate_layers import evaluate_layers
 

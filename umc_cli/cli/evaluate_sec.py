@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Score sound event classifiers on the recordings of every device, or measure conversions.
 
-    Without a command: macro F1 of the classifiers that umc train-sec trained, on every device.
+    Without a subcommand: macro F1, on every device, of the classifiers that umc train-sec trained.
     """
     if context.invoked_subcommand is not None:
         if as_json or quiet or verbose or any(value is not None for value in given.values()):

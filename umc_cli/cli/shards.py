@@ -38,7 +38,7 @@ def list_command(root: Root, as_json: Json = False) -> None:
 
 @app.command("verify")
 def verify_command(root: Root, as_json: Json = False) -> None:
-    """Re-check every shard: schema, row counts, checksums, and the plan against what is there."""
+    """Re-check every shard: schema, row counts, checksums, and whether all shards of the plan exist."""
     from umc_cli.workflows.shards import verify_shards
 
     _show(verify_shards(root), as_json)

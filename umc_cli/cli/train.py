@@ -26,7 +26,7 @@ def command(
     pretrain: Annotated[
         str | None,
         typer.Option(
-            help="simulated: train a refiner instead, on the sounds of train-mc played to simulated devices.",
+            help="simulated: train a refiner instead, on the sounds of train-mc as simulated devices record them.",
             autocompletion=complete_words("simulated"),
             show_default=False,
             rich_help_panel=RUN,
@@ -78,9 +78,9 @@ def run_training(
     except KeyboardInterrupt:
         begun = (folder / SETTINGS_NAME).exists()
         render.err().print(
-            f"[yellow]Interrupted.[/] What was saved last is kept. Resume with: {resume}"
+            f"[yellow]Interrupted.[/] The last saved state is kept. Resume with: {resume}"
             if begun
-            else "[yellow]Interrupted[/] before the first step. Give the same command again."
+            else "[yellow]Interrupted[/] before the first step. Run the same command again."
         )
         raise typer.Exit(130) from None
     show_report(report, resume, as_json, quiet, verbose, best)
@@ -122,6 +122,6 @@ def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, 
     lines += [f"weights published: {path} ({report.publication})" for path in report.published]
     if report.publication and not report.published:
         lines.append(f"weights not published: {report.publication}")
-        lines.append(f"publish them all the same with: {resume} --publish")
+        lines.append(f"publish them anyway with: {resume} --publish")
     for line in lines:
         console.print(render.printable(line), markup=False)

@@ -30,7 +30,7 @@ _MOST_CPUS = 8
 """Of an actor: rule-based converters use few."""
 _MOST_LOSSES = 3
 """Actors that one shard may take with it."""
-_BEFORE = "before a first shard"
+_BEFORE = "before the first shard"
 _LONGEST_CONNECT_S = 10.0
 _LONGEST_WAIT_S = 300.0
 """For an actor, while no other one is at work."""
@@ -102,14 +102,14 @@ def _connect(address: str) -> tuple[Any, tuple[str, int]]:
         ray.init(address=address, **quiet)
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         what = "start Ray on this machine" if head is None else f"join a Ray cluster at {address}"
-        raise EnvironmentFault(f"cannot {what}: {error}", "docs/clusters.md says what Ray asks for") from error
+        raise EnvironmentFault(f"cannot {what}: {error}", "docs/clusters.md lists what Ray needs") from error
     return ray, head
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise SettingsError(f"--cluster {address!r} is no address", "use auto, HOST:PORT or ray://HOST:PORT")
+        raise SettingsError(f"--cluster {address!r} is not an address", "use auto, HOST:PORT or ray://HOST:PORT")
     return host, int(port)
 
 
@@ -212,7 +212,7 @@ class _Crew:
             self._hire()
             return job, None
         except self._ray.exceptions.RayError as error:
-            raise EnvironmentFault(f"Ray failed: {error}", "its logs say more, see docs/clusters.md") from error
+            raise EnvironmentFault(f"Ray failed: {error}", "for details see its logs and docs/clusters.md") from error
         self._idle.append(actor)
         if job is None:
             self._made_with = outcome
@@ -231,7 +231,7 @@ class _Crew:
         wanted = ", ".join(f"{name} {count}" for name, count in self._demand.items() if count)
         raise EnvironmentFault(
             f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s",
-            "wait until others leave it, add nodes (`ray status` shows them), or ask for less with --workers",
+            "wait for free resources, add nodes (`ray status` shows them), or ask for less with --workers",
         )
 
     def _look_at_head(self, patience_s: float) -> None:
@@ -248,8 +248,8 @@ class _Crew:
         except OSError as error:
             if silent_s >= patience_s:
                 raise EnvironmentFault(
-                    f"the head of the Ray cluster at {self._head[0]}:{self._head[1]} does not answer any more: {error}",
-                    "start it again; what is finished is kept, and the same command goes on",
+                    f"the head of the Ray cluster at {self._head[0]}:{self._head[1]} no longer answers: {error}",
+                    "start it again; finished shards are kept, and the same command resumes",
                 ) from error
 
     def _count_loss(self, job: ShardJob | None, error: Exception) -> None:
@@ -265,9 +265,9 @@ class _Crew:
             (
                 "a recording of that shard (see run.json) may crash its decoder"
                 if job
-                else "umc may be missing on a node, or be another version"
+                else "umc may be missing on a node, or have another version"
             )
-            + ", or memory may be short; what is finished is kept, and the same command goes on",
+            + ", or memory may be short; finished shards are kept, and the same command resumes",
         ) from error
 
     def _look_for(self, paths: Iterable[Path]) -> None:
@@ -278,6 +278,6 @@ class _Crew:
         for path, since in self._unseen.items():
             if now - since > _LONGEST_UNSEEN_S:
                 raise EnvironmentFault(
-                    f"{path} was written on another node but is not seen here",
+                    f"{path} was written on another node but is not visible here",
                     "put the output on a folder that all nodes share, under the same path",
                 )

@@ -44,13 +44,13 @@ class DeviceCopies:
         pinned, buffer = _of_shape(values, buffer)
         pinned.copy_(values)
         with torch.cuda.stream(self._there):
-            there = torch.empty(values.shape, dtype=values.dtype, device=self._device)
-            there.copy_(pinned, non_blocking=True)
+            copy = torch.empty(values.shape, dtype=values.dtype, device=self._device)
+            copy.copy_(pinned, non_blocking=True)
         self._under_way.append((buffer, self._there.record_event()))
         computing = torch.cuda.current_stream(self._device)
         computing.wait_stream(self._there)
-        there.record_stream(computing)
-        return there
+        copy.record_stream(computing)
+        return copy
 
     def to_host(self, values: Tensor) -> AbstractContextManager[Array]:
         """Begin to copy a result [...] that the current stream computes.

@@ -67,7 +67,7 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
     if n_segments < MIN_SEGMENTS:
         raise InputError(
             f"only {n_segments} segments in {len(clips)} recordings, of which {n_failed} cannot be read",
-            f"the converter `quantile` needs at least {MIN_SEGMENTS} a device",
+            f"the converter `quantile` needs at least {MIN_SEGMENTS} per device",
         )
     levels = np.concatenate(spectrograms).transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
     quantiles = np.quantile(levels, QUANTILE_SHARES, axis=1).astype(np.float32)

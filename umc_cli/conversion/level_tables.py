@@ -70,7 +70,7 @@ def load_level_tables(
         if tables[device].n_failed:
             warnings.append(
                 f"{tables[device].n_failed} recordings of {device} in split {CONVERSION_SPLIT} cannot be read; "
-                "its table rests on the others"
+                "its table is made from the others"
             )
     source = devices[0]
     for target in devices[1:]:
@@ -96,7 +96,8 @@ def read_level_tables(root: Path) -> dict[str, LevelQuantiles]:
     for device, entry in entries.items():
         if not _is_table(entry):
             raise SettingsError(
-                f"{root / TABLES_NAME} is damaged: no table of {device!r}", "remove it, and run what wrote it"
+                f"{root / TABLES_NAME} is damaged: no table of {device!r}",
+                "remove it, then run the command that wrote it",
             )
     return {device: _table(entry) for device, entry in entries.items()}
 

@@ -66,7 +66,7 @@ class ShardActor:
         if made_with is not None and own != made_with:
             raise SettingsError(
                 f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",
-                "choose what all can do, --engine torch --precision fp32 for example",
+                "choose settings that all nodes support, for example --engine torch --precision fp32",
             )
         return own
 

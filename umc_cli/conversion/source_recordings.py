@@ -26,7 +26,7 @@ def passed_over_text(passed_over: Mapping[str, int]) -> str:
 def odd_devices(clips: Sequence[Clip]) -> list[str]:
     """Return a warning for each device whose name cannot be one."""
     return [
-        f"recordings of {device!r} are left out: that is no device id (letters, digits, dots, dashes, underscores)"
+        f"recordings of {device!r} are left out: that is not a device id (letters, digits, dots, dashes, underscores)"
         for device in sorted({clip.device for clip in clips})
         if not is_device_id(device)
     ]
@@ -62,13 +62,13 @@ def select_clips(
     matching = [clip for clip in found if (not labels or clip.label in labels) and (not splits or clip.split in splits)]
     if found and not matching:
         raise SettingsError(
-            f"no recording of {source} has such a label and such a split at once", "leave out --label or --split"
+            f"no recording of {source} has both that label and that split", "leave out --label or --split"
         )
     if not found and not (are_listed and recordings.failed):
         if are_listed:
             raise SettingsError(
                 f"no recordings of {source!r}: the list of files is empty",
-                "list audio files, one a line, or leave the list out to convert all in the data folder",
+                "list audio files, one per line, or leave the list out to convert all in the data folder",
             )
         raise _none_in(data, recordings, source, known_devices)
     return sorted(matching, key=lambda clip: clip.file)
@@ -88,12 +88,12 @@ def _none_in(data: Path, recordings: Recordings, source: str, known_devices: Col
                 "the first folder names the device, the second the label"
             )
     if recordings.failed:
-        message += f"; what failed: {_reasons(recordings.failed)}"
+        message += f"; failed: {_reasons(recordings.failed)}"
         remedies.append(recordings.failed[0].hint)
     elif not devices and manifest:
         message += f": {manifest} lists none"
     elif not devices and recordings.passed_over:
-        message += f", only files that are not audio by their names: {passed_over_text(recordings.passed_over)}"
+        message += f", only files whose names are not those of audio files: {passed_over_text(recordings.passed_over)}"
     elif not devices:
         message += ": it holds no files"
     if not devices and not recordings.failed:

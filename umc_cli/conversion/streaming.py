@@ -161,7 +161,7 @@ class _Fitting:
             if done < len(targets):
                 if len(part) == 1:
                     raise EnvironmentFault(
-                        f"memory does not suffice to convert one segment to {targets[done]}",
+                        f"there is not enough memory to convert one segment to {targets[done]}",
                         "end other programs that use it, or give --compute-device cpu",
                     )
                 self._most = (len(part) + 1) // 2

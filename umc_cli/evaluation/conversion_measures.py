@@ -17,8 +17,8 @@ from umc_cli.evaluation.spectrogram_classifier import SpectrogramClassifier, cla
 MEASURES = {
     "log_spectral_distance_signal_db": "distance to what the target recorded, over frames with signal",
     "log_spectral_distance_db": "distance to what the target recorded, over all frames",
-    "response_error_db": "RMS over trusted bands of mean change minus difference asked for, without the level",
-    "level_error_db": "mean over trusted bands of mean change minus difference asked for",
+    "response_error_db": "RMS over trusted bands of mean change minus requested difference, without the level",
+    "level_error_db": "mean over trusted bands of mean change minus requested difference",
     "probe_target_share": "share of converted segments that the device probe takes for the target's",
     "probe_source_share": "share of converted segments that the device probe takes for the source's",
     "probe_real_accuracy": "share of the target's own recordings that the device probe takes for the target's",
@@ -149,11 +149,11 @@ def _distances(reference: Reference, converted: NDArray[np.float32]) -> dict[str
 
 
 def _response_errors(reference: Reference, converted: NDArray[np.float32]) -> dict[str, Measured]:
-    asked = reference.response
-    if asked is None or not asked.trusted.any():
+    response = reference.response
+    if response is None or not response.trusted.any():
         return {}
-    error = response_error(converted, reference.given.log_mel, asked.gain_db, asked.trusted)
-    level = {"level_error_db": Measured(error.level_db)} if asked.level_is_known else {}
+    error = response_error(converted, reference.given.log_mel, response.gain_db, response.trusted)
+    level = {"level_error_db": Measured(error.level_db)} if response.level_is_known else {}
     return {"response_error_db": Measured(error.shape_db)} | level
 
 

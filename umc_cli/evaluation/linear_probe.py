@@ -103,10 +103,10 @@ def held_out_log_probabilities(
     folds = np.array([fold_of[name] for name in groups])
     result = np.empty((len(exact), n_classes))
     for fold in range(n_folds):
-        known, asked = folds != fold, folds == fold
+        known, tested = folds != fold, folds == fold
         shrinkage, temperature = _choose(exact[known], numbers[known], folds[known], n_classes)
         discriminant = fit_linear_discriminant(exact[known], numbers[known], n_classes)
-        result[asked] = discriminant.log_probabilities(exact[asked], shrinkage, temperature)
+        result[tested] = discriminant.log_probabilities(exact[tested], shrinkage, temperature)
     return result
 
 
@@ -114,10 +114,10 @@ def _choose(features: Values, labels: NDArray[np.intp], folds: NDArray[np.intp],
     """Return the shrinkage and the temperature of the least cross-entropy; the stronger ones of equals."""
     loss = dict.fromkeys(((shrinkage, hot) for shrinkage in SHRINKAGES for hot in TEMPERATURES), 0.0)
     for fold in np.unique(folds):
-        known, asked = folds != fold, folds == fold
+        known, tested = folds != fold, folds == fold
         discriminant = fit_linear_discriminant(features[known], labels[known], n_classes)
-        rows = np.arange(int(asked.sum()))
+        rows = np.arange(int(tested.sum()))
         for shrinkage, temperature in loss:
-            told = discriminant.log_probabilities(features[asked], shrinkage, temperature)
-            loss[shrinkage, temperature] -= float(told[rows, labels[asked]].sum())
+            log_probabilities = discriminant.log_probabilities(features[tested], shrinkage, temperature)
+            loss[shrinkage, temperature] -= float(log_probabilities[rows, labels[tested]].sum())
     return min(loss, key=lambda choice: loss[choice])

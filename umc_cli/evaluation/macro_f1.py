@@ -73,16 +73,16 @@ def score_device(true: Classes, predicted: Classes, n_classes: int) -> DeviceSco
         raise ValueError(f"{len(true)} true classes and {len(predicted)} predictions cannot be scored")
     if n_classes == 1:  # torchmetrics wants two
         return DeviceScores(len(true), 1.0, 1.0, 1.0, (1.0,), ((len(true),),))
-    truth, said = torch.from_numpy(np.asarray(true)), torch.from_numpy(np.asarray(predicted))
-    confusion = multiclass_confusion_matrix(said, truth, n_classes)
+    truth, predictions = torch.from_numpy(np.asarray(true)), torch.from_numpy(np.asarray(predicted))
+    confusion = multiclass_confusion_matrix(predictions, truth, n_classes)
     occurs = (confusion.sum(dim=0) + confusion.sum(dim=1) > 0).tolist()
-    by_class = multiclass_f1_score(said, truth, n_classes, average="none").tolist()
+    by_class = multiclass_f1_score(predictions, truth, n_classes, average="none").tolist()
     return DeviceScores(
         n_segments=len(true),
-        macro_f1=float(multiclass_f1_score(said, truth, n_classes, average="macro")),
-        weighted_f1=float(multiclass_f1_score(said, truth, n_classes, average="weighted")),
-        accuracy=float(multiclass_accuracy(said, truth, n_classes, average="micro")),
-        per_class_f1=tuple(f1 if there else None for f1, there in zip(by_class, occurs, strict=True)),
+        macro_f1=float(multiclass_f1_score(predictions, truth, n_classes, average="macro")),
+        weighted_f1=float(multiclass_f1_score(predictions, truth, n_classes, average="weighted")),
+        accuracy=float(multiclass_accuracy(predictions, truth, n_classes, average="micro")),
+        per_class_f1=tuple(f1 if is_present else None for f1, is_present in zip(by_class, occurs, strict=True)),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
 
@@ -116,15 +116,19 @@ def resample_recordings(n_recordings: int, n_replicates: int, seed: int) -> NDAr
 
 
 def bootstrap_macro_f1(
-    said: Predictions, n_classes: int, row_of: Mapping[str, int], draws: NDArray[np.int16]
+    predictions: Predictions, n_classes: int, row_of: Mapping[str, int], draws: NDArray[np.int16]
 ) -> Values:
     """Return the macro F1 of every replicate; nan where none of the device's recordings was drawn.
 
     `row_of`: the column of `draws` that belongs to a recording. Shape: draws [B, R] -> [B].
     """
-    names, numbers = np.unique(np.array(said.recordings, dtype=object), return_inverse=True)
-    is_right = said.true == said.predicted
-    counted = ((numbers[is_right], said.true[is_right]), (numbers, said.true), (numbers, said.predicted))
+    names, numbers = np.unique(np.array(predictions.recordings, dtype=object), return_inverse=True)
+    is_right = predictions.true == predictions.predicted
+    counted = (
+        (numbers[is_right], predictions.true[is_right]),
+        (numbers, predictions.true),
+        (numbers, predictions.predicted),
+    )
     counts = [np.bincount(row * n_classes + number, minlength=len(names) * n_classes) for row, number in counted]
     flat = np.stack(counts, axis=0).reshape(3, len(names), n_classes).swapaxes(0, 1).reshape(len(names), -1)
     columns = [row_of[name] for name in names]

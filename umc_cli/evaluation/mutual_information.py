@@ -42,9 +42,11 @@ def probe_statistic(
     Raises:
         ValueError: see `held_out_log_probabilities`.
     """
-    told = held_out_log_probabilities(features, labels, groups, n_folds)
-    right = (told.argmax(axis=1) == np.asarray(labels)).astype(np.float64)
-    return ProbedStatistic(features.shape[1], information_bound_bits(told, labels, groups), _mean(right, groups))
+    log_probabilities = held_out_log_probabilities(features, labels, groups, n_folds)
+    right = (log_probabilities.argmax(axis=1) == np.asarray(labels)).astype(np.float64)
+    return ProbedStatistic(
+        features.shape[1], information_bound_bits(log_probabilities, labels, groups), _mean(right, groups)
+    )
 
 
 def entropy_bits(labels: Sequence[int]) -> float:

@@ -97,7 +97,7 @@ def compare(
     names: tuple[str, str],
     first: Sequence[ScoredModel],
     second: Sequence[ScoredModel],
-    said: Mapping[str, Mapping[str, Predictions]],
+    predictions: Mapping[str, Mapping[str, Predictions]],
 ) -> Comparison:
     """Compare two rows of models on the devices that both were scored on.
 
@@ -113,8 +113,8 @@ def compare(
     others = [device for device in devices if device not in {model.source for model in models}]
     return Comparison(
         *names,
-        devices={device: _on_devices(first, second, [device], said) for device in devices},
-        without_sources=_on_devices(first, second, others, said) if others else None,
+        devices={device: _on_devices(first, second, [device], predictions) for device in devices},
+        without_sources=_on_devices(first, second, others, predictions) if others else None,
     )
 
 
@@ -122,7 +122,7 @@ def _on_devices(
     first: Sequence[ScoredModel],
     second: Sequence[ScoredModel],
     devices: Sequence[str],
-    said: Mapping[str, Mapping[str, Predictions]],
+    predictions: Mapping[str, Mapping[str, Predictions]],
 ) -> DeviceComparison:
     means = [mean_over_devices(models, devices) for models in (first, second)]
     scores = [each.mean for each in means if each]
@@ -131,10 +131,12 @@ def _on_devices(
     )
     if len(first) > 1 or len(second) > 1:
         return DeviceComparison(difference, None)
-    right = [_is_right(said[models[0].name], devices) for models in (first, second)]
+    right = [_is_right(predictions[models[0].name], devices) for models in (first, second)]
     return DeviceComparison(difference, mcnemar(*right))
 
 
-def _is_right(said: Mapping[str, Predictions], devices: Sequence[str]) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = np.concatenate([said[device].true == said[device].predicted for device in devices])
+def _is_right(predictions: Mapping[str, Predictions], devices: Sequence[str]) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = np.concatenate(
+        [predictions[device].true == predictions[device].predicted for device in devices]
+    )
     return right

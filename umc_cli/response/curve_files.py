@@ -109,7 +109,7 @@ def _read_columns(path: Path, _: str | None) -> CurveFile:
     # What is linear is never negative: a word in the header then means something else.
     if levels and min(levels) >= 0 and _LINEAR_WORDS.search(header[1]) and "db" not in header[1].lower():
         raise InputError(
-            f"curve {path} line {header[0]} speaks of linear values: {header[1].strip()[:60]!r}",
+            f"curve {path} line {header[0]} says that its values are linear: {header[1].strip()[:60]!r}",
             "export it in dB: 20 log10 of the ratio; if it is in dB, remove that line",
         )
     if frequencies and frequencies[0] == 0:  # the mean, which no response over log frequency has
@@ -163,7 +163,7 @@ def _read_android_xml(path: Path, microphone: str | None) -> CurveFile:
         places = "; ".join(_said_of(element) for element in chosen)
         raise InputError(
             f"{path} holds {len(chosen)} microphones {name!r}: {places}",
-            "copy the file, and keep only the one to be measured in it",
+            "copy the file and keep only the right microphone in it",
         )
     element = chosen[0]
     frequencies, levels = (_numbers(path, name, element.get(key, "")) for key in ("frequencies", "responses"))
@@ -180,15 +180,15 @@ def _read_android_xml(path: Path, microphone: str | None) -> CurveFile:
 
 def _said_of(element: ElementTree.Element) -> str:
     """Tell microphones of one id apart: by their attributes other than the curve's, and by where the curve begins."""
-    said = [f"{key} {element.get(key)}" for key in ("address", "type", "location", "group", "index_in_the_group")]
-    told = [each for each in said if not each.endswith(" None")]
-    return ", ".join([*told, f"responses {' '.join(element.get('responses', '').split()[:3])} ..."])
+    attributes = [f"{key} {element.get(key)}" for key in ("address", "type", "location", "group", "index_in_the_group")]
+    present = [each for each in attributes if not each.endswith(" None")]
+    return ", ".join([*present, f"responses {' '.join(element.get('responses', '').split()[:3])} ..."])
 
 
 def _numbers(path: Path, microphone: str, text: str) -> list[float]:
     wrong = next((each for each in text.split() if _number(each) is None), None)
     if wrong is not None:
-        raise InputError(f"{path}: {microphone} is no list of numbers: {wrong!r}", "download it again")
+        raise InputError(f"{path}: {microphone} is not a list of numbers: {wrong!r}", "download it again")
     return [float(each) for each in text.split()]
 
 
@@ -230,7 +230,7 @@ def _check_decibels(path: Path, curve: Curve) -> None:
     values = curve.response_db
     if np.abs(values).max() > _MOST_DB:
         raise InputError(
-            f"curve {path} holds {values[np.argmax(np.abs(values))]:g}, which is no level in dB",
+            f"curve {path} holds {values[np.argmax(np.abs(values))]:g}, which is not a level in dB",
             "export it in dB, frequency first",
         )
     if values.min() >= 0 and values.max() <= _LINEAR_BELOW and values.max() > 0:

@@ -60,11 +60,11 @@ def _read_sofa(path: Path, channel: str | None) -> tuple[NDArray[np.float64], in
             rates = np.unique(np.asarray(rate[...], np.float64))
     except BROKEN as error:
         raise InputError(
-            f"{path} is no SOFA file with Data.IR and Data.SamplingRate: {error}", "export it with an FIR data type"
+            f"{path} is not a SOFA file with Data.IR and Data.SamplingRate: {error}", "export it with an FIR data type"
         ) from error
     if responses.ndim != 3 or len(rates) != 1 or not LOWEST_SAMPLE_RATE_HZ <= rates[0] <= HIGHEST_SAMPLE_RATE_HZ:
         raise InputError(
-            f"{path}: Data.IR is {list(responses.shape)} at {rates} Hz", "export it as [M, R, N], one rate"
+            f"{path}: Data.IR is {list(responses.shape)} at {rates} Hz", "export it as [M, R, N] at one sample rate"
         )
     if len(responses) != 1:
         raise InputError(f"{path} holds {len(responses)} measurements", "export the one to be used")

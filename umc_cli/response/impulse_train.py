@@ -76,10 +76,10 @@ def take_impulses(recording: NDArray[np.float64], rate_hz: int, train: ImpulseTr
     rejected = tuple(Rejected(time, reason) for time, reason in zip(times_s, reasons, strict=True) if reason)
     kept = [arrival for arrival, reason in zip(arrivals, reasons, strict=True) if not reason]
     if not kept:
-        said = sorted({entry.reason for entry in rejected})
+        problems = sorted({entry.reason for entry in rejected})
         raise InputError(
             f"holds {len(rejected)} impulse{'' if len(rejected) == 1 else 's'}, but none that can be used "
-            f"({'; '.join(said)})",
+            f"({'; '.join(problems)})",
             "record again from before the first impulse on: quieter if it clips, louder if noise covers it; "
             "a ready impulse response needs --stimulus response",
         )

@@ -50,7 +50,7 @@ def invent_targets(
     devices = tuple(invented_device(record, drawn, index) for index in range(len(drawn)))
     taken = next((device.id for device in devices if device.id in registry), None)
     if taken:
-        raise SettingsError(f"there is a device record {taken!r} already", "rename it: invented devices have such ids")
+        raise SettingsError(f"a device record {taken!r} already exists", "rename it: invented devices use such ids")
     return {named[0]: devices}
 
 

@@ -60,7 +60,7 @@ def responses_to_learn_from(workspace: Workspace, learn_from: str) -> LearnedRes
     folder = Path(learn_from)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
     if not paths:
-        problem = "holds no WAV file" if folder.is_dir() else "is no folder"
+        problem = "holds no WAV file" if folder.is_dir() else "is not a folder"
         raise SettingsError(
             f"cannot learn from {learn_from!r}: it {problem}",
             f"use {FROM_DEVICES}, {FROM_LIBRARY}, or a folder of impulse responses",

@@ -100,9 +100,9 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
     rejected = tuple(Rejected(start / rate_hz, why) for start, why in zip(starts, reasons, strict=True) if why)
     kept = [start for start, why in zip(starts, reasons, strict=True) if not why]
     if not kept:
-        said = "; ".join(sorted({entry.reason for entry in rejected}))
+        problems = "; ".join(sorted({entry.reason for entry in rejected}))
         raise InputError(
-            f"holds no sweep that can be used ({said})",
+            f"holds no sweep that can be used ({problems})",
             "record the stimulus from its first to its last second; lower the level if it clips",
         )
     weights = window(rate_hz, window_ms)

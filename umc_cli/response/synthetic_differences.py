@@ -78,7 +78,7 @@ def read_differences(path: Path) -> SyntheticDifferences:
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from error
     except SafetensorError as error:
-        raise SettingsError(f"{path} is truncated, corrupt or no safetensors file: {error}", _MAKE_AGAIN) from error
+        raise SettingsError(f"{path} is truncated, corrupt or not a safetensors file: {error}", _MAKE_AGAIN) from error
     n = len(arrays.get("fr_difference_db", ()))
     shapes = {"fr_difference_db": (n, N_BANDS), "noise_floor_db": (n, N_BANDS), "sensitivity_difference_db": (n,)}
     if n < 1 or {name: array.shape for name, array in arrays.items()} != shapes:

@@ -36,7 +36,7 @@ class SecSettings(ScheduleSettings):
     held_out_share: Annotated[float, Field(gt=0, lt=1), Option(RECORDINGS)] = 0.1
     """Share of the source's recordings that decides which weights are best, instead of being trained on."""
     precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
-    """fp32, bf16 or auto (bf16 where the machine has units for it)."""
+    """fp32, bf16 or auto (bf16 where the machine supports it)."""
     seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
     """Random seed."""
 

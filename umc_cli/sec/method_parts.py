@@ -30,7 +30,7 @@ class NetworkParts(Settings):
     def _check(cls, parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, given in parts.items():
             if name not in AUGMENTATIONS or not AUGMENTATIONS[name].build_network_part:
-                raise ValueError(f"{name!r} is no method that is part of the network")
+                raise ValueError(f"{name!r} is not a method that is part of the network")
             AUGMENTATIONS[name].settings.model_validate(given)
         return parts
 
@@ -71,8 +71,8 @@ def check_method_settings(given: Mapping[str, Mapping[str, Any]]) -> None:
     for name in given:
         if name not in AUGMENTATIONS:
             raise SettingsError(
-                f"method_settings are given of {name!r}, which is no method that has settings",
-                f"these have: {', '.join(AUGMENTATIONS)}",
+                f"method_settings are given for {name!r}, which has no settings",
+                f"methods with settings: {', '.join(AUGMENTATIONS)}",
             )
         _settings(name, given)
 

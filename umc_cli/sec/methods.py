@@ -6,12 +6,12 @@ from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.sec.augmentations import AUGMENTATIONS
 
 CONVERSIONS = {
-    "unified-real": "the unified converter, to the devices that are known",
+    "unified-real": "the unified converter, to the known devices",
     "unified-synth": "the unified converter, to invented devices",
     "mc": "a converter of its own for every target (umc train --pair)",
     "adapt": "the unified converter, to one target",
     "eq": "the difference of the responses added",
-    "eq-noise": "the signal equalised and the target's noise floor added",
+    "eq-noise": "the signal equalized and the target's noise floor added",
     "quantile": "level distributions mapped",
 }
 """Methods that convert a share of the samples to other devices."""

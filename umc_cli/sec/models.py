@@ -62,7 +62,8 @@ def find_models(workspace: Workspace, names: Sequence[str], warnings: list[str])
     paths = [_path_of(workspace, name) for name in names] if names else _runs_with_classifiers(workspace.runs, warnings)
     if not paths:
         raise SettingsError(
-            f"no trained classifier in {workspace.runs}", "train one with `umc train-sec`, or name files with --model"
+            f"there is no trained classifier in {workspace.runs}",
+            "train one with `umc train-sec`, or name files with --model",
         )
     by_weights: dict[str, tuple[Path, SecModel]] = {}
     for path in paths:
@@ -88,14 +89,14 @@ def classify(network: nn.Module, log_mel: NDArray[np.float32], device: torch.dev
         SettingsError: the network's output is not finite.
     """
     network = network.to(device).eval()
-    said = []
+    predicted = []
     with torch.inference_mode():
         for start in range(0, len(log_mel), _BATCH):
             logits = network(torch.from_numpy(log_mel[start : start + _BATCH]).to(device))
             if not torch.isfinite(logits).all():
                 raise SettingsError("the classifier's output is not finite", "train it again")
-            said.append(logits.argmax(dim=1).cpu().numpy())
-    return np.concatenate([np.empty(0, np.intp), *said])
+            predicted.append(logits.argmax(dim=1).cpu().numpy())
+    return np.concatenate([np.empty(0, np.intp), *predicted])
 
 
 def _settings_of(training: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class EvaluatedDevice:
 
 
 @dataclass
-class Said:
+class DevicePredictions:
     """What the models said, and what they were asked."""
 
     by_model: dict[str, dict[str, Predictions]]
@@ -54,9 +54,9 @@ def clips_by_device(
         SettingsError: a named device has no recordings, or there are none at all.
     """
     known = sorted({clip.device for clip in clips})
-    asked = known if means_all(devices) else list(dict.fromkeys(devices))
+    device_ids = known if means_all(devices) else list(dict.fromkeys(devices))
     chosen = {}
-    for device in asked:
+    for device in device_ids:
         if device not in known:
             raise SettingsError(
                 f"no recordings of {device!r}",
@@ -81,13 +81,13 @@ def classify_devices(
     torch_device: torch.device,
     warnings: list[str],
     say: Callable[[str], None],
-) -> Said:
+) -> DevicePredictions:
     """Let every model classify every device; one device's segments are in memory at a time.
 
     Raises:
         SettingsError: nothing can be classified, or a model knows none of the labels.
     """
-    said = Said({model.name: {} for model in models}, {model.name: {} for model in models})
+    predictions = DevicePredictions({model.name: {} for model in models}, {model.name: {} for model in models})
     networks = _Networks()
     for device, own in clips.items():
         say(f"classifying recordings of {device}")
@@ -96,20 +96,20 @@ def classify_devices(
             warnings.append(f"{device} gives no segment")
             continue
         labels = tuple(sorted(set(segments.labels)))
-        said.devices[device] = EvaluatedDevice(len(segments), len(set(segments.recordings)), labels)
+        predictions.devices[device] = EvaluatedDevice(len(segments), len(set(segments.recordings)), labels)
         for row in zip(segments.labels, segments.recordings, segments.starts, strict=True):
-            said.checksum.update("\t".join([device, *map(str, row)]).encode("utf-8", "surrogateescape") + b"\n")
+            predictions.checksum.update("\t".join([device, *map(str, row)]).encode("utf-8", "surrogateescape") + b"\n")
         for model in models:
-            _classify_one(model, device, segments, torch_device, networks, said)
-    if not said.devices:
+            _classify_one(model, device, segments, torch_device, networks, predictions)
+    if not predictions.devices:
         raise SettingsError("no recording gives a segment", "see what failed, or pad short clips")
     for model in models:
-        if not said.by_model[model.name]:
+        if not predictions.by_model[model.name]:
             raise SettingsError(
                 f"model {model.name} knows none of the recordings' labels; it knows {some(model.classes)}",
-                f"the recordings' labels: {some(said.n_unknown[model.name])}",
+                f"the recordings' labels: {some(predictions.n_unknown[model.name])}",
             )
-    return said
+    return predictions
 
 
 class _Networks:
@@ -137,11 +137,11 @@ def _classify_one(
     segments: Segments,
     torch_device: torch.device,
     networks: _Networks,
-    said: Said,
+    predictions: DevicePredictions,
 ) -> None:
     number_of = {plain_name(name): number for number, name in enumerate(model.classes)}
     rows = [row for row, label in enumerate(segments.labels) if label in number_of]
-    unknown = said.n_unknown[model.name]
+    unknown = predictions.n_unknown[model.name]
     for label in segments.labels:
         if label not in number_of:
             unknown[label] = unknown.get(label, 0) + 1
@@ -153,27 +153,28 @@ def _classify_one(
     except SettingsError as error:
         raise SettingsError(f"model {model.name}: {error.message}", error.hint) from error
     true = np.array([number_of[label] for label in known.labels], dtype=np.intp)
-    said.by_model[model.name][device] = Predictions(true, predicted, known.recordings)
+    predictions.by_model[model.name][device] = Predictions(true, predicted, known.recordings)
 
 
-def warn_of_labels(models: Sequence[SecModel], said: Said, warnings: list[str]) -> None:
+def warn_of_labels(models: Sequence[SecModel], predictions: DevicePredictions, warnings: list[str]) -> None:
     """Say which labels models never saw, and which labels not all devices have."""
     blind: dict[str, list[str]] = {}
     for model in models:
-        if unknown := said.n_unknown[model.name]:
-            text = f"never saw {some(unknown)}; {sum(unknown.values())} segments are counted out"
+        if unknown := predictions.n_unknown[model.name]:
+            text = f"never saw {some(unknown)}; {sum(unknown.values())} segments are not counted"
             blind.setdefault(text, []).append(model.name)
     warnings += [f"{', '.join(names)} {text}" for text, names in blind.items()]
     for model in models:
-        left_out = [device for device in said.devices if device not in said.by_model[model.name]]
+        left_out = [device for device in predictions.devices if device not in predictions.by_model[model.name]]
         if left_out:
             warnings.append(f"{model.name} knows no label of {', '.join(left_out)}: its means leave them out")
-    everywhere = set.intersection(*(set(device.labels) for device in said.devices.values()))
-    partial = sorted({label for device in said.devices.values() for label in device.labels} - everywhere)
+    everywhere = set.intersection(*(set(device.labels) for device in predictions.devices.values()))
+    partial = sorted({label for device in predictions.devices.values() for label in device.labels} - everywhere)
     if partial:
-        where = [f"{label!r} on {', '.join(name for name, device in said.devices.items() if label in device.labels)}"
+        devices = predictions.devices.items()
+        where = [f"{label!r} on {', '.join(name for name, device in devices if label in device.labels)}"
                  for label in partial[:3]]  # fmt: skip
         more = f", and {len(partial) - 3} more" if len(partial) > 3 else ""
         warnings.append(
-            f"labels that not all devices have ({'; '.join(where)}{more}): macro F1 is over other classes there"
+            f"labels that only some devices have ({'; '.join(where)}{more}): macro F1 is over different classes there"
         )

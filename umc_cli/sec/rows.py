@@ -31,7 +31,7 @@ def grouped_by_seed(models: Iterable[SecModel], warnings: list[str]) -> list[tup
         if len(set(map(str, seeds))) < len(seeds):
             warnings.append(
                 f"{', '.join(model.name for model in group)}: same settings and same seed; "
-                "they are taken for several seeds"
+                "they are counted as several seeds"
             )
     return labelled
 
@@ -85,7 +85,7 @@ def parse_pair(text: str, labelled: Sequence[tuple[str, list[SecModel]]]) -> Com
     """
     first, separator, second = text.partition(":")
     if not (first and separator and second):
-        raise SettingsError(f"--compare {text!r} is no pair", "write A:B, with runs or methods")
+        raise SettingsError(f"--compare {text!r} is not a pair", "write A:B, with runs or methods")
     left, right = (_models_called(name, labelled) for name in (first, second))
     if {model.classes for model in left} != {model.classes for model in right}:
         differing = sorted(set(left[0].classes) ^ set(right[0].classes))
@@ -111,6 +111,7 @@ def _models_called(name: str, labelled: Sequence[tuple[str, list[SecModel]]]) ->
     runs = some(names)
     if found:
         raise SettingsError(
-            f"{name!r} means several rows, of other sources or settings", f"name runs, or choose one --source: {runs}"
+            f"{name!r} means several rows, with different sources or settings",
+            f"name runs, or choose one --source: {runs}",
         )
     raise SettingsError(f"no model {name!r}", f"{guess(name, names)}there are: {runs}")

@@ -111,7 +111,9 @@ def open_shard_conversions(
 
 def _check(path: Path, header: schema.ShardHeader, source: str, converters: Sequence[str]) -> None:
     if header.source != source:
-        raise SettingsError(f"{path} was converted from {header.source}, not from {source}", "name other --shards")
+        raise SettingsError(
+            f"{path} was converted from {header.source}, not from {source}", "name another folder with --shards"
+        )
     if header.converter not in converters:
         raise SettingsError(
             f"{path} was made by converter {header.converter!r}, not by {' or '.join(converters)}",

@@ -32,6 +32,6 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
     short_clips: Literal["pad", "drop"] = "drop"
     remainder: Literal["half", "pad", "drop"] = "drop"
     probe: Annotated[bool, Option(_JUDGES)] = True
-    """Train classifiers as judges, or leave out the measures that rest on them."""
+    """Train classifiers as judges; without them, measures that need them are left out."""
     seeds: Annotated[int, Field(ge=1), Option(_JUDGES)] = 3
     """Classifiers of each kind, trained from different seeds."""

@@ -26,9 +26,9 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
     compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none", is_repeated=True)] = ()
     """Two runs or methods to compare on the same recordings; may be repeated."""
     baseline: Annotated[str | None, Option(_TABLE, default="method none")] = None
-    """Run or method at which 0 % of the gap is closed."""
+    """Run or method that marks 0 % of the gap."""
     ideal: Annotated[str | None, Option(_TABLE, default="method ideal")] = None
-    """Run or method at which 100 % of the gap is closed."""
+    """Run or method that marks 100 % of the gap."""
     bootstrap: Annotated[int, Field(ge=0, le=100_000), Option(_TABLE)] = 1000
     """Replicates of the bootstrap over recordings; 0: no intervals over recordings."""
     seed: Annotated[int, Field(ge=0), Option(_TABLE)] = 0

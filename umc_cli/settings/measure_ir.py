@@ -14,7 +14,7 @@ STIMULUS_WORDS = ("impulse", "sweep", "response")
 WITHOUT_EFFECT_IF_BLIND = ("stimulus", "window_ms", "channel", "calibration", "reference", "tone", "microphone")
 """Settings of other ways of measuring; typed beside --blind they are refused."""
 
-_BLIND, _CHAIN, _STIMULUS, _RESULT = "Without a stimulus", "The rest of the chain", "Making a stimulus", "Result"
+_BLIND, _CHAIN, _STIMULUS, _RESULT = "Without a stimulus", "Measurement chain", "Making a stimulus", "Result"
 
 
 class MeasureIrSettings(Settings):
@@ -23,7 +23,7 @@ class MeasureIrSettings(Settings):
     device: Annotated[str, Option(metavar="ID")]
     """Id of the device that is measured."""
     name: Annotated[str, Option(default="that of the record that is replaced, else the id")] = ""
-    """Name of the device, for people."""
+    """Readable name of the device."""
     stimulus: Annotated[str, WordOrPath(words=STIMULUS_WORDS), Option(words=STIMULUS_WORDS)] = "impulse"
     """What was played: the stimulus's JSON file, a sweep as WAV, impulse (a train of impulses), or sweep (what
     --make-stimulus sweep makes); response: the files are impulse responses."""
@@ -32,13 +32,13 @@ class MeasureIrSettings(Settings):
         Field(ge=2, le=2000),
         Option(flags=("--window",), metavar="MS", default="200; all of a ready impulse response"),
     ] = None
-    """What is kept after the direct sound, in ms: short windows leave out the room."""
+    """Length to keep after the direct sound, in ms; a short window excludes the room."""
     channel: Annotated[str | None, Option(default="refuse")] = None
     """Which channel of a recording whose channels differ: a number from 1, or mix."""
     calibration: Annotated[Path | None, Option(_CHAIN, metavar="FILE", default="none")] = None
-    """Response of the microphone that measured, taken out."""
+    """Response of the measurement microphone, which is taken out."""
     reference: Annotated[Path | None, Option(_CHAIN, metavar="FILE", default="none")] = None
-    """Response of the loudspeaker that played, taken out: a curve, a device record, or an impulse response."""
+    """Response of the loudspeaker, which is taken out: a curve, a device record, or an impulse response."""
     tone: Annotated[Path | None, Option(_CHAIN, metavar="FILE", default="none")] = None
     """Recording of a 1 kHz calibrator of 94 dB SPL, made with the device: gives its level."""
     microphone: Annotated[str | None, Option(default="the only one")] = None

@@ -28,7 +28,7 @@ class SynthFrSettings(Settings):
     """What pca and mixture learn from: devices (the workspace's, with the package's library if these are fewer than
     three), library, or a folder of WAV files with impulse responses."""
     method_settings: dict[str, Any] = Field(default={})
-    """Settings of the method that are not to have their defaults."""
+    """Settings of the method that differ from their defaults."""
     levels: LevelSettings = LevelSettings()
     """Ranges of noise floors and sensitivities."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="write none")] = None

@@ -14,7 +14,7 @@ class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, Comput
     """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
 
     preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "cpu"
-    """paper (as published), cpu (for two processors) or smoke (under a minute, to see that all works)."""
+    """paper (as published), cpu (for two processors) or smoke (under a minute; checks that everything works)."""
     name: Annotated[str | None, Option(RUN, default="the preset, or the pair")] = None
     """Name of the run's folder."""
     pair: Annotated[str | None, Option(RUN, metavar="A:B", default="one generator for all devices")] = None
@@ -26,7 +26,7 @@ class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, Comput
     overwrite: Annotated[bool, Option(RUN)] = False
     """Replace the run of this name."""
     publish: Annotated[
-        bool | None, Option(RUN, default="if they are better on held-out data than those there or shipped")
+        bool | None, Option(RUN, default="if better on held-out data than the current or shipped weights")
     ] = None
     """Copy the best weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
 

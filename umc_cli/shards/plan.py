@@ -26,7 +26,7 @@ from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat, parse_json
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
 
-_ANOTHER_OUTPUT = "choose another --output, or --overwrite it"
+_ANOTHER_OUTPUT = "choose another --output, or replace it with --overwrite"
 
 FORMAT = JsonFormat("umc-run", 1, "plan of a run", _ANOTHER_OUTPUT, _ANOTHER_OUTPUT)
 PLAN_NAME = "run.json"
@@ -280,7 +280,7 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --output")
+        raise SettingsError(f"{path} cannot be read: it is not a regular file", "choose another --output")
     try:
         text = path.open("rb")
         lines = []

@@ -24,7 +24,7 @@ def find_shards(root: Path) -> list[Path]:
     """
     paths = sorted(root.rglob(schema.SHARD_GLOB)) if root.is_dir() else []
     if not paths:
-        raise SettingsError(f"no shards below {root}", "name the folder that `umc convert` wrote to")
+        raise SettingsError(f"no shards in {root}", "name the folder that `umc convert` wrote to")
     return paths
 
 

@@ -50,8 +50,8 @@ def check_times(root: Path, plan: Plan, part: Part) -> list[str]:
         return []
     have = "1 recording has" if len(noted.touched) == 1 else f"{len(noted.touched)} recordings have"
     return [
-        f"{have} another time than when converted, and are kept as a sample of their bytes is the same "
-        f"(first: {min(noted.touched)}); where they were changed, give --overwrite"
+        f"{have} a different modification time than when converted, but a sample of their bytes is the same: kept "
+        f"(first: {min(noted.touched)}); if they did change, give --overwrite"
     ]
 
 
@@ -109,9 +109,9 @@ def _remedy(root: Path, path: Path, indices: list[int]) -> str:
     folder = shlex.quote(str(root))
     if len(indices) <= _SHOWN:
         shards = " ".join(f"{folder}/*/{schema.shard_name(index)}" for index in indices)
-        anew = f"to convert them anew, remove their shards (rm {shards}) and run again"
+        anew = f"to convert them again, remove their shards (rm {shards}) and run again"
     else:
-        anew = "to convert all anew, give --overwrite"
+        anew = "to convert all again, give --overwrite"
     return f"{anew}; if only their times changed (a copy, a touch): rm {shlex.quote(str(path))}"
 
 

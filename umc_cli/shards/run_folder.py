@@ -60,7 +60,7 @@ class WriteLock:
             if other == part:
                 raise _in_use(self._root, f"another umc run of part {part}")
             if other.count != part.count:
-                raise _in_use(self._root, f"part {other} of a umc run, which is divided in another way,")
+                raise _in_use(self._root, f"part {other} of a umc run, which divides the run differently,")
         self._own = _acquire(self._root, _part_lock_name(part), 0)
         if not others:
             atomic_write.remove_partial_files(self._root)

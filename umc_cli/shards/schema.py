@@ -249,7 +249,7 @@ def _check_texts(description: Any, failed: Any) -> None:
 
 def _check_is_file(path: Path) -> None:
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} cannot be opened: it is no regular file", _REMEDY)
+        raise InputError(f"{path} cannot be opened: it is not a regular file", _REMEDY)
 
 
 def check_bytes(path: Path) -> None:

@@ -32,13 +32,13 @@ def write_simulated_data_set(
     `simulation.json` holds what no record does: gain control, clipping, codec. Equal seeds give equal files.
 
     Raises:
-        SettingsError: the folder holds recordings already, or two devices or two clips of a label share a name, or an
+        SettingsError: the folder already holds recordings, or two devices or two clips of a label share a name, or an
             unseen device would have nothing to record.
         InputError: a clip cannot be read.
         EnvironmentFault: the folder cannot be written.
     """
     if (folder / "data").exists():
-        raise SettingsError(f"{folder} holds recordings already", "name a new folder")
+        raise SettingsError(f"{folder} already holds recordings", "name a new folder")
     names = [f"{clip.label}/{clip.path.stem}.flac" for clip in clips]
     for kind, values in (("devices", [device.record.id for device in devices]), ("clips", names)):
         twice = sorted({value for value in values if values.count(value) > 1})

@@ -122,18 +122,20 @@ def noise_suppressed(recorded: Samples, suppression: NoiseSuppression) -> Sample
 
 def band_limited(recorded: Samples, rate_hz: float) -> Samples:
     """Return the recording as it comes back from a file of a lower rate: nothing above half of that. Shape: [n]."""
-    there = soxr.resample(recorded, SAMPLE_RATE_HZ, rate_hz, quality="HQ")
-    return _of_length(soxr.resample(there, rate_hz, SAMPLE_RATE_HZ, quality="HQ"), len(recorded))
+    resampled = soxr.resample(recorded, SAMPLE_RATE_HZ, rate_hz, quality="HQ")
+    return _of_length(soxr.resample(resampled, rate_hz, SAMPLE_RATE_HZ, quality="HQ"), len(recorded))
 
 
 def coded(recorded: Samples, codec: Codec) -> Samples:
     """Return the recording encoded and decoded, in step with what it was. Shape: [n]."""
     rate_hz = CODEC_RATES_HZ[codec.name]
     format_name, subtype = _CODEC_FORMATS[codec.name]
-    there = soxr.resample(recorded, SAMPLE_RATE_HZ, rate_hz, quality="HQ") if rate_hz != SAMPLE_RATE_HZ else recorded
+    resampled = (
+        soxr.resample(recorded, SAMPLE_RATE_HZ, rate_hz, quality="HQ") if rate_hz != SAMPLE_RATE_HZ else recorded
+    )
     level = {"compression_level": 1 - codec.quality} if codec.name in _VARIABLE else {}
     with io.BytesIO() as file:
-        soundfile.write(file, there.clip(-1, 1), rate_hz, format=format_name, subtype=subtype, **level)
+        soundfile.write(file, resampled.clip(-1, 1), rate_hz, format=format_name, subtype=subtype, **level)
         file.seek(0)
         back = soundfile.read(file, dtype="float64")[0]
     if rate_hz != SAMPLE_RATE_HZ:

@@ -42,14 +42,14 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
             )
     if len(chosen) < 2:
         raise SettingsError(
-            f"training needs recordings of at least two devices; there are those of {', '.join(chosen) or 'none'}",
+            f"training needs recordings of at least two devices; found: {', '.join(chosen) or 'none'}",
             f"add recordings to {workspace.data}/<device>/<label>/ (split {CONVERSION_SPLIT})",
         )
     registry = DeviceRegistry(workspace.devices)
     without = [device for device in chosen if device not in registry]
     if without:
         raise SettingsError(
-            f"no frequency response is known of {', '.join(without)}",
+            f"no frequency response is known for {', '.join(without)}",
             f"add {workspace.devices / without[0]}.json, or name the devices to train on with --devices",
         )
     return TrainingDevices(
@@ -59,7 +59,7 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
         warnings=(
             *found.warnings,
             *(
-                f"recordings of {device!r} are left out: that is no device id"
+                f"recordings of {device!r} are left out: that is not a device id"
                 for device in sorted(clips)
                 if not is_device_id(device)
             ),

@@ -37,7 +37,9 @@ def run_path(workspace: Workspace, name: str) -> Path:
         SettingsError: the name cannot be one of a folder.
     """
     if not is_device_id(name):
-        raise SettingsError(f"{name!r} cannot name a run", "use up to 64 letters, digits, dots, dashes and underscores")
+        raise SettingsError(
+            f"{name!r} cannot be the name of a run", "use up to 64 letters, digits, dots, dashes and underscores"
+        )
     return workspace.runs / name
 
 

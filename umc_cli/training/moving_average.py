@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 def follow(averages: Iterable[Tensor], weights: Iterable[Tensor], decay: float, index: int, n_young: int) -> None:
     """Move the averages towards the weights after step `index` (from 0), in place.
 
-    Young averages follow faster, lest they remember the random start: after step `index` the decay is at most
+    Young averages follow faster, so that they do not remember the random start: after step `index` the decay is at most
     (1 + index) / (1 + index + n_young).
     """
     decay = min(decay, (1 + index) / (1 + index + n_young))

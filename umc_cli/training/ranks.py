@@ -66,7 +66,7 @@ class Ranks:
                     raise fault from error
                 raise EnvironmentFault(
                     "another process of this training has ended",
-                    "what it said is above; go on with --resume when its cause is gone",
+                    "its message is above; fix the cause, then resume with --resume",
                 ) from error
         return values
 
@@ -87,8 +87,8 @@ class Ranks:
         if self.count == 1:
             return
         weights = list(parameters)
-        there = self.sum(torch.tensor([float(weight.grad is not None) for weight in weights])).tolist()
-        used = [weight for weight, count in zip(weights, there, strict=True) if count]
+        counts = self.sum(torch.tensor([float(weight.grad is not None) for weight in weights])).tolist()
+        used = [weight for weight, count in zip(weights, counts, strict=True) if count]
         if not used:
             return
         total = self.sum(
@@ -174,7 +174,7 @@ def joined(device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         raise EnvironmentFault(
-            f"the {count} processes of this training do not find each other: {error}", "start them with torchrun"
+            f"the {count} processes of this training cannot reach each other: {error}", "start them with torchrun"
         ) from error
     try:
         yield Ranks(torch.distributed.get_rank(), count), device

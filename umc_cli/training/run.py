@@ -136,7 +136,7 @@ def check_finite(values: Mapping[str, float], index: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise NonFiniteLossError(
-                f"the training broke down at step {index + 1}: {name} is {value}",
+                f"the training diverged at step {index + 1}: {name} is {value}",
                 "start a run with a lower --learning-rate; the last saved state is kept, and where the run computes in "
                 "bf16 it can be resumed with --precision fp32",
             )

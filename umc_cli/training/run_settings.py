@@ -38,7 +38,7 @@ def read_run_settings(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise SettingsError(f"{path} cannot be read: it is no regular file", "choose another --name")
+        raise SettingsError(f"{path} cannot be read: it is not a regular file", "choose another --name")
     content = FORMAT.read(path)
     for name, kind in (("run_id", str), ("kind", str), ("settings", dict), ("recordings_sha256", str)):
         if not isinstance(content.get(name), kind):
@@ -76,5 +76,5 @@ def check_same(then: Mapping[str, Any], now: Mapping[str, Any], free: Set[str], 
         more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
         raise SettingsError(
             f"the run in {folder} was started with other settings ({'; '.join(reasons[:_REASONS_SHOWN])}{more})",
-            "leave these options out to go on with --resume, or start another run with --name",
+            "leave these options out to resume with --resume, or start another run with --name",
         )

@@ -43,7 +43,7 @@ def convert(
 ) -> ConvertReport:
     """Convert all recordings of `settings.source`, or the listed `files`, to all targets.
 
-    An interrupted run with the same settings goes on where it stopped. Parts of a run may be made by several processes
+    An interrupted run with the same settings resumes where it stopped. Parts of a run may be made by several processes
     at the same time; a run that is not a part makes what they left.
 
     Raises:

@@ -92,7 +92,7 @@ def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part:
     # What belongs to no shard is told by one part.
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed]
     if shards and not report.n_segments and not report.failed:
-        report.warnings.append("no segment is as loud as the silence gate asks for: the shards are empty")
+        report.warnings.append("no segment reaches the level of the silence gate: the shards are empty")
     if part is None:
         report.n_files = plan.summary.n_files  # with those that give no segment
     report.n_files -= len(failed)

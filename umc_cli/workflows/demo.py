@@ -1,4 +1,4 @@
-"""`umc demo`: a small workspace of synthesised sounds, converted and drawn."""
+"""`umc demo`: a small workspace of synthesized sounds, converted and drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,10 @@ PICTURED_LABEL = "plucked_string"
 CLIPS_PER_CLASS = 6
 
 _NOISE_LEVEL_DBFS = -75.0
-"""RMS of the noise in the synthesised recordings: a quiet room, far above the microphone's own noise."""
+"""RMS of the noise in the synthesized recordings: a quiet room, far above the microphone's own noise."""
 
 _WORKSPACE_FILE = """\
-# A workspace of `umc`: made by `umc demo`. The sounds in data/ are synthesised, they are no recordings.
+# A workspace of `umc`: made by `umc demo`. The sounds in data/ are synthesized, not recorded.
 [convert]
 source = "{source}"
 targets = "all"
@@ -55,7 +55,7 @@ class DemoReport:
 
 
 def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
-    """Write a workspace of synthesised sounds to `folder`, convert it to all devices of the library, draw a picture.
+    """Write a workspace of synthesized sounds to `folder`, convert it to all devices of the library, draw a picture.
 
     Raises:
         SettingsError: the folder holds something else.

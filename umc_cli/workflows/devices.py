@@ -104,7 +104,7 @@ def _compared(first: Device, other: Device) -> ComparedDevice:
     centres = np.array(first.band_centres_hz)
     shared = difference_db[(centres >= low) & (centres <= high)]
     if not len(shared):
-        raise SettingsError(f"{first.id} and {other.id} trust no band in common", "measure one of them again")
+        raise SettingsError(f"{first.id} and {other.id} have no trusted band in common", "measure one of them again")
     shape = shared - shared.mean()
     level = level_difference_db(first, other)
     return ComparedDevice(

@@ -169,7 +169,7 @@ def _ingredients(
             # With default segments, as `umc convert` does.
             tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
         except InputError as error:
-            warnings.append(f"split {CONVERSION_SPLIT} says nothing of the levels of {device}: {error.message}")
+            warnings.append(f"split {CONVERSION_SPLIT} does not give the levels of {device}: {error.message}")
     return Ingredients(
         source=settings.source,
         targets=targets,

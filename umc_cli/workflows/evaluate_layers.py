@@ -118,7 +118,7 @@ def _check_figure(settings: EvaluateLayersSettings) -> None:
         return
     check_figure_name(path)
     if path.exists() and (not settings.overwrite or path.is_dir()):
-        raise SettingsError(f"{path} is there already", "choose another name, or give --overwrite to replace it")
+        raise SettingsError(f"{path} already exists", "choose another name, or give --overwrite to replace it")
 
 
 def _differences(registry: DeviceRegistry, settings: EvaluateLayersSettings) -> dict[str, NDArray[np.float32]]:
@@ -143,8 +143,8 @@ def _load(path: Path) -> TrainedGenerator:
     trained = load_generator(path)
     if trained.generator.settings.film_encoder == "none":
         raise SettingsError(
-            f"checkpoint {path} is a generator for one pair of devices: it is given no difference, "
-            "so that no layer can know the target",
+            f"checkpoint {path} is a generator for one pair of devices: it gets no difference, "
+            "so no layer can know the target",
             "use a generator for all devices, trained without --pair",
         )
     return trained

@@ -37,7 +37,13 @@ from umc_cli.evaluation.report.results_page import (
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, versions
 from umc_cli.sec.models import SecModel, find_models
-from umc_cli.sec.predictions import EvaluatedDevice, Said, classify_devices, clips_by_device, warn_of_labels
+from umc_cli.sec.predictions import (
+    DevicePredictions,
+    EvaluatedDevice,
+    classify_devices,
+    clips_by_device,
+    warn_of_labels,
+)
 from umc_cli.sec.rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.workflows.report_base import Report, report_as_json
@@ -118,16 +124,16 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
             settings.output.mkdir(parents=True, exist_ok=True)
     reader = SegmentReader(settings.segments, sys.maxsize)
     with compute_threads(cpu_count()):
-        said = classify_devices(models, clips, reader, torch_device, warnings, say)
-    warn_of_labels(models, said, warnings)
+        predictions = classify_devices(models, clips, reader, torch_device, warnings, say)
+    warn_of_labels(models, predictions, warnings)
     say("computing scores and intervals")
-    scored = _score(models, said, settings)
-    report = EvaluateSecReport(settings.split, said.devices, said.checksum.hexdigest())
+    scored = _score(models, predictions, settings)
+    report = EvaluateSecReport(settings.split, predictions.devices, predictions.checksum.hexdigest())
     rows = [table_row([scored[model.name] for model in group], label) for label, group in labelled]
     report.rows = with_gaps(rows, settings.baseline, settings.ideal, warnings)
-    report.matrices = source_matrices(report.rows, list(said.devices))
-    report.comparisons = [_compare(names, first, second, scored, said) for names, first, second in pairs]
-    report.models = [_model_report(model, scored[model.name], said) for model in models]
+    report.matrices = source_matrices(report.rows, list(predictions.devices))
+    report.comparisons = [_compare(names, first, second, scored, predictions) for names, first, second in pairs]
+    report.models = [_model_report(model, scored[model.name], predictions) for model in models]
     report.settings = dump_settings(settings)
     report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
     report.warnings = warnings
@@ -145,7 +151,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
 
 def _check(settings: EvaluateSecSettings) -> list[Picture]:
     if not settings.devices:
-        raise SettingsError("no device is named", "use --devices all, or device ids with commas between them")
+        raise SettingsError("no device is named", "use --devices all, or comma-separated device ids")
     if settings.output is not None and not settings.overwrite:
         for name in FILES:
             if (settings.output / name).exists():
@@ -157,7 +163,7 @@ def _check(settings: EvaluateSecSettings) -> list[Picture]:
         except OSError as error:
             raise SettingsError(f"cannot read picture {path}: {error.strerror}", "check the path") from error
         if not is_png(content):
-            raise SettingsError(f"picture {path} is no PNG", "draw it as .png")
+            raise SettingsError(f"picture {path} is not a PNG", "draw it as .png")
         pictures.append(Picture(path.stem, content))
     return pictures
 
@@ -171,19 +177,21 @@ def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings
     if len({frozenset(model.classes) for model in chosen}) > 1:
         warnings.append("the models know different classes, so that they are scored on different segments")
     if settings.split != TEST_SPLIT:
-        warnings.append(f"split {settings.split} was there to learn from: models look better on it than they are")
+        warnings.append(f"split {settings.split} is for training: models look better on it than they are")
     return chosen
 
 
-def _score(models: Sequence[SecModel], said: Said, settings: EvaluateSecSettings) -> dict[str, ScoredModel]:
+def _score(
+    models: Sequence[SecModel], predictions: DevicePredictions, settings: EvaluateSecSettings
+) -> dict[str, ScoredModel]:
     names = sorted(
-        {name for answers in said.by_model.values() for each in answers.values() for name in each.recordings}
+        {name for answers in predictions.by_model.values() for each in answers.values() for name in each.recordings}
     )
     draws = resample_recordings(len(names), settings.bootstrap, settings.seed)
     row_of = {name: row for row, name in enumerate(names)}
     scored = {}
     for model in models:
-        answers, n_classes = said.by_model[model.name], len(model.classes)
+        answers, n_classes = predictions.by_model[model.name], len(model.classes)
         scored[model.name] = ScoredModel(
             name=model.name,
             source=model.source,
@@ -200,14 +208,14 @@ def _compare(
     first: Sequence[SecModel],
     second: Sequence[SecModel],
     scored: Mapping[str, ScoredModel],
-    said: Said,
+    predictions: DevicePredictions,
 ) -> Comparison:
     return compare(
-        names, [scored[model.name] for model in first], [scored[model.name] for model in second], said.by_model
+        names, [scored[model.name] for model in first], [scored[model.name] for model in second], predictions.by_model
     )
 
 
-def _model_report(model: SecModel, scored: ScoredModel, said: Said) -> ModelReport:
+def _model_report(model: SecModel, scored: ScoredModel, predictions: DevicePredictions) -> ModelReport:
     return ModelReport(
         name=model.name,
         path=model.path,
@@ -216,7 +224,7 @@ def _model_report(model: SecModel, scored: ScoredModel, said: Said) -> ModelRepo
         method=model.method,
         seed=model.seed,
         classes=model.classes,
-        n_unknown=said.n_unknown[model.name],
+        n_unknown=predictions.n_unknown[model.name],
         devices=dict(scored.devices),
         training=model.training,
     )

@@ -24,7 +24,7 @@ def make_stimulus(kind: str, path: Path, settings: MakeStimulusSettings, overwri
     """Write a stimulus and its sidecar.
 
     Raises:
-        SettingsError: there is no such stimulus, an option is out of range, or a file is there already.
+        SettingsError: there is no such stimulus, an option is out of range, or a file already exists.
         EnvironmentFault: a file cannot be written.
     """
     if kind not in STIMULI:
@@ -33,7 +33,7 @@ def make_stimulus(kind: str, path: Path, settings: MakeStimulusSettings, overwri
         raise SettingsError(f"cannot write a stimulus as {path.name!r}", "give it the suffix .wav")
     for file in (path, path.with_suffix(".json")):
         if file.exists() and not overwrite:
-            raise SettingsError(f"{file} is there already", "use --overwrite, or another name")
+            raise SettingsError(f"{file} already exists", "use --overwrite, or another name")
     fields = settings.model_dump(exclude_none=True)
     if kind == "sweep" and settings.sample_rate_hz:
         fields["stop_hz"] = min(20_000.0, settings.sample_rate_hz / 2)

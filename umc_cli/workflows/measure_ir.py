@@ -84,7 +84,7 @@ def measure_ir(workspace: Workspace, settings: MeasureIrSettings, files: Sequenc
         raise SettingsError(f"{twice} is named twice", "name every recording once: repeats must be independent")
     curves = [path for path in files if path.suffix.lower() in CURVE_READERS]
     if curves and len(files) > 1:
-        raise SettingsError(f"{curves[0]} is a curve, and there are other files", "import one curve at a time")
+        raise SettingsError(f"{curves[0]} is a curve, but other files are named too", "import one curve at a time")
     taken_out = [
         read_response(path, settings) for path in (settings.calibration, settings.reference) if path is not None
     ]

@@ -93,7 +93,7 @@ def check_output(workspace: Workspace, settings: MeasureIrSettings) -> None:
     if settings.figure is not None:
         check_figure_name(settings.figure)
     if (workspace.devices / f"{settings.device}.json").exists() and not settings.overwrite:
-        raise SettingsError(f"device {settings.device!r} has a record already", "use --overwrite, or another --device")
+        raise SettingsError(f"device {settings.device!r} already has a record", "use --overwrite, or another --device")
 
 
 def finish(report: MeasureIrReport, workspace: Workspace, figure: Path | None) -> None:

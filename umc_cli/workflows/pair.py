@@ -248,7 +248,7 @@ def _refuse_existing(devices: Iterable[str], own: Collection[str]) -> None:
     for device in devices:
         if device in own:
             raise SettingsError(
-                f"device {device!r} has a record already",
+                f"device {device!r} already has a record",
                 "use --overwrite to replace it, or choose another id",
             )
 

@@ -100,17 +100,17 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
     foreign = [name for name in given if name not in PretrainSettings.model_fields]
     if foreign:
         option = f"--{foreign[0].replace('_', '-')}"
-        raise SettingsError(f"{option} means nothing to --pretrain", "see docs/commands/train.md, leave it out")
-    asked = load_settings(PretrainSettings, workspace, SECTION, given)
-    if asked.preset not in PRETRAINING_PRESETS:
+        raise SettingsError(f"{option} has no effect with --pretrain", "see docs/commands/train.md, leave it out")
+    request = load_settings(PretrainSettings, workspace, SECTION, given)
+    if request.preset not in PRETRAINING_PRESETS:
         raise SettingsError(
-            f"unknown preset {asked.preset!r} of --pretrain",
-            did_you_mean(asked.preset, PRETRAINING_PRESETS, "presets of --pretrain"),
+            f"unknown preset {request.preset!r} of --pretrain",
+            did_you_mean(request.preset, PRETRAINING_PRESETS, "presets of --pretrain"),
         )
     below = (
-        settings_to_resume(workspace, asked.run_name, KIND)
-        if asked.resume
-        else dump_settings(PRETRAINING_PRESETS[asked.preset])
+        settings_to_resume(workspace, request.run_name, KIND)
+        if request.resume
+        else dump_settings(PRETRAINING_PRESETS[request.preset])
     )
     return load_settings(PretrainSettings, workspace, SECTION, given, below)
 

@@ -58,7 +58,7 @@ class OnTheFlyConversions:
         return convert_to_random_targets(log_mel, converters, self.torch_device, random)
 
 
-def converters_of(method: str, asked: str) -> tuple[str, ...]:
+def converters_of(method: str, request: str) -> tuple[str, ...]:
     """Return the converters that `method` (of `sec_methods.CONVERSIONS`) may convert with, best first.
 
     `asked`: the only one wanted, or `auto`.
@@ -67,11 +67,11 @@ def converters_of(method: str, asked: str) -> tuple[str, ...]:
         SettingsError: the method does not convert with `asked`.
     """
     names = CONVERTERS_OF_METHODS[method]
-    if asked == AUTO:
+    if request == AUTO:
         return names
-    if asked not in names:
-        raise SettingsError(f"method {method} does not convert with {asked!r}", f"use {' or '.join(names)}")
-    return (asked,)
+    if request not in names:
+        raise SettingsError(f"method {method} does not convert with {request!r}", f"use {' or '.join(names)}")
+    return (request,)
 
 
 def check_sec_conversion(
@@ -116,8 +116,8 @@ def choose_sec_conversion(
     """
     if method == "mc":
         return _one_to_one(workspace, settings, recordings)
-    asked = _settings_that_work(workspace, method, settings, recordings, n_invented)
-    conversion = open_conversion(workspace, asked, recordings, tables_folder=tables_folder, warnings=warnings)
+    request = _settings_that_work(workspace, method, settings, recordings, n_invented)
+    conversion = open_conversion(workspace, request, recordings, tables_folder=tables_folder, warnings=warnings)
     conversion = conversion.computed_by(_THREADS)
     return OnTheFlyConversions(
         conversion.converter,
@@ -147,13 +147,13 @@ def _settings_that_work(
         names = (AUTO,)
     problem: SettingsError | None = None
     for name in names:
-        asked = settings.model_copy(update={"converter": name})
+        request = settings.model_copy(update={"converter": name})
         try:
-            choose_conversion(workspace, asked, recordings)
+            choose_conversion(workspace, request, recordings)
         except SettingsError as error:
             problem = problem or error
         else:
-            return asked
+            return request
     assert problem is not None
     raise problem
 
@@ -172,8 +172,8 @@ def _one_to_one(workspace: Workspace, settings: ConversionSettings, recordings: 
     paths = _paths_of_pairs(workspace, settings)
     conversions: dict[str, Conversion] = {}
     for target, path in paths.items():
-        asked = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": path})
-        conversions[target] = choose_conversion(workspace, asked, recordings).computed_by(_THREADS)
+        request = settings.model_copy(update={"converter": "film_gan", "targets": (target,), "checkpoint": path})
+        conversions[target] = choose_conversion(workspace, request, recordings).computed_by(_THREADS)
     return OnTheFlyConversions(
         "film_gan",
         tuple(paths),

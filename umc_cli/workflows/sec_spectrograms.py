@@ -225,5 +225,5 @@ def _described(source: str, event: SharedEvent, worst: str) -> str:
     return (
         f"Recording {event.recording!r} (label {event.label!r}), {SEGMENT_SAMPLES / SAMPLE_RATE_HZ:.2f} s from "
         f"{event.start / SAMPLE_RATE_HZ:.2f} s on; its levels spread most among segments that most devices recorded. "
-        f"Of the devices shown, the models trained on {source} do worst on {worst}, on the mean."
+        f"Of the devices shown, the models trained on {source} do worst on {worst} on average."
     )

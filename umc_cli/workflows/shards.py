@@ -96,7 +96,7 @@ def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Se
         if (header.run_id, header.target_id) != (run_id, target_ids.get(header.target)):
             strangers.append(FailedInput(str(root / name), "was made by another run", "run `umc convert` again"))
         elif (header.target, shard_name(header.index)) != (target, Path(name).name):
-            reason = f"is shard {header.index} of {header.target}, put in a wrong place"
+            reason = f"is shard {header.index} of {header.target}, in the wrong place"
             strangers.append(FailedInput(str(root / name), reason, "run `umc convert` again"))
     return strangers
 

@@ -70,7 +70,7 @@ def synth_fr(workspace: Workspace, settings: SynthFrSettings, say: Callable[[str
         )
     for path in filter(None, (settings.output, settings.figure)):
         if path.exists() and (not settings.overwrite or path.is_dir()):
-            raise SettingsError(f"{path} is there already", "choose another name, or give --overwrite to replace it")
+            raise SettingsError(f"{path} already exists", "choose another name, or give --overwrite to replace it")
     if settings.figure:
         check_figure_name(settings.figure)
     learns = settings.coverage or find_method(settings.method).least_devices > 0

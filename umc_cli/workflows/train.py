@@ -83,14 +83,17 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
     Raises:
         SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    asked = load_settings(TrainSettings, workspace, "train", given)
-    if asked.preset not in ADVERSARIAL_PRESETS:
+    request = load_settings(TrainSettings, workspace, "train", given)
+    if request.preset not in ADVERSARIAL_PRESETS:
         raise SettingsError(
-            f"unknown preset {asked.preset!r}", did_you_mean(asked.preset, ADVERSARIAL_PRESETS, "presets")
+            f"unknown preset {request.preset!r}", did_you_mean(request.preset, ADVERSARIAL_PRESETS, "presets")
         )
-    if not asked.resume:
-        return load_settings(TrainSettings, workspace, "train", given, dump_settings(ADVERSARIAL_PRESETS[asked.preset]))
-    return load_settings(TrainSettings, workspace, "train", given, settings_to_resume(workspace, asked.run_name, KIND))
+    defaults = (
+        settings_to_resume(workspace, request.run_name, KIND)
+        if request.resume
+        else dump_settings(ADVERSARIAL_PRESETS[request.preset])
+    )
+    return load_settings(TrainSettings, workspace, "train", given, defaults)
 
 
 @explain_machine_faults("lower --batch-size, or compute it in parts (--micro-batch-size)")

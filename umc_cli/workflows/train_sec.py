@@ -67,15 +67,15 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     Raises:
         SettingsError: no source is named, the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    asked = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
-    if not asked.source and not (asked.resume and asked.name):
+    request = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
+    if not request.source and not (request.resume and request.name):
         raise _no_source(workspace)
-    if asked.preset not in SEC_PRESETS:
-        raise SettingsError(f"unknown preset {asked.preset!r}", did_you_mean(asked.preset, SEC_PRESETS, "presets"))
+    if request.preset not in SEC_PRESETS:
+        raise SettingsError(f"unknown preset {request.preset!r}", did_you_mean(request.preset, SEC_PRESETS, "presets"))
     below = (
-        settings_to_resume(workspace, asked.run_name, KIND)
-        if asked.resume
-        else dump_settings(SEC_PRESETS[asked.preset])
+        settings_to_resume(workspace, request.run_name, KIND)
+        if request.resume
+        else dump_settings(SEC_PRESETS[request.preset])
     )
     return load_settings(TrainSecSettings, workspace, SECTION, given, below)
 
@@ -221,7 +221,7 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
     alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
     if alone:
         # All of a label's recordings were held out: it must be trained on.
-        warnings.append(f"labels with too few recordings are trained on and not validated: {', '.join(alone)}")
+        warnings.append(f"labels with too few recordings are trained on but not validated: {', '.join(alone)}")
         train += [clip for clip in validated if clip.label in alone]
         validated = [clip for clip in validated if clip.label not in alone]
     classes = tuple(sorted({clip.label for clip in train}))
@@ -251,7 +251,7 @@ def _check_shards(settings: TrainSecSettings, plan: MethodPlan) -> None:
         )
     if settings.checkpoint:
         raise SettingsError(
-            f"the shards in {settings.shards} are converted already: weights of --checkpoint have nothing to do",
+            f"the shards in {settings.shards} are converted already: --checkpoint has no effect",
             "leave --checkpoint or --shards out",
         )
     if settings.invented is not None and plan.conversion == "unified-synth":

@@ -69,11 +69,11 @@ def convert_as_trained(
         SettingsError: the model does not say how it was trained, or the shards that it was trained with are gone.
         InputError: these shards are damaged.
     """
-    said = model.training
-    if said.get("converter") is None and not CONVERSIONS.keys() & set(model.method.split("+")):
+    training = model.training
+    if training.get("converter") is None and not CONVERSIONS.keys() & set(model.method.split("+")):
         return None
     recipe = _recipe(workspace, model)
-    conversion = TrainedConversion(recipe.converter, frozenset(map(str, said.get("targets") or ())))
+    conversion = TrainedConversion(recipe.converter, frozenset(map(str, training.get("targets") or ())))
     registry = DeviceRegistry(workspace.devices)
     for target in targets:
         try:
@@ -155,7 +155,7 @@ def _weights(workspace: Workspace, recipe: _Recipe, target: str) -> Path:
     """Return the file that holds the weights of the training."""
     wanted = recipe.made_with.get(target) or recipe.made_with.get(_WEIGHTS_OF_ALL_TARGETS)
     if wanted is None:
-        raise SettingsError("no converter to it was there in the training", "name it with --targets")
+        raise SettingsError("the training had no converter to it", "name it with --targets")
     given = [recipe.checkpoint] if recipe.checkpoint else []
     own = sorted(workspace.checkpoints.glob("*.safetensors")), sorted(workspace.checkpoints.glob(ADAPTED_FILES))
     for path in (*given, *chain(*own), SHIPPED_REFINER):

@@ -239,7 +239,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(tmp_path: Pat
         subject.networks.discriminators.of_device[0].layers[0].bias.fill_(math.inf)
         subject.networks.discriminators.of_device[1].layers[0].bias.fill_(math.inf)
     before = weights(subject.networks.translator)
-    with pytest.raises(NonFiniteLossError, match="broke down at step 5: adversarial_loss is nan"):
+    with pytest.raises(NonFiniteLossError, match="diverged at step 5: adversarial_loss is nan"):
         subject.step(4)
     assert torch.equal(weights(subject.networks.translator), before)
     assert (tmp_path / "state.safetensors").read_bytes() == good

@@ -74,7 +74,11 @@ def test_a_dead_band_is_limited_to_60_db_below_the_loudest() -> None:
 @pytest.mark.parametrize(
     ("material", "settings", "complaint"),
     [
-        (replace(MATERIAL, responses_db=np.zeros((0, 128))), {}, "one known device or more; there is none .add device"),
+        (
+            replace(MATERIAL, responses_db=np.zeros((0, 128))),
+            {},
+            "one known device; there is none .add device",
+        ),
         (MATERIAL, {"subtract_source": True}, "cannot subtract .* unknown .*measure the source"),
         (replace(MATERIAL, responses_db=np.zeros((3, 80))), {}, r"128 bands each; these have the shape \(3, 80\)"),
         (replace(MATERIAL, responses_db=np.full((1, 128), np.nan)), {}, "takes finite responses"),

@@ -23,7 +23,7 @@ from umc_cli.runtime import compute_device, cpu_count
 
 AUTO = "auto"
 DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
-"""What `auto` prefers, best first (measured: docs/decisions.md)."""
+"""What `auto` prefers, best first (measured: docs/decisions/converters.md)."""
 
 
 def open_conversion(

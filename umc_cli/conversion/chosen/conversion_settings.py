@@ -21,7 +21,7 @@ class ConverterEngineSettings(ComputeDeviceSettings):
     engine: Annotated[str, Option(MACHINE, words=("auto", "torch", "openvino"))] = "auto"
     """Engine of the network: torch, openvino or auto."""
     precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
-    """fp32, bf16, fp16 or auto (the fastest that the machine has units for)."""
+    """fp32, bf16, fp16 or auto (the fastest that the machine supports)."""
 
 
 class ConversionSettings(ConverterEngineSettings):

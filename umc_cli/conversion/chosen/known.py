@@ -61,7 +61,7 @@ class Weights:
     """Converters that the weights which were asked for are for, best first; none if no weights were asked for."""
 
 
-def find_weights(workspace: Workspace, asked: Path | None) -> Weights:
+def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
     """Return the checkpoint `asked` for, and the workspace's (else the package's) for the rest.
 
     Raises:
@@ -70,11 +70,11 @@ def find_weights(workspace: Workspace, asked: Path | None) -> Weights:
     generator = workspace.checkpoints / "generator.safetensors"
     own_refiner = workspace.checkpoints / "refiner.safetensors"
     refiner = own_refiner if own_refiner.is_file() else SHIPPED_REFINER
-    if asked is None:
+    if checkpoint is None:
         return Weights(generator, refiner, ())
-    if read_checkpoint(asked).metadata.get("kind") == REFINER_KIND:
-        return Weights(generator, asked, ("refiner_quantile", "refiner"))
-    return Weights(asked, refiner, ("film_gan",))
+    if read_checkpoint(checkpoint).metadata.get("kind") == REFINER_KIND:
+        return Weights(generator, checkpoint, ("refiner_quantile", "refiner"))
+    return Weights(checkpoint, refiner, ("film_gan",))
 
 
 def recorded_devices(recordings: Recordings) -> frozenset[str]:

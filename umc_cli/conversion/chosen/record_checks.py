@@ -80,13 +80,13 @@ def check_ingredients(
         if unknown and source.sensitivity_dbfs is None:
             warnings.append(
                 f"the record of the source {source.id} holds no level (sensitivity_dbfs): spectra are converted in "
-                "shape, and keep the source's level; umc measure-ir --tone measures it"
+                "shape only and keep the source's level; umc measure-ir --tone measures it"
             )
         elif unknown:
             more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
             warnings.append(
                 f"no level (sensitivity_dbfs) in the record of {', '.join(unknown[:3])}{more}: spectra are converted "
-                "in shape, and keep the source's level; umc measure-ir --tone measures it"
+                "in shape only and keep the source's level; umc measure-ir --tone measures it"
             )
     if Need.NOISE_FLOOR in needs:
         levels_db = ingredients.level_quantiles or _sampled_levels(used, clips, segments or SegmentSettings())
@@ -142,7 +142,7 @@ def floor_warnings(devices: Iterable[Device], levels_db: Mapping[str, NDArray[np
     shares = {each.id: share_below_floor(each, levels_db[each.id]) for each in devices if each.id in levels_db}
     return [
         f"the noise floor in the record of {name} cannot be its own: {share:.0%} of the levels in its recordings lie "
-        f"more than {_MARGIN_DB:g} dB below it; measure it again in a quiet room, with the recorder's settings of the "
+        f"more than {_MARGIN_DB:g} dB below it; measure it again in a quiet room, with the recorder settings of the "
         "recordings"
         for name, share in shares.items()
         if share > _MOST_BELOW

@@ -32,7 +32,7 @@ def weights_in_words(path: Path) -> str:
         return "the weights that ship with umc"
     training = read_metadata(path).get("training", {})
     name, step, date = (training.get(key) for key in ("name", "step", "date"))
-    parts = [f"run {name!r}" if isinstance(name, str) else "weights of no named run"]
+    parts = [f"run {name!r}" if isinstance(name, str) else "weights without a run name"]
     if isinstance(step, int):
         parts.append(f"{step} step{'' if step == 1 else 's'}")
     if isinstance(date, str):

@@ -45,7 +45,7 @@ class AdversarialSettings(GeneratorSettings, ScheduleSettings):
     held_out_share: Annotated[BelowOne, Option(RECORDINGS)] = 0.05
     """Share of the recordings to validate on."""
     precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
-    """fp32, bf16 or auto (bf16 where the machine has units for it)."""
+    """fp32, bf16 or auto (bf16 where the machine supports it)."""
     seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
     """Random seed."""
 

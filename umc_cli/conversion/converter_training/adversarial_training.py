@@ -148,7 +148,7 @@ class AdversarialTraining:
             for other in trained
         )
         if not alike or (first.generator.settings.film_encoder == "none") != self._is_pair:
-            raise SettingsError("they are of another kind of training", "publish with --publish")
+            raise SettingsError("they come from another kind of training", "publish with --publish")
         translator = self._translator(first.generator.settings)
         for generator, other in zip(translator.generators().values(), trained, strict=True):
             generator.load_state_dict(other.generator.state_dict())
@@ -204,8 +204,8 @@ class AdversarialTraining:
         paths = []
         for pair, generator in self.networks.average.generators().items():
             path = folder / (f"{name}.safetensors" if pair in (None, (0, 1)) else f"{name}-reverse.safetensors")
-            said = {**about, "devices": list(ids)} | ({"pair": [ids[end] for end in pair]} if pair else {})
-            save_generator(path, generator, self._segments.normalisation, said)
+            description = {**about, "devices": list(ids)} | ({"pair": [ids[end] for end in pair]} if pair else {})
+            save_generator(path, generator, self._segments.normalisation, description)
             paths.append(path)
         return paths
 

@@ -27,7 +27,7 @@ def cycle_error_db(reconstructed: Tensor, original: Tensor) -> float:
 def response_error_db(
     converted: Tensor, original: Tensor, pairs: Sequence[tuple[int, int]], devices: Sequence[Device]
 ) -> float:
-    """Return the RMS over trusted bands of (mean change - difference asked for), averaged over the pairs of devices.
+    """Return the RMS over trusted bands of (mean change - requested difference), averaged over the pairs of devices.
 
     Shape: [B, 80, 80] dB twice; for every segment the indices of its own device and of the other in `devices`.
     The mean change is over a pair's segments and frames. Both curves have their mean over the trusted bands removed:
@@ -40,8 +40,8 @@ def response_error_db(
     errors = []
     for (own, other), rows in by_pair.items():
         source, target = devices[own], devices[other]
-        asked = to_log_mel_bands(fr_difference_db(source, target), torch.device("cpu")).squeeze(1).numpy()
-        error = (change[rows].mean(axis=0) - asked)[_trusted_bands(source, target)]
+        difference_db = to_log_mel_bands(fr_difference_db(source, target), torch.device("cpu")).squeeze(1).numpy()
+        error = (change[rows].mean(axis=0) - difference_db)[_trusted_bands(source, target)]
         errors.append(float(error.std()) if len(error) else 0.0)
     return float(np.mean(errors))
 

@@ -150,8 +150,8 @@ class WorldSource:
             return TrainingWorld(*map(torch.from_numpy, self._waiting.pop(number).result()))
         except BrokenProcessPool as error:
             raise EnvironmentFault(
-                "a process that simulates devices ended before its work did",
-                "where memory is short the system ends processes: go on with --resume and fewer --workers",
+                "a process that simulates devices ended before it was done",
+                "the system ends processes when memory runs out: resume with --resume and fewer --workers",
             ) from error
 
 

@@ -65,7 +65,7 @@ def gather_segments(
             )
     known = mean_and_std(store.moments[f"{device}.train"] for device in clips)
     if known is None:
-        raise SettingsError("all training segments hold one and the same level", "check the recordings")
+        raise SettingsError("all training segments have the same level", "check the recordings")
     return TrainingSegments(
         devices=tuple(clips),
         train=train,

@@ -38,7 +38,7 @@ class NoiseAwareEqualizer:
 
 
 SPEC = ConverterSpec(
-    summary="equalises what rises above the source's noise floor and adds the target's noise floor",
+    summary="equalizes what rises above the source's noise floor and adds the target's noise floor",
     needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR}),
     build=NoiseAwareEqualizer,
 )

@@ -80,22 +80,22 @@ class GeneratorConverter:
 
 def _check_pair(ingredients: Ingredients, pair: object) -> None:
     """Refuse to let a generator of one pair of devices convert between others."""
-    asked = [ingredients.source, *ingredients.targets]
+    devices = [ingredients.source, *ingredients.targets]
     if not isinstance(pair, list) or len(pair) != 2:
         raise SettingsError(
             f"checkpoint {ingredients.checkpoint} was trained for one pair of devices but does not say which",
             "train it again with `umc train --pair A:B`",
         )
-    if asked != pair:
+    if devices != pair:
         raise SettingsError(
             f"checkpoint {ingredients.checkpoint} converts {pair[0]} to {pair[1]} only, "
-            f"not {asked[0]} to {', '.join(asked[1:])}",
-            f"use --source {pair[0]} --targets {pair[1]}; the way back has a checkpoint of its own",
+            f"not {devices[0]} to {', '.join(devices[1:])}",
+            f"use --source {pair[0]} --targets {pair[1]}; the reverse direction has its own checkpoint",
         )
 
 
 SPEC = ConverterSpec(
-    summary="lets a trained generator convert, steered by the difference of the frequency responses",
+    summary="converts with a trained generator, conditioned on the difference of the frequency responses",
     needs=frozenset({Need.RESPONSE, Need.CHECKPOINT}),
     build=GeneratorConverter,
 )

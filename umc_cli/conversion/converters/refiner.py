@@ -93,13 +93,13 @@ def _engine(path: Path, ingredients: Ingredients) -> tuple[str, RefinerEngine, s
 
 
 SPEC = ConverterSpec(
-    summary="lets a trained network correct `eq_noise`",
+    summary="corrects the result of `eq_noise` with a trained network",
     needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.REFINER}),
     build=partial(RefiningConverter, uses_recordings=False),
 )
 
 QUANTILE_SPEC = ConverterSpec(
-    summary="lets a trained network correct `quantile`, knowing the responses and noise floors too",
+    summary="corrects the result of `quantile` with a trained network that also knows responses and noise floors",
     needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.RECORDINGS, Need.REFINER}),
     build=partial(RefiningConverter, uses_recordings=True),
 )

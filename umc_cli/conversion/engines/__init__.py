@@ -31,16 +31,16 @@ def choose_engine(device: torch.device) -> str:
     return "openvino"
 
 
-def slower_engine_reason(asked: str, made_with: Mapping[str, str]) -> str | None:
+def slower_engine_reason(setting: str, made_with: Mapping[str, str]) -> str | None:
     """Say why `auto` did not take the fastest engine, if it would have and could not.
 
     `asked`: what the settings name; `made_with`: see `Conversion.made_with`.
     """
     on_cpu = "compute_device" not in made_with
-    if asked != AUTO or made_with.get("engine") != "torch" or not on_cpu or not openvino_package.is_installed():
+    if setting != AUTO or made_with.get("engine") != "torch" or not on_cpu or not openvino_package.is_installed():
         return None
     failure = openvino_package.failure()
-    return f"engine torch computes, which is slower: engine openvino cannot be loaded ({failure})" if failure else None
+    return f"using engine torch, which is slower: engine openvino cannot be loaded ({failure})" if failure else None
 
 
 def check_engine_name(name: str) -> None:

@@ -111,7 +111,7 @@ def _choose_precision(wanted: Precision, capabilities: list[str], bf16_is_faster
     if wanted is Precision.AUTO:
         return Precision.BF16 if bf16_is_faster and "BF16" in capabilities else Precision.FP32
     if _CAPABILITIES[wanted] not in capabilities:
-        raise SettingsError(f"this processor does not compute in {wanted}", "use --precision auto or fp32")
+        raise SettingsError(f"this processor does not support {wanted}", "use --precision auto or fp32")
     return wanted
 
 

@@ -27,7 +27,7 @@ def train_judges(
         if len(segments) >= MIN_SEGMENTS:
             learnt_from[device] = segments
     warnings += [
-        f"the device probe does not know {device}: too few recordings beside those that are measured"
+        f"the device probe does not know {device}: too few recordings besides those that are measured"
         for device in (source, *targets)
         if device not in learnt_from
     ]

@@ -46,9 +46,14 @@ def most_confused(confusion: NDArray[np.int64], classes: Sequence[str], most: in
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     places = [divmod(int(place), len(classes)) for place in order]
     return [
-        Confused(classes[true], classes[said], int(wrong[true, said]), float(wrong[true, said] / of_class[true]))
-        for true, said in places
-        if wrong[true, said]
+        Confused(
+            classes[true],
+            classes[predicted],
+            int(wrong[true, predicted]),
+            float(wrong[true, predicted] / of_class[true]),
+        )
+        for true, predicted in places
+        if wrong[true, predicted]
     ]
 
 

@@ -82,11 +82,11 @@ def render_results_page(page: ResultsPage) -> str:
     """Return the page as HTML.
 
     Raises:
-        ValueError: a picture is no PNG.
+        ValueError: a picture is not a PNG.
     """
     for picture in (*page.pictures, *(picture for rows in page.spectrograms for picture in rows.pictures)):
         if not is_png(picture.png):
-            raise ValueError(f"the picture {picture.caption!r} is no PNG")
+            raise ValueError(f"the picture {picture.caption!r} is not a PNG")
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,

@@ -78,7 +78,7 @@ def _build(settings: DirSettings, material: AugmentationMaterial) -> DeviceRespo
     responses_db = np.asarray(material.responses_db, np.float64)
     if not responses_db.size:
         raise SettingsError(
-            "dir needs the frequency response of one known device or more; there is none",
+            "dir needs the frequency response of at least one known device; there is none",
             "add device records (umc measure-ir, umc devices), or use filter-augment, which needs none",
         )
     if settings.subtract_source:

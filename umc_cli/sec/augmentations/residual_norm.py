@@ -39,7 +39,7 @@ def _build(settings: ResidualNormSettings, _: AugmentationMaterial) -> ResidualN
 
 
 SPEC = AugmentationSpec(
-    summary="instance normalisation per frequency with a weak shortcut",
+    summary="instance normalization per frequency with a weak shortcut",
     settings=ResidualNormSettings,
     build_network_part=_build,
     after_stages=True,

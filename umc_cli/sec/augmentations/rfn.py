@@ -41,7 +41,7 @@ def _build(settings: RfnSettings, _: AugmentationMaterial) -> Rfn:
 
 
 SPEC = AugmentationSpec(
-    summary="instance normalisation per frequency, relaxed by layer normalisation",
+    summary="instance normalization per frequency, relaxed by layer normalization",
     settings=RfnSettings,
     build_network_part=_build,
     after_stages=True,

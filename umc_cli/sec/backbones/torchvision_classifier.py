@@ -34,7 +34,7 @@ def builder(name: str) -> Callable[[int, Callable[[], nn.Module] | None], nn.Mod
                 f"backbone {name!r} does not take segments of 80 x 80: {error}", "use resnet50, cnn or another one"
             ) from error
         if not isinstance(logits, torch.Tensor):
-            raise SettingsError(f"backbone {name!r} is no plain classifier", "use resnet50, cnn or another one")
+            raise SettingsError(f"backbone {name!r} is not a plain classifier", "use resnet50, cnn or another one")
         if stage_norm:
             _normalise_stages(name, network, stage_norm)
         return network
