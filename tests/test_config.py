@@ -126,3 +126,8 @@ def test_so_do_paths_in_lists_and_in_texts_that_may_be_words(tmp_path: Path, lis
         "targets": ("synth:old/set",),
         "learn_from": "old",
     }
+
+
+def test_a_zero_byte_in_a_run_s_settings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="setting 'folder' from the defaults holds a zero byte"):
+        load_settings(WithFolder, find_workspace(tmp_path), "convert", {"source": "a"}, {"folder": "a\0b"})

@@ -206,9 +206,10 @@ def load_settings(
     section_values = workspace.sections.get(section, {})
     if not isinstance(section_values, Mapping):
         raise SettingsError(f"{WORKSPACE_FILE}: {section!r} is not a section", f"write [{section}] above its settings")
-    for name, value in section_values.items():
-        if _holds_zero_byte(value):
-            raise SettingsError(f"setting {name!r} from {WORKSPACE_FILE} [{section}] holds a zero byte", "remove it")
+    for origin, layer in (("the defaults", defaults or {}), (f"{WORKSPACE_FILE} [{section}]", section_values)):
+        for name, value in layer.items():
+            if _holds_zero_byte(value):
+                raise SettingsError(f"setting {name!r} from {origin} holds a zero byte", "remove it")
     for origin, layer in (
         ("the defaults", defaults or {}),
         (f"{WORKSPACE_FILE} [{section}]", _paths_from_root(schema, section_values, workspace.root)),
@@ -262,7 +263,7 @@ def _folder(root: Path, value: Any, origin: str) -> Path:
 
 
 def _holds_zero_byte(value: Any) -> bool:
-    """Tell whether a text in a value of TOML holds what no name of a file can hold."""
+    """Tell whether a text in a value of TOML or JSON holds what no name of a file can hold."""
     if isinstance(value, str):
         return "\0" in value
     return any(map(_holds_zero_byte, value)) if isinstance(value, list) else False

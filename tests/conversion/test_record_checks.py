@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import umc_cli
 from tests.samples import SOURCE, Run, noise, write_audio
 from umc_cli.audio.manifest import Clip
 from umc_cli.conversion.chosen import record_checks
@@ -69,6 +70,15 @@ def test_a_floor_above_the_recordings_is_warned_of_where_no_levels_are_measured(
     write_device(record.model_copy(update={"noise_floor_db": (10.0,) * 128}), workspace / "devices")
     (warning,) = umc("convert", *options, "--output", "o2").json["warnings"]
     assert f"the noise floor in the record of {name} cannot be its own: 100% of the levels" in warning
+
+
+def test_who_opens_a_conversion_is_told_as_well(workspace: Path) -> None:
+    record = DeviceRegistry().get("pixel3").model_copy(update={"sensitivity_dbfs": None})
+    write_device(record, workspace / "devices")
+    warnings: list[str] = []
+    umc_cli.open_conversion(SOURCE, "pixel3", "eq", workspace=workspace, warnings=warnings)
+    (warning,) = warnings
+    assert warning.startswith("no level (sensitivity_dbfs) in the record of pixel3")
 
 
 def test_looking_at_recordings_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
