@@ -13,9 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.precision import Precision
 from umc_cli.sec.classifier_settings import SEC_PRESETS, SecSettings
-from umc_cli.sec.classifier_training import SecTraining, predict_logits
+from umc_cli.sec.classifier_training import SecTraining
 from umc_cli.sec.dataset import SecSegments, TrainingBatches
 from umc_cli.sec.method_parts import NetworkParts, SampleAlterations
+from umc_cli.sec.network import predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 
 Levels = NDArray[np.float32]
@@ -95,7 +96,7 @@ def train_network(
 
 def network_f1(network: torch.nn.Module, heard: Levels, labels: Labels, n_classes: int) -> float:
     """Return the macro F1 of a network on recordings of one device. Shape: [N, 80, 80] dB, [N]."""
-    logits = predict_logits(network, SecSegments(heard.astype(np.float16), labels), _CPU)
+    logits = predict_logits(network, heard.astype(np.float16), _CPU, batch_size=256)
     return score_device(labels, logits.argmax(dim=1).numpy(), n_classes).macro_f1
 
 

@@ -31,3 +31,14 @@ def mel_to_hz(mel: ArrayLike) -> NDArray[np.float64]:
 def evenly_spaced_hz(count: int, lowest_hz: float, highest_hz: float) -> NDArray[np.float64]:
     """Return `count` frequencies with equal distances on the mel scale. Shape: [count], Hz."""
     return mel_to_hz(np.linspace(hz_to_mel(lowest_hz), hz_to_mel(highest_hz), count))
+
+
+def at_mel_bands(values: ArrayLike, n_wanted: int) -> NDArray[np.float64]:
+    """Interpolate values of mel bands linearly at another number of bands; constant beyond the ends.
+
+    Shape: [n] -> [n_wanted]. Both sets of bands cover the same range evenly in mel, so that band i of n is centred at
+    the share (i + 1) / (n + 1) of the axis.
+    """
+    given = np.asarray(values)
+    at_given, at_wanted = (np.arange(1, n + 1) / (n + 1) for n in (len(given), n_wanted))
+    return np.asarray(np.interp(at_wanted, at_given, given))

@@ -7,20 +7,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
+from umc_cli.audio.mel_scale import at_mel_bands
 from umc_cli.response.device import Device
-from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.response.difference import fr_difference_db, level_difference_db, shared_trusted_range_hz
 
 
 def to_log_mel_bands(values_db: Sequence[float] | NDArray[np.float32], device: torch.device) -> Tensor:
     """Interpolate band values linearly on the mel axis; constant beyond the ends.
 
-    Shape: [128] -> [80, 1] float32, to be added to [B, 80, frames]. Both sets of bands cover 0-11,025 Hz evenly in mel,
-    so that band i of n is centred at the share (i + 1) / (n + 1) of the axis.
+    Shape: [128] -> [80, 1] float32, to be added to [B, 80, frames]. Both sets of bands cover 0-11,025 Hz.
     """
-    n_given, n_wanted = len(values_db), LOG_MEL_SETTINGS.n_mels
-    given, wanted = (np.arange(1, n + 1) / (n + 1) for n in (n_given, n_wanted))
-    return torch.from_numpy(np.interp(wanted, given, values_db).astype(np.float32)).unsqueeze(1).to(device)
+    at_bands_db = at_mel_bands(values_db, LOG_MEL_SETTINGS.n_mels)
+    return torch.from_numpy(at_bands_db.astype(np.float32)).unsqueeze(1).to(device)
+
+
+def trusted_log_mel_bands(source: Device, target: Device) -> NDArray[np.bool_]:
+    """Tell for each band of a log-mel spectrogram whether the records of both devices can be trusted. Shape: [80]."""
+    centres_hz = np.array(mel_band_edges_hz(LOG_MEL_SETTINGS.n_mels)[1:-1])
+    low_hz, high_hz = shared_trusted_range_hz(source, target)
+    return np.asarray((centres_hz >= low_hz) & (centres_hz <= high_hz))
 
 
 def band_gain_db(source: Device, target: Device, device: torch.device) -> Tensor:

@@ -34,3 +34,9 @@ def level_difference_db(source: Device, target: Device) -> float | None:
     if source.sensitivity_dbfs is None or target.sensitivity_dbfs is None:
         return None
     return target.sensitivity_dbfs - source.sensitivity_dbfs
+
+
+def shared_trusted_range_hz(source: Device, target: Device) -> tuple[float, float]:
+    """Return the range in which both records can be trusted, in Hz; the first is above the second where none is."""
+    (source_low, source_high), (target_low, target_high) = source.trusted_range_hz, target.trusted_range_hz
+    return max(source_low, target_low), min(source_high, target_high)

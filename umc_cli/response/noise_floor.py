@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.mel_scale import at_mel_bands
 from umc_cli.response.device import N_BANDS
 
 _GATED_S = 0.02
@@ -44,5 +45,4 @@ def noise_floor_db(silence: NDArray[np.float64], rate_hz: int) -> NDArray[np.flo
 
 def to_response_bands(log_mel_bands_db: NDArray[np.float64]) -> NDArray[np.float64]:
     """Interpolate values of the 80 bands of a log-mel spectrogram linearly on the mel axis. Shape: [80] -> [128]."""
-    wanted, given = (np.arange(1, n + 1) / (n + 1) for n in (N_BANDS, len(log_mel_bands_db)))
-    return np.asarray(np.interp(wanted, given, log_mel_bands_db))
+    return at_mel_bands(log_mel_bands_db, N_BANDS)

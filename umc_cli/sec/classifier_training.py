@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,7 +17,7 @@ from umc_cli.sec.augmentations.contract import set_random
 from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.classifier_settings import SecSettings
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
-from umc_cli.sec.network import SecNetwork
+from umc_cli.sec.network import SecNetwork, predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
@@ -133,7 +132,7 @@ class SecTraining:
 
     def validate(self) -> dict[str, float]:
         """Score the present weights on the held-out segments, all of the source device."""
-        logits = predict_logits(self.network, self._held_out, self._torch_device)
+        logits = predict_logits(self.network, self._held_out.log_mel, self._torch_device, _BATCH)
         truth = torch.from_numpy(self._held_out.label)
         predicted = logits.argmax(dim=1)
         n_classes = self._batches.n_classes
@@ -170,14 +169,3 @@ class SecTraining:
         self._next = (index + 1, self._ahead.submit(self._batches.get, index + 1))
         log_mel = batch.log_mel.to(self._torch_device, non_blocking=True)
         return replace(batch, log_mel=log_mel, targets=batch.targets.to(self._torch_device, non_blocking=True))
-
-
-@torch.no_grad()
-def predict_logits(network: torch.nn.Module, segments: SecSegments, torch_device: torch.device) -> Tensor:
-    """Return the logits of all segments, in evaluation mode and fp32. Shape: [n, n_classes], on the CPU."""
-    network.eval()
-    parts = [
-        network(torch.from_numpy(segments.log_mel[first : first + _BATCH].astype(np.float32)).to(torch_device)).cpu()
-        for first in range(0, len(segments), _BATCH)
-    ]
-    return torch.cat(parts)

@@ -13,6 +13,7 @@ from torch import nn
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
+from umc_cli.sec.network import predict_logits
 from umc_cli.sec.sec_checkpoint import KIND, load_sec
 from umc_cli.shards.plan import hash_of
 
@@ -88,15 +89,12 @@ def classify(network: nn.Module, log_mel: NDArray[np.float32], device: torch.dev
     Raises:
         SettingsError: the network's output is not finite.
     """
-    network = network.to(device).eval()
-    predicted = []
-    with torch.inference_mode():
-        for start in range(0, len(log_mel), _BATCH):
-            logits = network(torch.from_numpy(log_mel[start : start + _BATCH]).to(device))
-            if not torch.isfinite(logits).all():
-                raise SettingsError("the classifier's output is not finite", "train it again")
-            predicted.append(logits.argmax(dim=1).cpu().numpy())
-    return np.concatenate([np.empty(0, np.intp), *predicted])
+    if not len(log_mel):
+        return np.empty(0, np.intp)
+    logits = predict_logits(network.to(device), log_mel, device, _BATCH)
+    if not torch.isfinite(logits).all():
+        raise SettingsError("the classifier's output is not finite", "train it again")
+    return np.asarray(logits.argmax(dim=1).numpy())
 
 
 def _settings_of(training: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umc_cli.sec.backbones import build_backbone
@@ -30,3 +33,19 @@ class SecNetwork(nn.Module):
         normalised = ((log_mel - self.mean_db) / self.std_db).unsqueeze(1)
         logits: Tensor = self.backbone(self.input_parts(normalised))
         return logits
+
+
+@torch.no_grad()
+def predict_logits(
+    network: nn.Module, log_mel: NDArray[np.floating], torch_device: torch.device, batch_size: int
+) -> Tensor:
+    """Return the logits of all segments, in evaluation mode and fp32.
+
+    Shape: [n, 80, 80] dB -> [n, n_classes], on the CPU; n is 1 at least.
+    """
+    network.eval()
+    parts = [
+        network(torch.from_numpy(log_mel[first : first + batch_size].astype(np.float32)).to(torch_device)).cpu()
+        for first in range(0, len(log_mel), batch_size)
+    ]
+    return torch.cat(parts)

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.mel_scale import at_mel_bands
 from umc_cli.config import Settings
 from umc_cli.response.device import N_BANDS, Bands, Device
 from umc_cli.response.frequency_response import REFERENCE_HZ, Curve, band_centres_hz, band_response_db
@@ -172,8 +173,7 @@ def _measured_floor(device: SimulatedDevice) -> tuple[float, ...]:
     recorded = device.record_sound(silence, np.random.default_rng(0)).reshape(_SILENT_SEGMENTS, SEGMENT_SAMPLES)
     power = torch.pow(10, log_mel(torch.from_numpy(recorded)) / 10).mean(dim=(0, 2)).numpy()
     floor_db = np.maximum(10 * np.log10(power), FLOOR_DB)
-    wanted, given = (np.arange(1, n + 1) / (n + 1) for n in (N_BANDS, len(floor_db)))
-    return tuple(np.interp(wanted, given, floor_db).round(2))
+    return tuple(at_mel_bands(floor_db, N_BANDS).round(2))
 
 
 def minimum_phase(bands_db: NDArray[np.float64]) -> NDArray[np.float64]:

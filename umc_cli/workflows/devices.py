@@ -9,7 +9,7 @@ import numpy as np
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry
-from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.response.difference import fr_difference_db, level_difference_db, shared_trusted_range_hz
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def compare_devices(workspace: Workspace, device_ids: Sequence[str], figure: Pat
 
 def _compared(first: Device, other: Device) -> ComparedDevice:
     difference_db = fr_difference_db(first, other)
-    low = max(first.trusted_range_hz[0], other.trusted_range_hz[0])
-    high = min(first.trusted_range_hz[1], other.trusted_range_hz[1])
+    low, high = shared_trusted_range_hz(first, other)
     centres = np.array(first.band_centres_hz)
     shared = difference_db[(centres >= low) & (centres <= high)]
     if not len(shared):

@@ -31,7 +31,7 @@ from umc_cli.training.folder import Call, note_start, run_path, settings_to_resu
 from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.schedule import PositiveInt, ScheduleSettings
-from umc_cli.workflows.train import TrainProgress, TrainReport
+from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
 
 SECTION = "pretrain"
 SIMULATED = "simulated"
@@ -177,13 +177,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             precision=(Precision.BF16 if settings.bf16 else Precision.FP32).value,
             n_segments={SIMULATED: len(sounds)},
             n_held_out={SIMULATED: len(held_out)},
-            n_steps=result.n_steps,
-            total_steps=result.total_steps,
-            seconds=result.seconds,
-            segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
-            best_step=result.best_step,
-            best_score=result.best_score,
-            last_metrics=result.last_row,
+            **of_result(result, settings.batch_size),
             published=publication.paths,
             publication=publication.reason,
             failed=failed,

@@ -77,6 +77,19 @@ class TrainReport(Report):
         return super().exit_code if self.is_finished else 130
 
 
+def of_result(result: RunResult, batch_size: int) -> dict[str, Any]:
+    """Return the fields of a `TrainReport` that every training fills in the same way."""
+    return {
+        "n_steps": result.n_steps,
+        "total_steps": result.total_steps,
+        "seconds": result.seconds,
+        "segments_per_s": result.n_steps * batch_size / result.seconds if result.seconds else 0.0,
+        "best_step": result.best_step,
+        "best_score": result.best_score,
+        "last_metrics": result.last_row,
+    }
+
+
 def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> TrainSettings:
     """Return the settings of a call: `given`, environment and umc.toml over the preset, or over the run to resume.
 
@@ -177,13 +190,7 @@ def _report(
         precision="",
         n_segments={name: len(found) for name, found in zip(segments.devices, segments.train, strict=True)},
         n_held_out={name: len(found) for name, found in zip(segments.devices, segments.held_out, strict=True)},
-        n_steps=result.n_steps,
-        total_steps=result.total_steps,
-        seconds=result.seconds,
-        segments_per_s=result.n_steps * settings.batch_size / result.seconds if result.seconds else 0.0,
-        best_step=result.best_step,
-        best_score=result.best_score,
-        last_metrics=result.last_row,
+        **of_result(result, settings.batch_size),
         failed=[*chosen.failed, *segments.failed],
         warnings=list(chosen.warnings),
     )

@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
-from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.conversion.band_interpolation import to_log_mel_bands
+from umc_cli.conversion.band_interpolation import to_log_mel_bands, trusted_log_mel_bands
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
 
@@ -41,13 +38,6 @@ def response_error_db(
     for (own, other), rows in by_pair.items():
         source, target = devices[own], devices[other]
         difference_db = to_log_mel_bands(fr_difference_db(source, target), torch.device("cpu")).squeeze(1).numpy()
-        error = (change[rows].mean(axis=0) - difference_db)[_trusted_bands(source, target)]
+        error = (change[rows].mean(axis=0) - difference_db)[trusted_log_mel_bands(source, target)]
         errors.append(float(error.std()) if len(error) else 0.0)
     return float(np.mean(errors))
-
-
-def _trusted_bands(source: Device, target: Device) -> NDArray[np.bool_]:
-    centres_hz = np.array(mel_band_edges_hz(LOG_MEL_SETTINGS.n_mels)[1:-1])
-    low = max(source.trusted_range_hz[0], target.trusted_range_hz[0])
-    high = min(source.trusted_range_hz[1], target.trusted_range_hz[1])
-    return np.asarray((centres_hz >= low) & (centres_hz <= high))

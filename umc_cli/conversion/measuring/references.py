@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
-from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
-from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands
+from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands, trusted_log_mel_bands
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
@@ -98,8 +95,6 @@ def make_reference(
 
 
 def _response_asked_for(source: Device, target: Device) -> ResponseAskedFor:
-    centres_hz = np.array(mel_band_edges_hz(LOG_MEL_SETTINGS.n_mels)[1:-1])
-    (source_low, source_high), (target_low, target_high) = source.trusted_range_hz, target.trusted_range_hz
-    trusted = (centres_hz >= max(source_low, target_low)) & (centres_hz <= min(source_high, target_high))
     gain_db = band_gain_db(source, target, _CPU).squeeze(1).numpy()
+    trusted = trusted_log_mel_bands(source, target)
     return ResponseAskedFor(gain_db, trusted, level_difference_db(source, target) is not None)
