@@ -303,7 +303,7 @@ def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
         (("--preset", "huge"), "unknown preset 'huge'"),
         (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
         (("--precision", "fp16"), "fp16 would lose small gradients"),
-        (("--converted-share", "1.5"), "converted_share"),
+        (("--converted-share", "1.5"), "--converted-share is '1.5': must be at most 1"),
         (("--name", "../out"), "cannot be the name of a run"),
         (("--resume",), "no run"),
     ],

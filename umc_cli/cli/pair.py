@@ -1,6 +1,5 @@
 """`umc pair`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,7 @@ def show_report(report: "PairReport", as_json: bool, quiet: bool, verbose: bool)
         render.print_warnings(report.warnings)
     render.print_failed(report.failed, "", verbose, "recording", "could not be used")
     if as_json:
-        render.print_json(asdict(report) | {"exit_code": report.exit_code})
+        render.print_report(report)
         return
     if not quiet:
         for found in report.pairs:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.manifest import FailedInput, find_recordings
+from umc_cli.audio.manifest import find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import find_weights
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
@@ -41,6 +41,7 @@ from umc_cli.response.paired_record import completed, flat_reference, relative_r
 from umc_cli.response.paired_response import paired_response
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, has_bf16_units
 from umc_cli.settings.pair import PairSettings
+from umc_cli.workflows.report_base import Report
 
 LEAST_SEGMENTS = 6
 """To learn from, of each device."""
@@ -67,7 +68,7 @@ class PairProgress(Protocol):
 
 
 @dataclass
-class PairReport:
+class PairReport(Report):
     """What was found, measured and written."""
 
     reference: str
@@ -91,14 +92,6 @@ class PairReport:
     tables: str = ""
     records: list[str] = field(default_factory=list)
     """Files written."""
-    failed: list[FailedInput] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        """0: done; 1: some recordings could not be used, the rest is done."""
-        return 1 if self.failed else 0
 
 
 @explain_machine_faults("give shorter recordings")
