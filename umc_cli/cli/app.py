@@ -65,7 +65,7 @@ def _global_options(
 ) -> None:
     if workspace is not None:
         if not workspace.is_dir():
-            raise typer.BadParameter(f"there is not a folder {workspace}", param_hint="--workspace")
+            raise typer.BadParameter(f"there is no folder {workspace}", param_hint="--workspace")
         os.chdir(workspace)
 
 

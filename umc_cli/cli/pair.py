@@ -23,8 +23,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="DEVICE=FILE...",
-            help="Recordings of the same sounds, made at once by devices side by side. Several of a device belong to "
-            "those of the others in order.",
+            help="Recordings of the same sounds, made at the same time by devices side by side. Several files of a "
+            "device are matched with those of the others in order.",
             show_default=False,
         ),
     ] = None,

@@ -13,10 +13,10 @@ class PairSettings(Settings):
     """Settings of `umc pair`; also the section `[pair]` of umc.toml."""
 
     reference_device: Annotated[str, Option(metavar="ID", devices=True)]
-    """Device that the others are measured next to; one without a record of its own counts as flat."""
+    """Device that the others are measured next to; a device without a record counts as flat."""
     from_data: Annotated[bool, Option()] = False
-    """Take the workspace's recordings in split train-mc that several devices made of the same sounds (the same
-    recording in the manifest), in the place of files."""
+    """Instead of files, use the workspace's recordings in split train-mc that several devices made of the same sounds
+    (the same recording in the manifest)."""
     steps: Annotated[int, Field(ge=1, le=100_000), Option(LEARNING)] = 80
     """Training steps of the refiner, of 16 segments each."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
