@@ -178,6 +178,28 @@ def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_si
     assert "no recording in split train-mc is one of 'xperia1v' and another device" in run.json["error"]["message"]
 
 
+@pytest.mark.realdata
+def test_two_real_phones_come_nearer_by_half_a_minute_beside_each_other(
+    umc: Umc, workspace: Path, realdata: Path
+) -> None:
+    folder = realdata / "pairs/dance_studio"
+    clips = [path.name for path in sorted((folder / "galaxy_s7").glob("*.flac"))[:14]]
+    heard = {name: [soundfile.read(folder / name / clip)[0] for clip in clips] for name in ("galaxy_s7", "iphone_x")}
+    lengths = [min(map(len, both)) for both in zip(*heard.values(), strict=True)]
+    for (name, own), cut_s in zip(heard.items(), (3, 0), strict=True):
+        whole = np.concatenate([clip[:length] for clip, length in zip(own, lengths, strict=True)])
+        write_audio(workspace / f"{name}.wav", whole[cut_s * 16_000 :], 16_000)
+    run = umc(
+        *("pair", "galaxy_s7=galaxy_s7.wav", "iphone_x=iphone_x.wav", "--reference-device", "galaxy_s7"),
+        *("--steps", "12", "--json", "--quiet"),
+    )
+    assert run.exit_code == 0, run.stderr
+    (found,) = run.json["pairs"]
+    assert found["offset_s"] == pytest.approx(3.005, abs=0.01)
+    assert found["common_s"] > sum(lengths) / 16_000 - 5
+    assert run.json["after_db"] < run.json["before_db"] < run.json["distances"][0]["none"] - 1
+
+
 def test_the_latest_weights_of_a_pair_are_taken(side_by_side: Path) -> None:
     workspace = find_workspace(side_by_side)
     refiner = Refiner(RefinerSettings(widths=(4, 6, 8, 8)))

@@ -23,7 +23,7 @@ SAME_LINE = 66
 
 _LOW_RATE_HZ = 4_410
 _ANCHOR_S, _ANCHOR_HOP_S = 4.0, 3.0
-_MOST_ANCHORS = 128
+_MOST_ANCHORS = 64
 _NEXT_TO_NOTHING = 0.01
 """Of the mean magnitude of a cross spectrum."""
 _SURE, _CERTAIN = 8.0, 12.0

@@ -266,7 +266,7 @@ def _enough(material: Material) -> Together:
         count = len(together.rows([0, index], held_back=False))
         if count < LEAST_SEGMENTS:
             together = without_device(together, device)
-            if not any(entry.path.startswith(device) for entry in material.failed):
+            if device in material.files:  # else its files are listed as failed
                 material.warnings.append(f"{device} is left out: {count} segments in common, {LEAST_SEGMENTS} needed")
     if len(together.devices) < 2:
         raise InputError(
