@@ -17,9 +17,9 @@ class PairSettings(Settings):
     from_data: Annotated[bool, Option()] = False
     """Instead of files, use the workspace's recordings in split train-mc that several devices made of the same sounds
     (the same recording in the manifest)."""
-    steps: Annotated[int, Field(ge=1, le=100_000), Option(LEARNING)] = 80
+    steps: Annotated[int, Field(ge=1, le=100_000), Option(LEARNING)] = 240
     """Training steps of the refiner, of 16 segments each."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     """Initial learning rate (Adam); falls to zero over the steps."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1), Option(LEARNING)] = 0
     """Random seed of the training."""

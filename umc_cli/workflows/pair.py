@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from umc_cli.conversion.chosen.known import find_weights
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
 from umc_cli.conversion.converter_training.adaptation import (
     AdaptationSettings,
+    DeviceKnowledge,
     Together,
     adapt,
     known_of,
@@ -34,6 +35,7 @@ from umc_cli.conversion.converter_training.side_by_side import (
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import write_level_tables
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
+from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.conversion.side_by_side_results import ADAPTED, WEIGHTS_NAME, folder_for
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, SourceFile, check_device_id, write_device
@@ -115,7 +117,9 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
             raise SettingsError("files and --from-data exclude each other", "give one of them")
         check_device_id(settings.reference_device)
         progress.say(f"reading the recordings in {workspace.data}")
-        material = read_from_data(find_recordings(workspace.data).clips, settings.reference_device)
+        found = find_recordings(workspace.data)
+        material = read_from_data(found.clips, settings.reference_device)
+        material.failed = [*found.failed, *material.failed]
     else:
         files = _read_names(named, settings.reference_device)
         if not settings.overwrite:
@@ -147,21 +151,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
     with compute_threads(cpu_count()):
         progress.say("measuring the weights that are there on what is held back")
         before = measure(load_refiner(rival_path).refiner, together, known)
-        progress.start(0, settings.steps)
-
-        def stepped(step: int, losses: Mapping[str, float]) -> None:
-            if progress.should_stop():
-                raise KeyboardInterrupt
-            progress.stepped(step)
-            progress.logged({"step": step, **losses})
-
-        of_training = AdaptationSettings(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            seed=settings.seed,
-            bf16=has_bf16_units(torch.device("cpu")),
-        )
-        adapted = adapt(base.refiner, together, known, of_training, stepped)
+        adapted = _adapt(base.refiner, together, known, settings, progress)
         after = measure(adapted, together, known)
     _note_distances(report, before, after)
     report.is_kept = report.after_db is not None and report.before_db is not None and report.after_db < report.before_db
@@ -182,7 +172,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         training = {
             "name": f"side by side: {', '.join(together.devices)}",
             "step": settings.steps,
-            "date": date.today().isoformat(),
+            "date": datetime.now().isoformat(timespec="seconds"),
             ADAPTED: about,
         }
         save_refiner(there, adapted, training)
@@ -195,6 +185,25 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         report.records.append(str(write_device(record, workspace.devices)))
     report.seconds = round(time.monotonic() - started, 2)
     return report
+
+
+def _adapt(
+    start: Refiner, together: Together, known: DeviceKnowledge, settings: PairSettings, progress: PairProgress
+) -> Refiner:
+    def stepped(step: int, losses: Mapping[str, float]) -> None:
+        if progress.should_stop():
+            raise KeyboardInterrupt
+        progress.stepped(step)
+        progress.logged({"step": step, **losses})
+
+    of_training = AdaptationSettings(
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        bf16=has_bf16_units(torch.device("cpu")),
+    )
+    progress.start(0, settings.steps)
+    return adapt(start, together, known, of_training, stepped)
 
 
 def _read_names(named: Sequence[str], reference: str) -> dict[str, list[Path]]:

@@ -1,6 +1,6 @@
 """Adaptation of a refiner to devices that recorded the same sounds side by side: the truth, without simulation.
 
-A few dozen steps from trained weights, on random segments of all ordered pairs of devices, half of each batch from
+A few hundred steps from trained weights, on random segments of all ordered pairs of devices, half of each batch from
 either start, so that one set of weights serves both directions, all pairs and both refiners.
 """
 
@@ -45,9 +45,9 @@ MEASURED = ("none", "eq_noise", "quantile", "refiner", "refiner_quantile")
 class AdaptationSettings(Settings):
     """How a refiner is adapted."""
 
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 80
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 240
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
     bf16: bool = False
     """Multiply in half precision: faster on processors that have it."""
