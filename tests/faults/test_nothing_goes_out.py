@@ -85,7 +85,10 @@ def environment(tmp_path: Path, home: Path | None) -> dict[str, str]:
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook/sitecustomize.py").write_text(HOOK)
     (tmp_path / "temporary").mkdir()
-    unset = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    unset = (
+        "HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+        "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",  # torch sets them, also in the process of the tests
+    )  # fmt: skip
     return {name: value for name, value in os.environ.items() if name not in unset} | {
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "hook"), str(PROJECT)]),
         "PYTHONDONTWRITEBYTECODE": "1",
