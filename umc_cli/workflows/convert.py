@@ -7,7 +7,7 @@ from typing import Any
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import Recordings, find_recordings
+from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -51,13 +51,7 @@ def convert(
         EnvironmentFault: the output cannot be written, or another run or this part is writing it.
     """
     started = time.monotonic()
-    if settings.part and settings.overwrite:
-        raise SettingsError(
-            "with --overwrite each part would remove the shards of the others",
-            "choose another --output, or remove the old results before the parts begin",
-        )
-    if settings.part and settings.cluster:
-        raise SettingsError("--part and --cluster both divide the run", "give one of them")
+    _refuse_contradictions(settings)
     registry = DeviceRegistry(workspace.devices)
     everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
     chosen = everything if files is None else list_files(files, settings.source, workspace.data, everything)
@@ -110,26 +104,8 @@ def convert(
             if slower := slower_engine_reason(settings.engine, report.made_with):
                 report.warnings.append(slower)
             progress.planning(len(clips))
-            planned, unplannable = plan_files(
-                clips, workspace.root, settings.segments, sizes.workers, settings.reader_timeout_s, root
-            )
-            plan = Plan(
-                source=settings.source,
-                settings=_identity(settings, conversion, report.made_with),
-                shard_size=settings.shard_size,
-                files=planned,
-                failed=(*chosen.failed, *unplannable),
-            )
-            if settings.channel is None:
-                report.warnings += cancellation_warnings(
-                    planned, workspace.root, sizes.workers, settings.reader_timeout_s
-                )
+            plan = _plan(settings, order, clips, chosen.failed, report)
             del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
-            if plan.summary.n_files and not plan.n_segments:
-                raise SettingsError(
-                    f"none of the {plan.summary.n_files} recordings gives a segment",
-                    "convert short clips too: --short-clips pad",
-                )
             part = settings.part or WHOLE
             target_ids = {target: conversion.target_id(target) for target in conversion.targets}
             with lock.alone():
@@ -146,6 +122,46 @@ def convert(
                 write_failed(root, failed)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _refuse_contradictions(settings: ConvertSettings) -> None:
+    if settings.part and settings.overwrite:
+        raise SettingsError(
+            "with --overwrite each part would remove the shards of the others",
+            "choose another --output, or remove the old results before the parts begin",
+        )
+    if settings.part and settings.cluster:
+        raise SettingsError("--part and --cluster both divide the run", "give one of them")
+
+
+def _plan(
+    settings: ConvertSettings,
+    order: Order,
+    clips: Sequence[Clip],
+    failed: Sequence[FailedInput],
+    report: ConvertReport,
+) -> Plan:
+    """Return the plan of a run: every recording, and the shards that its segments go to.
+
+    `failed`: inputs that are no clips. What a user should know is added to the warnings of `report`.
+    """
+    workers, time_limit_s = order.stream.workers, settings.reader_timeout_s
+    planned, unplannable = plan_files(clips, order.inputs, settings.segments, workers, time_limit_s, order.root)
+    plan = Plan(
+        source=settings.source,
+        settings=_identity(settings, order.conversion, report.made_with),
+        shard_size=settings.shard_size,
+        files=planned,
+        failed=(*failed, *unplannable),
+    )
+    if settings.channel is None:
+        report.warnings += cancellation_warnings(planned, order.inputs, workers, time_limit_s)
+    if plan.summary.n_files and not plan.n_segments:
+        raise SettingsError(
+            f"none of the {plan.summary.n_files} recordings gives a segment",
+            "convert short clips too: --short-clips pad",
+        )
+    return plan
 
 
 @contextmanager
