@@ -155,10 +155,11 @@ def test_what_cannot_be_paired_is_refused_and_nothing_is_written(
     assert files_in(side_by_side) == before
 
 
-def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: Path) -> None:
+@pytest.mark.parametrize("count", [12, 2])
+def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: Path, count: int) -> None:
     lines = ["path,device,label,split,recording"]
-    for index in range(12):
-        sound = sounds(2.2, seed=100 + index)
+    for index in range(count):
+        sound = sounds(27 / count, seed=100 + index)
         for number, device in enumerate(("near", "phone")):
             name = f"{device}-{index}.wav"
             write_audio(side_by_side / "data" / name, recorded(sound, number, number * GAIN_DB))
@@ -169,7 +170,8 @@ def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: P
     assert run.json["devices"] == ["near", "phone"]
     phone = json.loads((side_by_side / "devices/phone.json").read_text())
     assert phone["sensitivity_dbfs"] == pytest.approx(-20 + GAIN_DB, abs=1.5)
-    assert phone["sources"][0]["file"] == "12 recordings of phone"
+    assert phone["sources"][0]["file"] == f"{count} recordings of phone"
+    assert run.json["held_back_s"] > 3
 
 
 def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_side: Path) -> None:

@@ -36,6 +36,7 @@ _MOST_LAG = SAMPLE_RATE_HZ // 2
 _SAME_START = 882
 """40 ms: less is what reflections make of the lag, and sound of its way."""
 _ASKED_FOR_LAGS = 32
+_MANY_RECORDINGS = 10
 
 Samples = NDArray[np.float32]
 
@@ -158,7 +159,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
 
     Clips of one recording lie in step, but for half a second at the most: the lag that is usual between two devices is
     taken out, or that of a clip which began at another time.
-    Every fifth recording is held back. Of recordings with several files on a device none is taken.
+    Every fifth recording is held back; of fewer than ten, a fifth of the segments. Of recordings with several files on a device none is taken.
 
     Raises:
         InputError: no recording is shared.
@@ -197,7 +198,9 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         by_device, count = _in_step(samples, reference, usual)
         if not count:
             continue
-        held_back = np.full(count, number % _HELD_BACK_EVERY == _FIRST_HELD_BACK)
+        # Of a few recordings, pairs of segments are held back in the place of whole recordings.
+        turns = np.full(count, number) if len(shared) >= _MANY_RECORDINGS else (taken + np.arange(count)) // 2
+        held_back = turns % _HELD_BACK_EVERY == _FIRST_HELD_BACK
         rows.add(by_device, held_back)
         taken += count
         for device in by_device:
