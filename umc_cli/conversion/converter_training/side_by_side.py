@@ -158,8 +158,8 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
     """Return the segments of clips in split `train-mc` that share a recording with one of `reference`.
 
     Clips of one recording lie in step, but for half a second at the most: the lag that is usual between two devices is
-    taken out, or that of a clip which began at another time.
-    Every fifth recording is held back; of fewer than ten, a fifth of the segments. Of recordings with several files on a device none is taken.
+    taken out, or that of a clip which began at another time. Every fifth recording is held back; of fewer than ten, a
+    fifth of the segments. Of recordings with several files on a device none is taken.
 
     Raises:
         InputError: no recording is shared.
