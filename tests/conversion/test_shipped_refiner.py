@@ -24,7 +24,7 @@ from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
 
 
 def test_the_shipped_refiner_comes_nearer_than_both_rules_on_synthesised_sounds() -> None:
-    # Neither these sounds nor these responses were trained on; the bound is far from the card's 34 and 29 %.
+    # Neither these sounds nor these responses were trained on; the bound is far from the card's 17 and 28 %.
     responses_db = np.stack([np.linspace(-6, 6, N_BANDS), 4 * np.sin(np.linspace(0, 9, N_BANDS))])
     sounds = [synthesize(label, seed) for label in SOUND_EVENTS for seed in range(2)]
     world = make_training_world(sounds, responses_db, WorldSettings(n_devices=6, n_sounds=20), seed=4)

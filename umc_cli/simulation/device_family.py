@@ -59,8 +59,8 @@ _RATE_SHARE = 0.2
 _RATES_HZ = (8_000.0, 16_000.0, 16_000.0, 16_000.0)
 _WIDE_CODEC_SHARE = 0.2
 _CODECS: tuple[Literal["gsm", "g721", "opus", "vorbis"], ...] = ("gsm", "g721", "opus", "opus", "vorbis", "vorbis")
-_ALIKE_SHARE = 0.75
-_OWN_SHARE = (0.1, 0.6)
+_ALIKE_SHARE = 0.5
+_OWN_SHARE = (0.15, 0.8)
 _STAGES = (
     *("high_pass_hz", "noise_suppression", "gain_control_in_bands", "gain_control", "noise_gate"),
     *("clip_at", "low_pass_hz", "rate_hz", "codec"),
@@ -94,7 +94,7 @@ def draw_device(device_id: str, responses_db: NDArray[np.float64], random: np.ra
 def draw_wide_devices(
     name: str, responses_db: NDArray[np.float64], n_devices: int, random: np.random.Generator
 ) -> list[SimulatedDevice]:
-    """Draw devices of the wide family, see `draw_device`: in three of four calls alike, as phones of one time are.
+    """Draw devices of the wide family, see `draw_device`: in half of the calls alike, as phones of one time are.
 
     Alike means that response, level and noise lie between an own draw and a common one, and that what else the devices
     do is as often the common one's as their own.
