@@ -5,7 +5,7 @@ keeping) and `level_quantiles.json`.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from umc_cli.checkpoint import read_metadata
@@ -30,7 +30,7 @@ def folder_for(workspace: Workspace, devices: Collection[str]) -> Path:
     return workspace.checkpoints / FOLDER_NAME / name
 
 
-def adapted_weights(workspace: Workspace, source: str, targets: Iterable[str]) -> dict[str, Path]:
+def adapted_weights(workspace: Workspace, source: str, targets: Sequence[str]) -> dict[str, Path]:
     """Return by target the weights that were adapted to it and the source, the latest if there are several.
 
     Targets without any are left out.
@@ -38,29 +38,23 @@ def adapted_weights(workspace: Workspace, source: str, targets: Iterable[str]) -
     Raises:
         SettingsError: weights are there and cannot be read.
     """
-    dated = []
-    for folder in _folders(workspace):
-        path = folder / WEIGHTS_NAME
-        if path.is_file():
-            training = read_metadata(path).get("training", {})
-            about = training.get(ADAPTED)
-            devices = about.get("devices") if isinstance(about, dict) else None
-            dated.append((str(training.get("date", "")), path, devices if isinstance(devices, list) else []))
-    found = {}
-    for target in targets:
-        own = [(date, path) for date, path, devices in dated if source in devices and target in devices]
-        if own:
-            found[target] = max(own)[1]
+    found: dict[str, Path] = {}
+    for folder, devices in _latest_first(workspace):
+        own = [target for target in targets if {source, target} <= devices]
+        found = dict.fromkeys(own, folder / WEIGHTS_NAME) | found
     return found
 
 
 def tables_side_by_side(workspace: Workspace, devices: Collection[str]) -> dict[str, LevelQuantiles] | None:
     """Return level tables of all these devices that were learned from the same sounds; None where there are none.
 
+    Those beside the latest weights come first.
+
     Raises:
-        SettingsError: tables are there and are damaged.
+        SettingsError: tables or weights are there and are damaged.
     """
-    for folder in _folders(workspace):
+    with_weights = [folder for folder, _ in _latest_first(workspace)]
+    for folder in dict.fromkeys([*with_weights, *_folders(workspace)]):
         if (folder / TABLES_NAME).is_file():
             tables = read_level_tables(folder)
             if tables.keys() >= {*devices}:
@@ -68,6 +62,19 @@ def tables_side_by_side(workspace: Workspace, devices: Collection[str]) -> dict[
     return None
 
 
-def _folders(workspace: Workspace) -> Iterator[Path]:
+def _latest_first(workspace: Workspace) -> list[tuple[Path, frozenset[str]]]:
+    """Return the folders that hold weights, and the devices that these were adapted to."""
+    dated = []
+    for folder in _folders(workspace):
+        if (folder / WEIGHTS_NAME).is_file():
+            training = read_metadata(folder / WEIGHTS_NAME).get("training", {})
+            about = training.get(ADAPTED)
+            devices = about.get("devices") if isinstance(about, dict) else None
+            names = frozenset(map(str, devices)) if isinstance(devices, list) else frozenset()
+            dated.append((str(training.get("date", "")), folder, names))
+    return [(folder, names) for _, folder, names in sorted(dated, key=lambda entry: entry[:2], reverse=True)]
+
+
+def _folders(workspace: Workspace) -> list[Path]:
     folder = workspace.checkpoints / FOLDER_NAME
-    return iter(sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ())
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

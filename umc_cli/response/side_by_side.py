@@ -20,6 +20,8 @@ LEAST_COMMON_S = 8.0
 
 _LEAST_WINDOWS = 4
 """Of a line."""
+_RECENT = 30
+"""Windows that tell where a line is."""
 _LEAST_SURE = 0.5
 """Of the windows with sound between the first and the last sure one: unrelated recordings of like sounds (drum hits)
 reach 0.37, phones side by side 1."""
@@ -144,23 +146,24 @@ def _lines(windows: Sequence[Window], drift: float) -> list[tuple[float, list[in
     A jump begins another line; single windows off the line (a loud reflection) do not.
     """
     level = {index: one.lag - drift * one.start for index, one in enumerate(windows) if one.lag is not None}
-    lines: list[tuple[float, list[int]]] = []
+    found: list[list[int]] = []
     current: list[int] = []
     others: list[int] = []
     for index, lag in level.items():
-        if not current or abs(lag - np.median([level[one] for one in current])) <= SAME_LINE:
+        if not current or abs(lag - np.median([level[one] for one in current[-_RECENT:]])) <= SAME_LINE:
             current.append(index)
             others = []
             continue
         others.append(index)
         near = [one for one in others if abs(level[one] - lag) <= SAME_LINE]
         if len(near) >= min(_LEAST_WINDOWS, len(current) + 1):
-            lines.append((0.0, current))
+            found.append(current)
             current, others = near, []
-    lines.append((0.0, current))
-    lines = [(float(np.median([level[one] for one in line])), line) for _, line in lines if len(line) >= _LEAST_WINDOWS]
     merged: list[tuple[float, list[int]]] = []
-    for lag, line in lines:
+    for line in [*found, current]:
+        if len(line) < _LEAST_WINDOWS:
+            continue
+        lag = float(np.median([level[one] for one in line]))
         if merged and abs(merged[-1][0] - lag) <= SAME_LINE:
             merged[-1][1].extend(line)
         else:

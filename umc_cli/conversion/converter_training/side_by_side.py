@@ -67,13 +67,11 @@ class Material:
     pairs: list[FoundPair] = field(default_factory=list)
     failed: list[FailedInput] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    hop_s: float = _HOP / SAMPLE_RATE_HZ
-    """From one segment to the next."""
 
     def seconds(self, held_back: bool) -> float:
         """Return how long the segments are that are learned from, or held back; what overlaps counts once."""
-        count = int((self.together.is_held_back == held_back).sum())
-        return round(count * self.hop_s, 1)
+        count = len(self.together.rows([0], held_back))
+        return round(count * _HOP / SAMPLE_RATE_HZ, 1)
 
 
 @dataclass
@@ -181,7 +179,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         )
     others = sorted({device for name in shared for device in single[name]} - {reference})
     rows = _Rows((reference, *others))
-    material = Material(rows.together(), defaultdict(list), hop_s=SEGMENT_SAMPLES / SAMPLE_RATE_HZ)
+    material = Material(rows.together(), defaultdict(list))
     usual = _usual_lags([single[name] for name in shared[:_ASKED_FOR_LAGS]], reference)
     taken = 0
     for number, name in enumerate(shared):
@@ -198,9 +196,15 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         by_device, count = _in_step(samples, reference, usual)
         if not count:
             continue
-        # Of a few recordings, pairs of segments are held back in the place of whole recordings.
-        turns = np.full(count, number) if len(shared) >= _MANY_RECORDINGS else (taken + np.arange(count)) // 2
+        # Of a few recordings, parts are held back in the place of whole ones; 4 segments overlap by half and fill a part.
+        turns = np.full(count, number) if len(shared) >= _MANY_RECORDINGS else (taken + np.arange(count)) // 4
         held_back = turns % _HELD_BACK_EVERY == _FIRST_HELD_BACK
+        if len(shared) < _MANY_RECORDINGS:  # what overlaps with the other side is left out
+            beside = np.concatenate([[False], held_back[1:] != held_back[:-1]])
+            by_device = {
+                device: (holds & ~beside, own[torch.from_numpy(~beside[holds])])
+                for device, (holds, own) in by_device.items()
+            }
         rows.add(by_device, held_back)
         taken += count
         for device in by_device:
@@ -240,14 +244,13 @@ def _in_step(
     }
     first = max(0, *(-lag for lag in lags.values()))
     length = min(len(own) - first - lags[device] for device, own in samples.items())
-    count = max(0, length) // SEGMENT_SAMPLES
-    starts = [first + index * SEGMENT_SAMPLES for index in range(count)]
+    starts = range(first, first + length - SEGMENT_SAMPLES + 1, _HOP)
     by_device = {}
     for device, own in samples.items():
         own_starts = [start + lags[device] for start in starts]
         unclipped = np.array([not _is_clipped(own, start) for start in own_starts], bool)
         by_device[device] = unclipped, _log_mel(own, [s for s, good in zip(own_starts, unclipped, strict=True) if good])
-    return by_device, count
+    return by_device, len(starts)
 
 
 def _beside(files: Sequence[Path], number: int, count: int) -> Sequence[Path]:
