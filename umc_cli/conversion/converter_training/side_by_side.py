@@ -196,7 +196,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         by_device, count = _in_step(samples, reference, usual)
         if not count:
             continue
-        # Of a few recordings, parts are held back in the place of whole ones; 4 segments overlap by half and fill a part.
+        # Of a few recordings, parts are held back instead: four segments that overlap by half.
         turns = np.full(count, number) if len(shared) >= _MANY_RECORDINGS else (taken + np.arange(count)) // 4
         held_back = turns % _HELD_BACK_EVERY == _FIRST_HELD_BACK
         if len(shared) < _MANY_RECORDINGS:  # what overlaps with the other side is left out
