@@ -171,7 +171,7 @@ def test_train_smoke_gives_a_generator_that_converts(umc: Umc, workspace: Path) 
 def test_demo_makes_a_workspace_shards_and_a_picture(run_umc: Callable[..., Run], tmp_path: Path) -> None:
     run = run_umc("demo", "place", cwd=tmp_path, timeout=180)
     assert run.exit_code == 0, run.stderr
-    assert "synthesised" in run.stderr
+    assert "synthesized" in run.stderr
     assert (tmp_path / "place/conversion.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "place/converted").glob("*/shard-*.h5"))) == 12
     again = run_umc("demo", "place", "--json", cwd=tmp_path, timeout=180)

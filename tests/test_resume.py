@@ -99,7 +99,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(busy_workspace: Pat
         assert "Traceback" not in said
         assert enough <= len(shards(root)) < N_SHARDS
         if how is signal.SIGINT:
-            assert "give the same command again" in said
+            assert "run the same command again" in said
             assert not leftovers(root)
     kept = len(shards(root))
     run = umc(*COMMAND, "--json")

@@ -366,7 +366,7 @@ def test_recordings_of_different_rates_are_not_averaged(umc: Umc, workspace: Pat
         (("a.wav", "--device", "mine", "--rate", 48000), "--rate belongs to --make-stimulus"),
         (("a.wav", "--device", "mine", "--blind"), "belong together"),
         (("a.wav", "--device", "mine", "--figure", "a.gif"), "cannot draw a figure"),
-        (("--make-stimulus", "chirp", "a.wav"), "no stimulus 'chirp'"),
+        (("--make-stimulus", "chirp", "a.wav"), "unknown stimulus 'chirp'"),
         (("--make-stimulus", "sweep", "a.mp3"), "give it the suffix .wav"),
         (("--make-stimulus", "sweep", "a.wav", "--level", 3), "level_dbfs"),
         (("a.csv", "b.wav", "--device", "mine"), "one curve at a time"),

@@ -343,8 +343,8 @@ def test_targets_that_a_method_does_not_look_at_must_be_devices_all_the_same(sma
     ("section", "message"),
     [
         ("mixup]\nalpha = 0.4", ""),
-        ("mixupp]\nalpha = 0.4", "of 'mixupp', which has no settings"),
-        ("eq]\nalpha = 0.4", "of 'eq', which has no settings"),
+        ("mixupp]\nalpha = 0.4", "for 'mixupp', which has no settings"),
+        ("eq]\nalpha = 0.4", "for 'eq', which has no settings"),
         ("mixup]\nalfa = 0.4", "method mixup: alfa"),
     ],
 )

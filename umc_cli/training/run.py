@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -24,7 +23,7 @@ from torch import Tensor
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_checkpoint, read_metadata, write_checkpoint
 from umc_cli.errors import SettingsError
-from umc_cli.runtime import machine_fault
+from umc_cli.runtime import machine_fault, utc_now
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run_settings import PICTURES_NAME
@@ -246,10 +245,9 @@ def _validate(folder: Path, training: Training, result: RunResult, about: Mappin
 
 
 def _about(about: Mapping[str, Any], result: RunResult) -> dict[str, Any]:
-    today = datetime.now(UTC).date().isoformat()
     return {
         **about,
-        "date": today,
+        "date": utc_now()[:10],
         "step": result.n_steps,
         "best_step": result.best_step,
         "best_score": result.best_score,

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, SourceFile, check_device_id, write_device
 from umc_cli.response.paired_record import completed, flat_reference, relative_record, what_is_missing
 from umc_cli.response.paired_response import paired_response
-from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, has_bf16_units
+from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, has_bf16_units, utc_now
 from umc_cli.settings.pair import PairSettings
 from umc_cli.workflows.report_base import Report
 
@@ -172,7 +171,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         training = {
             "name": f"side by side: {', '.join(together.devices)}",
             "step": settings.steps,
-            "date": datetime.now().isoformat(timespec="seconds"),
+            "date": utc_now(),
             ADAPTED: about,
         }
         save_refiner(there, adapted, training)
