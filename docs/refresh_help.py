@@ -59,7 +59,7 @@ def help_text(name: tuple[str, ...]) -> str:
 def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
     """Return the settings class of every section of umc.toml, and its presets."""
     from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
-    from umc_cli.conversion.converter_training.pretraining import PRETRAINING_PRESETS
+    from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS
     from umc_cli.sec.classifier_settings import SEC_PRESETS
     from umc_cli.settings.convert import ConvertSettings
     from umc_cli.settings.eval_conversion import EvaluateConversionSettings

@@ -23,11 +23,8 @@ from debian_sounds import LONGEST_S, PACKAGES, PEAK, read_debian_sounds
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import dump_settings
-from umc_cli.conversion.converter_training.pretraining import (
-    PRETRAINING_PRESETS,
-    PretrainingSettings,
-    RefinerPretraining,
-)
+from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
+from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS, PretrainingSettings
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
 from umc_cli.response.device import DeviceRegistry

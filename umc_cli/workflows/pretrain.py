@@ -11,11 +11,8 @@ from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
 from umc_cli.config import Workspace, dump_settings, load_settings
-from umc_cli.conversion.converter_training.pretraining import (
-    PRETRAINING_PRESETS,
-    PretrainingSettings,
-    RefinerPretraining,
-)
+from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
+from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS, PretrainingSettings
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.converter_training.publication import FinishedRun, Publication, Rival, publish
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner

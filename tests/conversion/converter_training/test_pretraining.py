@@ -9,7 +9,6 @@ import torch
 
 from tests.samples import noise
 from umc_cli.conversion.converter_training.pretraining import (
-    PretrainingSettings,
     RefinerPretraining,
     distribution_loss,
     draw_batch,
@@ -17,6 +16,7 @@ from umc_cli.conversion.converter_training.pretraining import (
     pretraining_step,
     start_from_quantile,
 )
+from umc_cli.conversion.converter_training.pretraining_settings import PretrainingSettings
 from umc_cli.conversion.converter_training.pretraining_world import (
     TrainingWorld,
     WorldSettings,

@@ -21,13 +21,13 @@ from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.config import Settings
 from umc_cli.conversion.band_interpolation import noise_floor_db, to_log_mel_bands
 from umc_cli.conversion.converter_training.pretraining import (
-    PretrainingSettings,
     RefinerBatch,
     log_spectral_loss,
     pretraining_step,
     start_from_eq_noise,
     start_from_quantile,
 )
+from umc_cli.conversion.converter_training.pretraining_settings import PretrainingSettings
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
 from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined
 from umc_cli.response.device import Device

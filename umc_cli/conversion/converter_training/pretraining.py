@@ -10,27 +10,26 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.config import Settings, dump_settings
+from umc_cli.config import dump_settings
+from umc_cli.conversion.converter_training.pretraining_settings import WORLDS_AT_START, PretrainingSettings
 from umc_cli.conversion.converter_training.pretraining_world import TrainingWorld
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import level_at, locate
 from umc_cli.conversion.refiner_checkpoint import save_refiner
-from umc_cli.conversion.refiner_network import KnownPair, Refiner, RefinerSettings, refined, refiner_maps
+from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined, refiner_maps
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.training.moving_average import follow
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
 
-_WORLDS_AT_START = 4
 _WARM_UP_STEPS = 100
 _MOST_GRADIENT = 5.0
 _SAME_FRAME_DB = 0.01
@@ -41,59 +40,6 @@ _SHARE_DB, _LEAST_START_DB = 8.0, 2.0
 """A segment whose start is 6 dB off weighs as much by either objective."""
 _SAME_WAY_SHARE = 0.7
 """Of segments for which records and both level tables were learned in the same way."""
-
-
-class PretrainingSettings(Settings):
-    """What decides the weights of a refiner, beside the sounds and responses."""
-
-    refiner: RefinerSettings = RefinerSettings()
-    """Size of the network."""
-    n_worlds: Annotated[int, Field(ge=1)] = 200
-    """Simulated worlds to be seen; the learning rate falls to zero over them."""
-    steps_per_world: Annotated[int, Field(ge=1)] = 25
-    """Steps from one new world to the next."""
-    worlds_kept: Annotated[int, Field(ge=_WORLDS_AT_START)] = 32
-    """Worlds that batches are drawn from; the oldest leaves when a new one comes. About 27 MB each."""
-    devices_per_world: Annotated[int, Field(ge=2)] = 8
-    """Simulated devices of a world."""
-    sounds_per_world: Annotated[int, Field(ge=1)] = 60
-    """Sounds that are played to the devices of a world."""
-    batch_size: Annotated[int, Field(ge=2, multiple_of=2)] = 16
-    """Segments in a step; one half starts from each of the two converters."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Initial learning rate; it falls to zero over all worlds (cosine)."""
-    family: Literal["near", "wide"] = "near"
-    """Of simulated devices; `wide` has rooms, more of what phones do, and knowledge with errors."""
-    objective: Literal["distance", "share"] = "distance"
-    """`share`: the losses of a segment count as shares of its start's distance, so that near devices weigh as much as
-    distant ones."""
-    distribution_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Of `distribution_loss`, for the half that starts from `quantile`: only recordings tell how levels are spread."""
-    plain_distribution_weight: Annotated[float, Field(ge=0)] = 0.0
-    """The same for the half that starts from `eq_noise`."""
-    texture_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Of `texture_loss`, for both halves."""
-    bf16: bool = False
-    """Multiply in half precision: twice as fast on processors that have it."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay per step of the moving average of the weights."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Random seed."""
-
-
-PRETRAINING_PRESETS: dict[str, PretrainingSettings] = {
-    "cpu": PretrainingSettings(),
-    "smoke": PretrainingSettings(
-        refiner=RefinerSettings(widths=(8, 12, 16, 16)),
-        n_worlds=4,
-        steps_per_world=5,
-        worlds_kept=4,
-        devices_per_world=3,
-        sounds_per_world=8,
-        batch_size=8,
-    ),
-}
-"""`cpu`: what the shipped refiner was trained with, an hour on two processors. `smoke`: to see that all works."""
 
 
 class Worlds(Protocol):
@@ -335,7 +281,7 @@ class RefinerPretraining:
         )
 
     def _bring_worlds(self, index: int) -> None:
-        self._fetch(index // self._settings.steps_per_world + _WORLDS_AT_START)
+        self._fetch(index // self._settings.steps_per_world + WORLDS_AT_START)
 
     def _fetch(self, stop: int) -> None:
         for number in range(self._next_world, stop):
