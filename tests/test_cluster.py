@@ -19,7 +19,6 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from filelock import FileLock
 
 from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from tests.test_resume import leftovers, shards
@@ -80,15 +79,8 @@ class TwoNodes:
         return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two Rays that start in the same moment take the same port, and one of them fails."""
-    with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
-        yield
-
-
 @pytest.fixture(scope="module")
-def cluster(one_ray_at_a_time: None) -> Iterator[TwoNodes]:
+def cluster() -> Iterator[TwoNodes]:
     with pytest.MonkeyPatch.context() as patch:
         # As Ray's processes listen on the network, others must not be able to use them.
         patch.setenv("RAY_AUTH_MODE", "token")
