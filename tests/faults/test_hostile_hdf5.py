@@ -12,7 +12,8 @@ import pytest
 from umc_cli.errors import InputError
 from umc_cli.response.impulse_response_files import read_impulse_response
 from umc_cli.shards import schema
-from umc_cli.shards.reader import ShardDataset, read_shard_header
+from umc_cli.shards.reader import ShardDataset
+from umc_cli.shards.schema import read_shard_header
 from umc_cli.shards.writer import ShardRows, write_shard
 
 N_ROWS = 20

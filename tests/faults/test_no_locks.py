@@ -15,7 +15,8 @@ import pytest
 from tests.samples import Run
 from umc_cli.errors import EnvironmentFault, InputError
 from umc_cli.hdf5_dataset import refusal
-from umc_cli.shards.reader import ShardDataset, read_shard_header
+from umc_cli.shards.reader import ShardDataset
+from umc_cli.shards.schema import read_shard_header
 
 Umc = Callable[..., Run]
 

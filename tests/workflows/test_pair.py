@@ -19,7 +19,7 @@ from umc_cli.conversion.refiner_checkpoint import save_refiner
 from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
 from umc_cli.conversion.side_by_side_results import adapted_weights, folder_for
 from umc_cli.response.device import read_device
-from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.shards.schema import find_shards, read_shard_header
 
 Umc = Callable[..., Run]
 

@@ -25,7 +25,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.sec.models import SecModel
-from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.shards.schema import find_shards, read_shard_header
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
 LEVELS = log_mel_batch(1)[0].numpy()

@@ -17,7 +17,7 @@ from umc_cli.config import dump_settings, means_all
 from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.recorded_segments import pair_files
 from umc_cli.shards import schema
-from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.shards.schema import find_shards, read_shard_header
 from umc_cli.training.ranks import is_first_process
 
 _FOLDER = "converted"

@@ -16,28 +16,6 @@ from umc_cli.hdf5_dataset import BROKEN, refusal
 from umc_cli.shards import schema
 
 
-def find_shards(root: Path) -> list[Path]:
-    """Return the shards below `root` (an output root or one target's folder), in order.
-
-    Raises:
-        SettingsError: there are none.
-    """
-    paths = sorted(root.rglob(schema.SHARD_GLOB)) if root.is_dir() else []
-    if not paths:
-        raise SettingsError(f"no shards in {root}", "name the folder that `umc convert` wrote to")
-    return paths
-
-
-def read_shard_header(path: Path) -> schema.ShardHeader:
-    """Return a shard's attributes.
-
-    Raises:
-        InputError: it is no shard, or of an unknown version.
-    """
-    with schema.open_shard(path) as file:
-        return schema.read_header(file)
-
-
 class ShardDataset(Dataset[tuple[Tensor, int]]):
     """Pairs of a log-mel spectrogram [1, 80, 80] (float32, dB) and the index of its label in `labels`.
 
@@ -54,7 +32,7 @@ class ShardDataset(Dataset[tuple[Tensor, int]]):
             SettingsError: no shards, or a label that `labels` lacks.
             InputError: a shard is damaged or of an unknown version.
         """
-        self._paths = find_shards(Path(root))
+        self._paths = schema.find_shards(Path(root))
         self._files: dict[int, Any] = {}
         self._owner = os.getpid()
         shard, row, texts = [], [], []

@@ -17,7 +17,7 @@ from umc_cli.json_text import parse_json
 from umc_cli.shards import schema
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
-from umc_cli.shards.reader import read_shard_header
+from umc_cli.shards.schema import read_shard_header
 
 TIMES_NAME = "recording_times.jsonl"
 

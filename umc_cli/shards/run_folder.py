@@ -13,7 +13,7 @@ from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards import schema
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan, differences, is_written, read_plan, write_plan
-from umc_cli.shards.reader import read_shard_header
+from umc_cli.shards.schema import read_shard_header
 
 LOCK_NAME = ".umc.lock"
 """Held by a whole run from its start to its end, by a part while it is alone."""

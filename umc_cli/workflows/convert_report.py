@@ -13,8 +13,8 @@ from umc_cli.conversion.streaming import Progress, ShardJob
 from umc_cli.shards import schema
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
-from umc_cli.shards.reader import read_shard_header
 from umc_cli.shards.run_folder import complete_shard
+from umc_cli.shards.schema import read_shard_header
 from umc_cli.workflows.report_base import Report
 
 _FAILED_NAME = "failed.csv"

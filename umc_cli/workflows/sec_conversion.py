@@ -20,7 +20,7 @@ from umc_cli.conversion.converters.contract import Converter
 from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
-from umc_cli.shards.reader import find_shards
+from umc_cli.shards.schema import find_shards
 
 _UNIFIED = ("refiner_quantile", "refiner", "film_gan")
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {

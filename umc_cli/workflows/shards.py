@@ -7,8 +7,7 @@ from pathlib import Path
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.plan import Plan, read_plan
-from umc_cli.shards.reader import find_shards, read_shard_header
-from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, shard_name
+from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, find_shards, read_shard_header, shard_name
 
 
 @dataclass

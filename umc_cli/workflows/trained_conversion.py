@@ -25,7 +25,7 @@ from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import cpu_count
 from umc_cli.sec.methods import CONVERSIONS
 from umc_cli.sec.models import SecModel
-from umc_cli.shards.reader import find_shards, read_shard_header
+from umc_cli.shards.schema import find_shards, read_shard_header
 
 _WEIGHTS_OF_ALL_TARGETS = "checkpoint_sha256"
 

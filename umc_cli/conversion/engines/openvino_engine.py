@@ -1,6 +1,5 @@
 """`openvino`: the generator compiled for the processor at hand, in bf16 where it has units for that, else in fp32."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,8 @@ from torch import Tensor, nn
 
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
-from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 from umc_cli.conversion.generator import Generator, Stem
-from umc_cli.conversion.refiner_network import N_MAPS, Refiner
+from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.runtime import has_bf16_units
@@ -32,6 +30,9 @@ class OpenVinoEngine:
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
         self.precision, compile_model = _compiler(precision, device, threads)
+        # Here, as torch.export costs a second that nothing else needs.
+        from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
+
         exported = copy_for_export(generator)
         stem, trunk = _Stem(exported).eval(), _Trunk(exported).eval()
         normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
@@ -58,9 +59,10 @@ class OpenVinoRefinerEngine:
 
     def __init__(self, refiner: Refiner, precision: Precision, device: torch.device, threads: int) -> None:
         self.precision, compile_model = _compiler(precision, device, threads)
-        module = copy.deepcopy(refiner).float().cpu().eval().requires_grad_(False)
-        maps = torch.zeros(EXAMPLE_BATCH, N_MAPS, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
-        self._request = compile_model(to_openvino(module, (maps,)))
+        # Here, as OpenVINO need not be installed.
+        from umc_cli.conversion.engines.openvino_refiner import refiner_model
+
+        self._request = compile_model(refiner_model(refiner))
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32."""
