@@ -81,7 +81,7 @@ def open_shard_conversions(
         InputError: a shard is damaged.
         EnvironmentFault: `place` cannot be written.
     """
-    headers = {path: read_shard_header(path) for path in find_shards(shards)}
+    headers = {path: header for path in find_shards(shards) if not (header := read_shard_header(path)).is_original}
     there = sorted({header.target for header in headers.values()})
     chosen = tuple(there) if means_all(targets) else tuple(dict.fromkeys(targets))
     missing = [target for target in chosen if target not in there]

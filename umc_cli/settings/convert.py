@@ -40,6 +40,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     """Channel of the source's recordings to take, counted from 1, or mix (the mean of all)."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None
     """Output folder."""
+    with_source: Annotated[bool, Option(RESULT)] = False
+    """Also keep the source's recordings as they are, as shards of their own."""
     overwrite: Annotated[bool, Option(RESULT)] = False
     """Remove the shards of an earlier run with other settings."""
     shard_size: Annotated[int, Field(ge=1), Option(RESULT)] = 1024

@@ -74,8 +74,13 @@ class ShardHeader:
     """Inputs planned for this shard that could not be used."""
 
     @property
+    def is_original(self) -> bool:
+        """Tell whether it holds the source's recordings as they are."""
+        return self.source == self.target
+
+    @property
     def converter(self) -> str:
-        """Return the name of the converter that made the shard."""
+        """Return the name of the converter that made the shard, or the run that it belongs to."""
         settings = self.description.get("settings")
         return str(settings.get("converter")) if isinstance(settings, dict) else "unknown"
 

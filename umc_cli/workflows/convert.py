@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from umc_cli.audio.listed_files import list_files
@@ -69,10 +70,11 @@ def convert(
     conversion = choose_conversion(workspace, here, everything)
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
+    conversion = replace(conversion, keeps_source=settings.with_source)
     root = settings.output or workspace.converted
     report = ConvertReport(
         settings.source,
-        list(conversion.targets),
+        list(conversion.outputs),
         conversion.converter,
         conversion.reason,
         str(root),
@@ -107,13 +109,13 @@ def convert(
             plan = _plan(settings, order, clips, chosen.failed, report)
             del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
             part = settings.part or WHOLE
-            target_ids = {target: conversion.target_id(target) for target in conversion.targets}
+            target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
                 report.warnings += check_times(root, plan, part)
             jobs = open_jobs(order, plan, part, target_ids)
             shards = part.shards(plan.n_shards)
-            progress.start(conversion.targets, sum(plan.summary.shard_sizes[index] for index in shards))
+            progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
             make_shards(counted(jobs, report, progress), progress)
         complete(report, root, plan, shards, settings.part)
         with lock.alone():

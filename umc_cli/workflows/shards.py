@@ -111,7 +111,7 @@ def _inspect(
         except InputError as error:
             report.damaged.append(FailedInput(str(path), error.message, error.hint))
             continue
-        converter = header.converter
+        converter = "none" if header.is_original else header.converter
         entry = targets.setdefault(header.target, TargetShards(header.target, header.source, converter))
         entry.n_shards += 1
         entry.n_segments += header.n_segments

@@ -91,7 +91,7 @@ def _recipe(workspace: Workspace, model: SecModel) -> _Recipe:
     place, checkpoint = Path(model.path).parent, settings.get("checkpoint")
     if settings.get("shards"):
         shards = find_shards(workspace.root / settings["shards"])
-        first = shards[0]
+        first = next((path for path in shards if not read_shard_header(path).is_original), shards[0])
         header = read_shard_header(first)
         if made_with.get(header.target) != header.run_id:
             raise SettingsError(f"{first} is not of the shards that it was trained with", "convert again")

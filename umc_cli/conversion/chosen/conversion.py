@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.conversion.chosen.weights_in_words import weights_of
+from umc_cli.conversion.chosen.with_source import WithSource
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
@@ -36,6 +37,8 @@ class Conversion:
     """Why this converter."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Devices that `all` would mean but that this converter cannot serve, and what is missing."""
+    keeps_source: bool = False
+    """The source is an output too: its recordings as they are."""
 
     @property
     def source(self) -> str:
@@ -46,6 +49,11 @@ class Conversion:
     def targets(self) -> tuple[str, ...]:
         """Return the devices that are converted to."""
         return self.ingredients.targets
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the devices that `built` gives spectrograms of: the targets, and the source if it is kept."""
+        return (*self.targets, self.source) if self.keeps_source else self.targets
 
     @property
     def needs_level_tables(self) -> bool:
@@ -59,7 +67,8 @@ class Conversion:
         Raises:
             SettingsError: its weights are broken, or made for other settings.
         """
-        return CONVERTERS[self.converter].build(self.ingredients)
+        converter = CONVERTERS[self.converter].build(self.ingredients)
+        return WithSource(converter, self.source) if self.keeps_source else converter
 
     @cached_property
     def made_with(self) -> dict[str, str]:
@@ -125,7 +134,12 @@ class Conversion:
         }
 
     def target_id(self, target: str) -> str:
-        """Return the hash of all that is known of a target: its record, its level table and weights of its own."""
+        """Return the hash of all that is known of a target: its record, its level table and weights of its own.
+
+        The source needs to be known by its name only.
+        """
+        if target == self.source:
+            return hash_of([target])
         record = self.ingredients.devices.get(target)
         known = [target, record.model_dump(mode="json") if record else None, self._levels_hash(target)]
         return hash_of([*known, *self.adapted_with(target).values()])

@@ -46,7 +46,10 @@ def read_targets(
     allowed = set(everything if known is None else known)
     for name in names:
         if name == source:
-            raise SettingsError(f"target {name!r} is the source itself", "leave it out of --targets")
+            raise SettingsError(
+                f"target {name!r} is the source itself",
+                "leave it out of --targets; umc convert --with-source keeps its recordings as they are",
+            )
         if check_device_id(name) not in allowed:
             raise unknown_device(name, allowed - {source})
     return Targets(tuple(dict.fromkeys(names)), is_all=False)
