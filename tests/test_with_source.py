@@ -40,7 +40,8 @@ def test_both_are_samples_of_the_whole_folder(kept: Path) -> None:
     rows = {(target, recording) for target, recording, _ in dataset}
     assert rows == {(device, f"{'ab'[n % 2]}/good{n}") for device in (SOURCE, TARGET) for n in range(4)}
     batch = next(iter(DataLoader(dataset, batch_size=4, num_workers=1)))
-    assert list(batch[0]) == [TARGET] * 4 and batch[2].shape == (4, 1, 80, 80)
+    assert list(batch[0]) == [TARGET] * 4
+    assert batch[2].shape == (4, 1, 80, 80)
 
 
 def test_the_targets_bytes_do_not_depend_on_it(kept: Path, convert: Callable[..., Run]) -> None:
@@ -63,7 +64,8 @@ def test_the_source_can_be_added_to_a_finished_run(umc: Callable[..., Run], conv
 
 def test_a_source_among_the_targets_is_told_of_the_option(umc: Callable[..., Run]) -> None:
     run = umc("convert", "--source", SOURCE, "--targets", f"{TARGET},{SOURCE}")
-    assert run.exit_code == 2 and "--with-source" in run.stderr
+    assert run.exit_code == 2
+    assert "--with-source" in run.stderr
 
 
 def test_a_training_takes_no_originals_for_conversions(kept: Path, tmp_path: Path) -> None:
@@ -74,7 +76,8 @@ def test_a_training_takes_no_originals_for_conversions(kept: Path, tmp_path: Pat
 def test_samples_are_pairs_where_nothing_else_is_asked_for(kept: Path) -> None:
     dataset = ShardDataset(kept)
     spectrogram, label = dataset[0]
-    assert isinstance(label, int) and spectrogram.shape == (1, 80, 80)
+    assert isinstance(label, int)
+    assert spectrogram.shape == (1, 80, 80)
 
 
 def test_further_columns_of_a_manifest(workspace: Path, convert: Callable[..., Run]) -> None:
@@ -102,7 +105,8 @@ def test_weights_make_every_class_count_the_same(workspace: Path, convert: Calla
     torch.testing.assert_close(weights, torch.tensor([2.0, 16 / 24, 0.0]))
     drawn = dataset.sample_weights()
     labels = np.array([label for _, label in dataset])
-    assert drawn.sum() == pytest.approx(16) and drawn[labels == 0].sum() == pytest.approx(8)
+    assert drawn.sum() == pytest.approx(16)
+    assert drawn[labels == 0].sum() == pytest.approx(8)
 
 
 def test_a_shard_says_that_its_rows_are_the_sources(kept: Path) -> None:

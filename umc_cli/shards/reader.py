@@ -16,7 +16,6 @@ from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.hdf5_dataset import BROKEN, refusal
 from umc_cli.shards import schema
 
-
 ITEM = ("log_mel", "label")
 """What a sample is made of where nothing else is asked for."""
 
