@@ -67,10 +67,10 @@ def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
     from umc_cli.settings.eval_sec import EvaluateSecSettings
     from umc_cli.settings.measure_ir import MakeStimulusSettings, MeasureIrSettings
     from umc_cli.settings.pair import PairSettings
+    from umc_cli.settings.pretrain import PretrainSettings
     from umc_cli.settings.synth_fr import SynthFrSettings
     from umc_cli.settings.train import TrainSettings
     from umc_cli.settings.train_sec import TrainSecSettings
-    from umc_cli.workflows.pretrain import PretrainSettings
 
     return {
         "convert": (ConvertSettings, {}),

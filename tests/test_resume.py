@@ -150,7 +150,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(busy_workspace: Path, umc: Umc, star
     assert umc("shards", "verify", "converted").exit_code == 0
 
 
-@pytest.mark.parametrize("moment", ["find_recordings", "load_level_tables", "plan_files", "settle", "stream"])
+@pytest.mark.parametrize("moment", ["find_recordings", "make_ready", "plan_files", "settle", "stream"])
 def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     from umc_cli.workflows import convert as workflow
 
@@ -159,7 +159,7 @@ def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.Monk
             write_audio(workspace / f"data/{device}/a/x{index}.wav", noise(5, seed=seed + index))
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "quantile")
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:

@@ -20,7 +20,8 @@ from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.refiner_checkpoint import save_refiner
-from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 
 RATE_HZ = 22_050
 TONE_HZ = 1_000

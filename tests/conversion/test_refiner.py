@@ -11,7 +11,8 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
-from umc_cli.conversion.refiner_network import KnownPair, Refiner, RefinerSettings, refined, refiner_maps
+from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined, refiner_maps
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 

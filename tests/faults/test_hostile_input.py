@@ -32,7 +32,8 @@ from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.conversion.level_tables import read_level_tables
 from umc_cli.conversion.normalisation import Normalisation
 from umc_cli.conversion.refiner_checkpoint import load_refiner, save_refiner
-from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.errors import UmcError
 from umc_cli.response.curve_files import read_curve_file
 from umc_cli.response.device import DeviceRegistry, read_device, write_device

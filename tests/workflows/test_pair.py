@@ -16,7 +16,8 @@ from tests.samples import Run, write_audio
 from umc_cli.checkpoint import read_metadata
 from umc_cli.config import find_workspace
 from umc_cli.conversion.refiner_checkpoint import save_refiner
-from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.conversion.side_by_side_results import adapted_weights, folder_for
 from umc_cli.response.device import read_device
 from umc_cli.shards.schema import find_shards, read_shard_header

@@ -80,8 +80,9 @@ def shown_default(field: FieldInfo, mark: Option, from_preset: bool = False) -> 
 
 
 def own_first(schema: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """Return the fields, those of the class itself before the inherited ones."""
-    return sorted(schema.model_fields.items(), key=lambda item: item[0] not in schema.__annotations__)
+    """Return the fields, those that the class itself declares before the inherited ones."""
+    own = list(schema.__annotations__)
+    return sorted(schema.model_fields.items(), key=lambda item: own.index(item[0]) if item[0] in own else len(own))
 
 
 def _parameter(name: str, field: FieldInfo, mark: Option, from_preset: bool) -> inspect.Parameter:

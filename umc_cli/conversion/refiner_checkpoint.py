@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from umc_cli.config import dump_settings
-from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
 
 KIND = "refiner"

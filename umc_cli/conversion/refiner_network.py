@@ -7,15 +7,13 @@ noise masks the signal, and the difference keeps its size.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from umc_cli.config import Settings
 from umc_cli.conversion.noise_aware_eq import equalised, power
+from umc_cli.conversion.refiner_settings import RefinerSettings
 
 SIDE_MULTIPLE = 8
 """Three halvings: both sides of the input must be multiples of this."""
@@ -24,18 +22,6 @@ N_MAPS = 8
 _LEVEL_CENTRE_DB, _LEVEL_UNIT_DB = -50.0, 20.0
 """Bring levels and the residual to the order of 1."""
 _GAIN_UNIT_DB = 10.0
-
-
-class RefinerSettings(Settings):
-    """Size of the refiner; stored in its checkpoint."""
-
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=4, max_length=4)] = (
-        32,
-        64,
-        96,
-        128,
-    )
-    """Channels at full, half, quarter and eighth resolution."""
 
 
 @dataclass(frozen=True)

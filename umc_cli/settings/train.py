@@ -6,11 +6,12 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import RECORDINGS, RUN, Names, Option
 from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
+from umc_cli.training.run_options import RunSettings
 
 SECTION = "train"
 
 
-class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+class TrainSettings(RunSettings, AdversarialSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
     """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
 
     preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "cpu"
@@ -21,10 +22,6 @@ class TrainSettings(AdversarialSettings, SegmentSettings, WorkerSettings, Comput
     """Two devices: train one generator from A to B and one from B to A, without conditions (CycleGAN)."""
     devices: Annotated[Names, Option(RECORDINGS, devices=True, default="all with recordings")] = ()
     """Devices to train on, comma-separated."""
-    resume: Annotated[bool, Option(RUN)] = False
-    """Resume the run of this name."""
-    overwrite: Annotated[bool, Option(RUN)] = False
-    """Replace the run of this name."""
     publish: Annotated[
         bool | None, Option(RUN, default="if better on held-out data than the current or shipped weights")
     ] = None

@@ -10,11 +10,12 @@ from umc_cli.config import ALL, RUN, Option
 from umc_cli.conversion.chosen.conversion_settings import Targets
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 from umc_cli.sec.classifier_settings import SecSettings
+from umc_cli.training.run_options import RunSettings
 
 SECTION = "train-sec"
 
 
-class TrainSecSettings(SecSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
     """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
 
     source: Annotated[str, Option(devices=True)]
@@ -38,10 +39,6 @@ class TrainSecSettings(SecSettings, SegmentSettings, WorkerSettings, ComputeDevi
     """paper (as published), cpu (minutes on two processors) or smoke (seconds)."""
     name: Annotated[str | None, Option(RUN, default="source, method and seed")] = None
     """Name of the run's folder."""
-    resume: Annotated[bool, Option(RUN)] = False
-    """Resume the run of this name."""
-    overwrite: Annotated[bool, Option(RUN)] = False
-    """Replace the run of this name."""
     method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
 

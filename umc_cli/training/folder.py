@@ -1,33 +1,28 @@
 """The folder of a training run: begun, resumed, replaced or refused."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 
-from umc_cli.config import Workspace
-from umc_cli.errors import SettingsError, guess
+from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.errors import SettingsError, did_you_mean, guess
 from umc_cli.response.device import is_device_id
 from umc_cli.runtime import compute_threads, cpu_count, versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.training.ranks import Ranks, joined
+from umc_cli.training.run_options import MAY_CHANGE, RunSettings
 from umc_cli.training.run_settings import check_same, clear_run, read_run_settings, write_run_settings
 
 _RESUMED_BY = {"adversarial": "umc train", "refiner": "umc train --pretrain simulated", "sec": "umc train-sec"}
 """The command that trains, by kind of run."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """What one call asks of a run."""
-
-    name: str
-    resume: bool
-    overwrite: bool
+RunSettingsT = TypeVar("RunSettingsT", bound=RunSettings)
 
 
 def run_path(workspace: Workspace, name: str) -> Path:
@@ -62,7 +57,37 @@ def shared_run(folder: Path, device_name: str) -> Iterator[tuple[Ranks, torch.de
         yield ranks, device
 
 
-def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, Any]:
+def load_over_preset(
+    request: RunSettingsT,
+    workspace: Workspace,
+    section: str,
+    given: Mapping[str, Any],
+    presets: Mapping[str, BaseModel],
+    kind: str,
+    presets_of: str = "",
+) -> RunSettingsT:
+    """Return the settings of a call: `given`, environment and umc.toml over its preset, or over the run to resume.
+
+    `request`: the same settings over no preset; they say which one is meant, or which run. `presets_of`: an option
+    that the presets are of, for the message.
+
+    Raises:
+        SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
+    """
+    if request.preset not in presets:
+        of = f" of {presets_of}" if presets_of else ""
+        raise SettingsError(
+            f"unknown preset {request.preset!r}{of}", did_you_mean(request.preset, presets, f"presets{of}")
+        )
+    below = (
+        _settings_to_resume(workspace, request.run_name, kind)
+        if request.resume
+        else dump_settings(presets[request.preset])
+    )
+    return load_settings(type(request), workspace, section, given, below)
+
+
+def _settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, Any]:
     """Return the settings that the run of this name was started with.
 
     Raises:
@@ -84,22 +109,20 @@ def settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str, 
     return dict(started["settings"])
 
 
-def settle_run(folder: Path, call: Call, settings: Mapping[str, Any], free: Set[str]) -> str:
-    """Return the id of the run in `folder` if it is to go on, or a new one if there is none or it may be replaced.
-
-    `free`: settings that may differ from those that the run was started with.
+def settle_run(folder: Path, settings: RunSettings) -> str:
+    """Return the id of the run in `folder` if it is resumed, or a new one if there is none or it may be replaced.
 
     Raises:
-        SettingsError: there is a run that is neither to go on nor to be replaced, or its settings were others.
+        SettingsError: there is a run that is neither resumed nor replaced, or it was started with other settings.
     """
-    before = read_run_settings(folder) if call.resume or not call.overwrite else None
-    if call.resume and before:
+    before = read_run_settings(folder) if settings.resume or not settings.overwrite else None
+    if settings.resume and before:
         # The name only says which run is meant: a default that is spelled out is the same one.
-        check_same(before["settings"], settings, free | {"name"}, folder)
+        check_same(before["settings"], settings.of_the_run(), MAY_CHANGE, folder)
         return str(before["run_id"])
     if before:
         raise SettingsError(
-            f"there is a run {call.name!r} in {folder}",
+            f"there is a run {settings.run_name!r} in {folder}",
             "resume it (--resume), replace it (--overwrite) or give this one another name (--name)",
         )
     clear_run(folder)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,10 @@ from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
-from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines
+from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.cluster import MakeShards, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
-from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_jobs import open_jobs
 from umc_cli.conversion.source_recordings import cancellation_warnings, odd_devices, select_clips
@@ -85,14 +83,14 @@ def convert(
         warnings=[*everything.warnings, *odd_devices(everything.clips)],
     )
     with locked(root, settings.part) as lock:
-        if conversion.needs_level_tables:
-            devices = (conversion.source, *conversion.targets)
-            with lock.alone():
-                tables = load_level_tables(root, devices, everything.clips, settings.segments, report.warnings)
-            conversion = conversion.with_level_tables(tables)
-        report.warnings += check_ingredients(
-            conversion.converter, conversion.ingredients, everything.clips, settings.segments
-        )
+        with lock.alone() if conversion.needs_level_tables else nullcontext():
+            conversion = make_ready(
+                conversion,
+                everything,
+                segments=settings.segments,
+                tables_folder=root,
+                warnings=report.warnings,
+            )
         sizes = StreamSettings(
             settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
         )

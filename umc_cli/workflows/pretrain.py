@@ -2,41 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
-from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.config import Workspace, load_settings
 from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
-from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS, PretrainingSettings
+from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.converter_training.publication import FinishedRun, Publication, Rival, publish
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
 from umc_cli.conversion.refiner_network import Refiner
-from umc_cli.errors import InputError, SettingsError, did_you_mean
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
+from umc_cli.settings.pretrain import SECTION, PretrainSettings
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
-from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run
+from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run
 from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import check_not_passed, run_training
-from umc_cli.training.schedule import PositiveInt, ScheduleSettings
+from umc_cli.training.schedule import ScheduleSettings
 from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
 
-SECTION = "pretrain"
 SIMULATED = "simulated"
 KIND = "refiner"
 REFINER_NAME = "refiner.safetensors"
-
-_FREE = frozenset({"max_steps", "log_every", "validate_every", "save_every"})
-_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers"})
 
 _LONGEST_S = 10
 """Of each recording, so many seconds are played."""
@@ -45,41 +41,6 @@ _MOST_SOUNDS = 2_000
 _FEWEST_SOUNDS = 10
 _VALIDATION_SEED = 1_000_000
 """Far from the seeds of the worlds that are trained on."""
-
-
-class PretrainSettings(PretrainingSettings):
-    """Settings of `umc train --pretrain simulated`; also the section `[pretrain]` of umc.toml."""
-
-    preset: str = "cpu"
-    """cpu (an hour on two processors) or smoke (to see that all works)."""
-    name: str | None = None
-    """Name of the run's folder; none: `refiner-` and the preset."""
-    resume: bool = False
-    """Resume the run of this name."""
-    overwrite: bool = False
-    """Replace the run of this name."""
-    publish: bool | None = None
-    """Copy the best weights of a finished run to the workspace's checkpoints; none: if they are better than those that
-    `umc convert` takes now."""
-    start: Path | None = None
-    """Weights (safetensors) of a refiner to begin with; none: new ones."""
-    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the recordings to validate on."""
-    max_steps: PositiveInt | None = None
-    """Stop after this many steps, if the worlds have more."""
-    log_every: PositiveInt = 50
-    """Steps between rows of metrics.csv."""
-    validate_every: PositiveInt = 500
-    """Steps between validations, which may give new best weights."""
-    save_every: PositiveInt = 250
-    """Steps between saved states."""
-    workers: PositiveInt | None = None
-    """Processes that simulate; none: all processors but one."""
-
-    @property
-    def run_name(self) -> str:
-        """Return the name of the run's folder."""
-        return self.name or f"refiner-{self.preset}"
 
 
 def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[str, Any]) -> PretrainSettings:
@@ -99,17 +60,7 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
         option = f"--{foreign[0].replace('_', '-')}"
         raise SettingsError(f"{option} has no effect with --pretrain", "see docs/commands/train.md, leave it out")
     request = load_settings(PretrainSettings, workspace, SECTION, given)
-    if request.preset not in PRETRAINING_PRESETS:
-        raise SettingsError(
-            f"unknown preset {request.preset!r} of --pretrain",
-            did_you_mean(request.preset, PRETRAINING_PRESETS, "presets of --pretrain"),
-        )
-    below = (
-        settings_to_resume(workspace, request.run_name, KIND)
-        if request.resume
-        else dump_settings(PRETRAINING_PRESETS[request.preset])
-    )
-    return load_settings(PretrainSettings, workspace, SECTION, given, below)
+    return load_over_preset(request, workspace, SECTION, given, PRETRAINING_PRESETS, KIND, "--pretrain")
 
 
 @explain_machine_faults("lower --batch-size")
@@ -122,8 +73,6 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     """
     refuse_several("umc train --pretrain")
     folder = run_path(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite)
-    of_the_run = {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
     registry = DeviceRegistry(workspace.devices)
     devices = [registry.get(device_id) for device_id in registry.ids_to_learn_from()]
     responses_db = np.array([device.frequency_response_db for device in devices])
@@ -142,7 +91,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         save_every=settings.save_every,
     )
     with locked(folder), compute_threads(max(1, cpu_count() - 1)):
-        run_id = settle_run(folder, call, of_the_run, _FREE)
+        run_id = settle_run(folder, settings)
         check_not_passed(folder, schedule)
         progress.preparing(len(clips))
         failed: list[FailedInput] = []
@@ -154,7 +103,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         validation_seed = settings.seed + _VALIDATION_SEED
         validation = make_training_world(held_out, responses_db, size, validation_seed, held_out_labels)
         fingerprint = hash_of([[repr(clip.recording) for clip in clips], responses_db.tolist()])
-        note_start(folder, run_id, KIND, of_the_run, fingerprint)
+        note_start(folder, run_id, KIND, settings.of_the_run(), fingerprint)
         about = {"run_id": run_id, "name": settings.run_name}
         workers = settings.workers or max(1, cpu_count() - 1)
         with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=workers, groups=labels) as worlds:

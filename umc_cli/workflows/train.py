@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from umc_cli.config import Workspace, dump_settings, load_settings
+from umc_cli.config import Workspace, load_settings
 from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.converter_training.publication import FinishedRun, Rival, publish
 from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
 from umc_cli.conversion.generator_checkpoint import load_generator
-from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
-from umc_cli.settings.train import TrainSettings
+from umc_cli.settings.train import SECTION, TrainSettings
 from umc_cli.training.devices import TrainingDevices, find_training_devices
-from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run, shared_run
+from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run, shared_run
 from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
 from umc_cli.workflows.report_base import Report
@@ -23,11 +22,6 @@ from umc_cli.workflows.report_base import Report
 SEGMENTS_NAME = "segments"
 GENERATOR_NAME = "generator.safetensors"
 KIND = "adversarial"
-
-_FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
-"""Settings that a run which goes on may change: they decide no step's result, but for the rounding."""
-_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device"})
-"""Settings of one call, not of the run."""
 
 
 class TrainProgress(RunProgress, Protocol):
@@ -96,17 +90,8 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
     Raises:
         SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    request = load_settings(TrainSettings, workspace, "train", given)
-    if request.preset not in ADVERSARIAL_PRESETS:
-        raise SettingsError(
-            f"unknown preset {request.preset!r}", did_you_mean(request.preset, ADVERSARIAL_PRESETS, "presets")
-        )
-    defaults = (
-        settings_to_resume(workspace, request.run_name, KIND)
-        if request.resume
-        else dump_settings(ADVERSARIAL_PRESETS[request.preset])
-    )
-    return load_settings(TrainSettings, workspace, "train", given, defaults)
+    request = load_settings(TrainSettings, workspace, SECTION, given)
+    return load_over_preset(request, workspace, SECTION, given, ADVERSARIAL_PRESETS, KIND)
 
 
 @explain_machine_faults("lower --batch-size, or compute it in parts (--micro-batch-size)")
@@ -118,13 +103,12 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     folder = run_path(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
-                run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+                run_id = settle_run(folder, settings)
                 check_not_passed(folder, settings)
                 progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
             segments = gather_segments(
@@ -138,9 +122,9 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
             training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)
             if ranks.is_first:
                 check_not_passed(folder, settings, training.steps_per_epoch)
-                note_start(folder, run_id, KIND, _of_the_run(settings), segments.fingerprint, segments.content_sha256)
+                note_start(folder, run_id, KIND, settings.of_the_run(), segments.fingerprint, segments.content_sha256)
         precision = training_precision(settings.precision, torch_device)
-        about = {"run_id": run_id, "name": settings.run_name, "settings": _of_the_run(settings), "versions": versions()}
+        about = {"run_id": run_id, "name": settings.run_name, "settings": settings.of_the_run(), "versions": versions()}
         result = run_training(folder, training, settings, about, progress, ranks)
         report = _report(folder, settings, chosen, segments, result)
         report.precision = precision.value
@@ -162,10 +146,6 @@ def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: Tra
         return training.score_of([load_generator(path) for path in paths])
 
     return Rival(there, score if is_held_out else None)
-
-
-def _of_the_run(settings: TrainSettings) -> dict[str, Any]:
-    return {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
 
 
 def _checkpoints(workspace: Workspace, settings: TrainSettings) -> dict[str, Path]:

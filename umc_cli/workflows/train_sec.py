@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
-from umc_cli.config import Workspace, dump_settings, load_settings, means_all
+from umc_cli.config import Workspace, load_settings, means_all
+from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import recorded_devices
-from umc_cli.conversion.chosen.targets import names_invented
-from umc_cli.errors import SettingsError, did_you_mean, guess
-from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id, unknown_device
+from umc_cli.conversion.chosen.targets import Targets, names_invented, read_targets
+from umc_cli.errors import SettingsError, guess
+from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.backbones import build_backbone
@@ -28,24 +29,23 @@ from umc_cli.sec.sec_checkpoint import SecNetworkSettings
 from umc_cli.sec.shard_conversions import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
-from umc_cli.training.folder import Call, note_start, run_path, settings_to_resume, settle_run, shared_run
+from umc_cli.shards.schema import find_shards
+from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run, shared_run
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.ranks import reader_threads
-from umc_cli.training.run import check_not_passed, run_training
+from umc_cli.training.run import RunResult, check_not_passed, run_training
 from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_segments
 from umc_cli.workflows.sec_conversion import (
     N_INVENTED,
     OnTheFlyConversions,
-    check_sec_conversion,
     choose_sec_conversion,
     converters_of,
+    on_the_fly,
 )
-from umc_cli.workflows.train import TrainProgress, TrainReport
+from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
 
 KIND = "sec"
 
-_FREE = frozenset({"epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
-_OF_THE_CALL = frozenset({"resume", "overwrite", "workers", "compute_device"})
 _SEGMENTS_NAME = "segments"
 _TRAIN, _HELD_OUT = "train", "held-out"
 
@@ -70,14 +70,7 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     request = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
     if not request.source and not (request.resume and request.name):
         raise _no_source(workspace)
-    if request.preset not in SEC_PRESETS:
-        raise SettingsError(f"unknown preset {request.preset!r}", did_you_mean(request.preset, SEC_PRESETS, "presets"))
-    below = (
-        settings_to_resume(workspace, request.run_name, KIND)
-        if request.resume
-        else dump_settings(SEC_PRESETS[request.preset])
-    )
-    return load_settings(TrainSecSettings, workspace, SECTION, given, below)
+    return load_over_preset(request, workspace, SECTION, given, SEC_PRESETS, KIND)
 
 
 def _no_source(workspace: Workspace) -> SettingsError:
@@ -100,42 +93,43 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
     folder = run_path(workspace, settings.run_name)
-    call = Call(settings.run_name, settings.resume, settings.overwrite)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)
     _check_shards(settings, plan)
-    everything = find_recordings(workspace.data)
-    chosen = _choose(everything, settings, plan)
-    _check_targets(DeviceRegistry(workspace.devices), settings, plan, everything)
+    recordings = find_recordings(workspace.data)
+    targets = _read_targets(workspace, settings, plan, recordings)
+    chosen = _choose(recordings, settings, plan, targets)
     parts = network_parts(plan.augmentations, settings.method_settings)
     with torch.random.fork_rng(devices=[]):
         build_backbone(settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0))  # refuses, before the work
-    if plan.conversion:
-        conversion_settings = _conversion_settings(settings, settings.compute_device)
-        n_invented = settings.invented or N_INVENTED
-        check_sec_conversion(workspace, plan.conversion, conversion_settings, everything, n_invented, settings.shards)
+    conversions = _choose_conversions(workspace, settings, plan, recordings)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
-                run_id = settle_run(folder, call, _of_the_run(settings), _FREE)
+                run_id = settle_run(folder, settings)
                 check_not_passed(folder, settings)
                 progress.preparing(len(chosen.train) + len(chosen.held_out))
             stores = _stores(folder, chosen, settings, plan)
             mean_db, std_db = _mean_and_std(stores[0], settings.source)
-            conversion = None
-            if plan.conversion:
-                conversion = _conversion(
-                    workspace, settings, plan.conversion, everything, folder, chosen, stores[0], torch_device
+            converter: OnTheFlyConversions | ShardConversions | None = None
+            if plan.conversion and settings.shards:
+                converter = _read_conversions(
+                    workspace, settings, settings.shards, plan.conversion, chosen, stores[0], folder
                 )
-            material = _material(workspace, settings, everything, mean_db, std_db)
+            elif plan.conversion:
+                converter = on_the_fly(plan.conversion, conversions, recordings, folder, torch_device, chosen.warnings)
             batches = TrainingBatches(
                 segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
                 n_classes=len(chosen.classes),
                 batch_size=settings.batch_size,
                 seed=settings.seed,
-                alterations=sample_alterations(plan.augmentations, settings.method_settings, material),
-                converter=conversion,
+                alterations=sample_alterations(
+                    plan.augmentations,
+                    settings.method_settings,
+                    _material(workspace, settings.source, targets, mean_db, std_db),
+                ),
+                converter=converter,
                 converted_share=settings.converted_share,
                 ranks=ranks,
             )
@@ -150,54 +144,100 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 method=settings.method,
                 parts=parts,
             )
-            made_with = {
-                "converter": conversion.converter if conversion else None,
-                "targets": list(conversion.targets) if conversion else [],
-                "made_with": dict(conversion.made_with) if conversion else {},
-            }
-            fingerprint = hash_of([stores[0].fingerprint, made_with])
             training = SecTraining(settings, network, batches, held_out, torch_device, ranks)
+            converted_by = _converted_by(converter)
             if ranks.is_first:
                 check_not_passed(folder, settings, training.steps_per_epoch)
-                note_start(folder, run_id, KIND, _of_the_run(settings), fingerprint, stores[0].content_sha256)
+                fingerprint = hash_of([stores[0].fingerprint, converted_by])
+                note_start(folder, run_id, KIND, settings.of_the_run(), fingerprint, stores[0].content_sha256)
         about = {
             "run_id": run_id,
             "name": settings.run_name,
-            "settings": _of_the_run(settings),
+            "settings": settings.of_the_run(),
             "recordings_sha256": stores[0].fingerprint,
             "versions": versions(),
-            **made_with,
+            **converted_by,
         }
         result = run_training(folder, training, settings, about, progress, ranks)
-    n_devices = Counter(chosen.train[number].device for number in stores[0].parts[_TRAIN].clip.tolist())
+    report = _report(folder, settings, chosen, stores[0], len(held_out), result)
+    report.precision = training_precision(settings.precision, torch_device).value
+    report.segments_per_s = batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0
+    report.best_score = result.best_row.get("validation_macro_f1")
+    report.weights = converter.weights if isinstance(converter, OnTheFlyConversions) else None
+    return report
+
+
+def _converted_by(converter: OnTheFlyConversions | ShardConversions | None) -> dict[str, Any]:
+    """Return what the run and its weights say of the conversion."""
+    if converter is None:
+        return {"converter": None, "targets": [], "made_with": {}}
+    return {
+        "converter": converter.converter,
+        "targets": list(converter.targets),
+        "made_with": dict(converter.made_with),
+    }
+
+
+def _report(
+    folder: Path,
+    settings: TrainSecSettings,
+    chosen: _Chosen,
+    store: SegmentStore,
+    n_held_out: int,
+    result: RunResult,
+) -> TrainReport:
+    n_segments = Counter(chosen.train[number].device for number in store.parts[_TRAIN].clip.tolist())
+    devices = sorted(n_segments)
     return TrainReport(
         name=settings.run_name,
         folder=str(folder),
         mode=settings.method,
-        devices=sorted(n_devices),
-        precision=training_precision(settings.precision, torch_device).value,
-        n_segments=dict(sorted(n_devices.items())),
-        n_held_out={device: len(held_out) if device == settings.source else 0 for device in sorted(n_devices)},
-        n_steps=result.n_steps,
-        total_steps=result.total_steps,
-        seconds=result.seconds,
-        segments_per_s=batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0,
-        best_step=result.best_step,
-        best_score=result.best_row.get("validation_macro_f1"),
-        last_metrics=result.last_row,
-        weights=conversion.weights if isinstance(conversion, OnTheFlyConversions) else None,
-        failed=list(stores[0].failed),
+        devices=devices,
+        precision="",
+        n_segments={device: n_segments[device] for device in devices},
+        n_held_out={device: n_held_out if device == settings.source else 0 for device in devices},
+        **of_result(result, settings.batch_size),
+        failed=list(store.failed),
         warnings=chosen.warnings,
     )
 
 
-def _of_the_run(settings: TrainSecSettings) -> dict[str, Any]:
-    return {name: value for name, value in dump_settings(settings).items() if name not in _OF_THE_CALL}
+def _read_targets(
+    workspace: Workspace, settings: TrainSecSettings, plan: MethodPlan, recordings: Recordings
+) -> Targets:
+    """Return the devices that `ideal` and augmentations learn from; those of a conversion are chosen with it.
+
+    Raises:
+        SettingsError: a target is not a device, whatever the method does with it, or the method cannot use it.
+    """
+    is_all = means_all(settings.targets)
+    if plan.conversion == "adapt" and (is_all or len(settings.targets) != 1):
+        raise SettingsError("adapt adapts to one device", "name it with --targets")
+    registry = DeviceRegistry(workspace.devices)
+    recorded = {clip.device for clip in recordings.clips if clip.split == CLASSIFIER_SPLIT}
+    lacking = sorted(set(settings.targets) - recorded) if plan.is_ideal and not is_all else []
+    if lacking:
+        raise SettingsError(
+            f"no recordings of {', '.join(lacking)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
+            guess(lacking[0], recorded) + "name devices with recordings with --targets",
+        )
+    named = [name for name in settings.targets if name != settings.source and not names_invented([name])]
+    every = recorded if plan.is_ideal else registry.others(settings.source, recorded_devices(recordings))
+    known = {*registry.ids(), *(clip.device for clip in recordings.clips), *(named if settings.shards else ())}
+    targets = read_targets(named, settings.source, every, known) if named else Targets((), is_all=False)
+    if "dir" in plan.augmentations and not is_all and not settings.shards:
+        for target in settings.targets:
+            if target not in registry and target != settings.source:
+                raise SettingsError(
+                    f"dir lacks a device record of {target}",
+                    "measure it (umc measure-ir), or leave it out of --targets",
+                )
+    return targets
 
 
-def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan) -> _Chosen:
+def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan, targets: Targets) -> _Chosen:
     check_device_id(settings.source)
-    clips = sorted((clip for clip in everything.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
+    clips = sorted((clip for clip in recordings.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
     own = [clip for clip in clips if clip.device == settings.source]
     if not own:
         devices = sorted({clip.device for clip in clips})
@@ -207,17 +247,10 @@ def _choose(everything: Recordings, settings: TrainSecSettings, plan: MethodPlan
             "name another --source",
         )
     held_out = held_out_recordings(own, settings.held_out_share)
-    unknown = sorted(set(settings.targets) - {clip.device for clip in clips}) if plan.is_ideal else []
-    if unknown and not means_all(settings.targets):
-        raise SettingsError(
-            f"no recordings of {', '.join(unknown)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
-            guess(unknown[0], {clip.device for clip in clips}) + "name devices with recordings with --targets",
-        )
-    of_targets = [clip for clip in clips if means_all(settings.targets) or clip.device in settings.targets]
-    foreign = [clip for clip in of_targets if clip.device != settings.source] if plan.is_ideal else []
+    foreign = [clip for clip in clips if plan.is_ideal and clip.device in targets.ids]
     train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
     validated = [clip for clip in own if clip.recording in held_out]
-    warnings = list(everything.warnings)
+    warnings = list(recordings.warnings)
     alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
     if alone:
         # All of a label's recordings were held out: it must be trained on.
@@ -261,25 +294,6 @@ def _check_shards(settings: TrainSecSettings, plan: MethodPlan) -> None:
         )
 
 
-def _check_targets(
-    registry: DeviceRegistry, settings: TrainSecSettings, plan: MethodPlan, everything: Recordings
-) -> None:
-    """Refuse targets that are no device, whatever the method makes of them, and those that the method cannot use."""
-    if plan.conversion == "adapt" and (len(settings.targets) != 1 or means_all(settings.targets)):
-        raise SettingsError("adapt adapts to one device", "name it with --targets")
-    if means_all(settings.targets) or settings.shards:
-        return
-    known = {*registry.ids(), *(clip.device for clip in everything.clips)}
-    for target in settings.targets:
-        if target not in known and not names_invented([target]):
-            raise unknown_device(target, known)
-        if "dir" in plan.augmentations and target not in registry and target != settings.source:
-            raise SettingsError(
-                f"dir lacks a device record of {target}",
-                "measure it (umc measure-ir), or leave it out of --targets",
-            )
-
-
 def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
     """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
     place, workers = folder / _SEGMENTS_NAME, settings.workers or reader_threads()
@@ -317,54 +331,58 @@ def _mean_and_std(store: SegmentStore, source: str) -> tuple[float, float]:
     return known
 
 
-def _conversion(
+def _choose_conversions(
+    workspace: Workspace, settings: TrainSecSettings, plan: MethodPlan, recordings: Recordings
+) -> tuple[Conversion, ...]:
+    """Return what samples are converted with; none where they are not, or where conversions are read from shards."""
+    if plan.conversion is None:
+        return ()
+    if settings.shards:
+        converters_of(plan.conversion, settings.converter)
+        find_shards(settings.shards)
+        return ()
+    request = ConversionSettings(
+        source=settings.source,
+        targets=settings.targets,
+        converter=settings.converter,
+        checkpoint=settings.checkpoint,
+        compute_device=settings.compute_device,
+    )
+    return choose_sec_conversion(workspace, plan.conversion, request, recordings, settings.invented or N_INVENTED)
+
+
+def _read_conversions(
     workspace: Workspace,
     settings: TrainSecSettings,
+    shards: Path,
     method: str,
-    everything: Recordings,
-    folder: Path,
     chosen: _Chosen,
     store: SegmentStore,
-    torch_device: torch.device,
-) -> OnTheFlyConversions | ShardConversions:
-    if settings.shards:
-        trained = store.parts[_TRAIN]
-        paths = [planned_path(clip.file, workspace.root) for clip in chosen.train]
-        return open_shard_conversions(
-            settings.shards,
-            folder,
-            settings.source,
-            settings.targets,
-            converters_of(method, settings.converter),
-            method == "mc",
-            [
-                TrainedSegment(chosen.train[number].recording, paths[number], start)
-                for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
-            ],
-        )
-    conversion_settings = _conversion_settings(settings, str(torch_device))
-    return choose_sec_conversion(
-        workspace, method, conversion_settings, everything, folder, settings.invented or N_INVENTED, chosen.warnings
+    folder: Path,
+) -> ShardConversions:
+    trained = store.parts[_TRAIN]
+    paths = [planned_path(clip.file, workspace.root) for clip in chosen.train]
+    segments = [
+        TrainedSegment(chosen.train[number].recording, paths[number], start)
+        for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
+    ]
+    converters = converters_of(method, settings.converter)
+    is_one_to_one = method == "mc"
+    return open_shard_conversions(
+        shards, folder, settings.source, settings.targets, converters, is_one_to_one, segments
     )
 
 
-def _conversion_settings(settings: TrainSecSettings, device_name: str) -> ConversionSettings:
-    shared = {name: getattr(settings, name) for name in ("source", "targets", "converter", "checkpoint")}
-    return ConversionSettings(**shared, compute_device=device_name)
-
-
 def _material(
-    workspace: Workspace, settings: TrainSecSettings, everything: Recordings, mean_db: float, std_db: float
+    workspace: Workspace, source: str, targets: Targets, mean_db: float, std_db: float
 ) -> AugmentationMaterial:
     """Return what augmentations may know: the responses of the targets, never of devices that are not named."""
     registry = DeviceRegistry(workspace.devices)
-    is_all = means_all(settings.targets)
-    names = registry.others(settings.source, recorded_devices(everything)) if is_all else settings.targets
-    known = [registry.get(name) for name in names if name in registry and name != settings.source]
-    source = registry.get(settings.source) if settings.source in registry else None
+    known = [registry.get(name) for name in targets.ids if name in registry]
+    own = registry.get(source) if source in registry else None
     return AugmentationMaterial(
         responses_db=np.array([device.frequency_response_db for device in known]).reshape(-1, N_BANDS),
         mean_db=mean_db,
         std_db=std_db,
-        source_response_db=np.array(source.frequency_response_db) if source else None,
+        source_response_db=np.array(own.frequency_response_db) if own else None,
     )

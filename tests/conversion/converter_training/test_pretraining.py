@@ -24,7 +24,8 @@ from umc_cli.conversion.converter_training.pretraining_world import (
     make_training_world,
 )
 from umc_cli.conversion.refiner_checkpoint import load_refiner
-from umc_cli.conversion.refiner_network import Refiner, RefinerSettings
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.response.device import N_BANDS
 from umc_cli.training.run import VALIDATION_SCORE, NonFiniteLossError
 

@@ -47,6 +47,22 @@ def open_conversion(
     if recordings is None:
         recordings = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
     conversion = choose_conversion(workspace, settings, recordings)
+    return make_ready(conversion, recordings, segments=segments, tables_folder=tables_folder, warnings=warnings)
+
+
+def make_ready(
+    conversion: Conversion,
+    recordings: Recordings,
+    *,
+    segments: SegmentSettings | None = None,
+    tables_folder: Path | None = None,
+    warnings: list[str] | None = None,
+) -> Conversion:
+    """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
+
+    Raises:
+        SettingsError: a device has too few readable recordings.
+    """
     segments = segments or SegmentSettings()
     if conversion.needs_level_tables:
         devices = (conversion.source, *conversion.targets)

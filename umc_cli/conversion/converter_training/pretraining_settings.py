@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umc_cli.config import Settings
-from umc_cli.conversion.refiner_network import RefinerSettings
+from umc_cli.conversion.refiner_settings import RefinerSettings
 
 WORLDS_AT_START = 4
 """Worlds that there must be before the first step."""
