@@ -182,3 +182,48 @@ def test_gradients_pass_to_a_model_behind_it(conversion: Conversion) -> None:
 def test_a_probability_is_one(conversion: Conversion, p: float) -> None:
     with pytest.raises(ValueError, match="probability"):
         umc_cli.DeviceAugment(conversion, p=p)
+
+
+# WaveformAugment
+
+
+SOUND = noise(0.5, rate_hz=16_000)
+
+
+def test_recordings_are_converted_to_every_target_or_passed_on(conversion: Conversion) -> None:
+    assert umc_cli.WaveformAugment(conversion, p=0.0)(samples=SOUND, sample_rate=16_000) is SOUND
+    augment, seen = umc_cli.WaveformAugment(conversion, p=1.0), set()
+    by_target = {target: conversion.waveform(SOUND, 16_000, target) for target in conversion.targets}
+    for _ in range(20):
+        converted = augment(samples=SOUND, sample_rate=16_000)
+        seen |= {target for target, expected in by_target.items() if np.array_equal(converted, expected)}
+    assert seen == set(conversion.targets)
+
+
+def test_recordings_are_converted_by_seed_and_after_pickling(conversion: Conversion) -> None:
+    augment = umc_cli.WaveformAugment(conversion, p=0.5, seed=3)
+    copies = [pickle.loads(pickle.dumps(augment)) for _ in range(2)]
+    first, second = ([copy(SOUND, 16_000) for _ in range(6)] for copy in copies)
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match="probability"):
+        umc_cli.WaveformAugment(conversion, p=2)
+
+
+class AugmentedSounds(torch.utils.data.Dataset):
+    """Recordings that are augmented where they are loaded."""
+
+    def __init__(self, augment: umc_cli.WaveformAugment) -> None:
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.augment(samples=SOUND, sample_rate=16_000)
+
+
+def test_workers_of_a_loader_draw_recordings_differently(conversion: Conversion) -> None:
+    dataset = AugmentedSounds(umc_cli.WaveformAugment(conversion, p=0.5))
+    torch.manual_seed(0)
+    first, second = list(torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=2))
+    assert not torch.equal(first, second)

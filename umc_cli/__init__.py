@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from umc_cli.api import convert, devices, log_mel, measure, open_conversion
     from umc_cli.conversion.chosen.conversion import Conversion
     from umc_cli.conversion.device_augment import DeviceAugment
+    from umc_cli.conversion.waveform_augment import WaveformAugment
     from umc_cli.errors import UmcError
     from umc_cli.shards.reader import ShardDataset
 
@@ -19,6 +20,7 @@ __all__ = [
     "DeviceAugment",
     "ShardDataset",
     "UmcError",
+    "WaveformAugment",
     "convert",
     "devices",
     "log_mel",
@@ -31,6 +33,7 @@ _HOMES = {
     "DeviceAugment": "umc_cli.conversion.device_augment",
     "ShardDataset": "umc_cli.shards.reader",
     "UmcError": "umc_cli.errors",
+    "WaveformAugment": "umc_cli.conversion.waveform_augment",
 }
 """Modules of the names that do not come from `umc_cli.api`."""
 

@@ -55,8 +55,17 @@ def _levels_db(work: "_WorkBuffers", count: int) -> Tensor:
     spectrum = torch.view_as_real(torch.fft.rfft(windowed))  # [count, 80, 513, 2]
     squares = work.squares[:count].copy_(spectrum).square_()  # all at once: faster than real and imaginary by turns
     power = torch.add(squares[..., 0], squares[..., 1], out=work.power[:count]).flatten(0, 1)  # [count * 80, 513]
-    mel_power = torch.cat([power[:, bins] @ weights for bins, weights in _mel_groups(power.device)], dim=1)
-    return mel_power.clamp_min_(LOG_MEL_SETTINGS.power_floor).log10_().mul_(10).view(count, -1, mel_power.shape[1])
+    return level_db(mel_power(power)).view(count, -1, LOG_MEL_SETTINGS.n_mels)
+
+
+def mel_power(power: Tensor) -> Tensor:
+    """Return the power in the mel bands of the power at the bins of a transform. Shape: [n, 513] -> [n, 80]."""
+    return torch.cat([power[:, bins] @ weights for bins, weights in _mel_groups(power.device)], dim=1)
+
+
+def level_db(power: Tensor) -> Tensor:
+    """Return a power of mel bands in dB, never below -100. Changes what it is given. Any shape."""
+    return power.clamp_min_(LOG_MEL_SETTINGS.power_floor).log10_().mul_(10)
 
 
 class _WorkBuffers:

@@ -16,6 +16,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
+from umc_cli.conversion.waveforms.converting import convert_waveform
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.shards.plan import hash_of
 
@@ -96,6 +97,21 @@ class Conversion:
         with torch.no_grad():
             begun = self.built.begin(given)
             return {target: self.built.convert(begun, target) for target in self.targets}
+
+    def waveform(
+        self, samples: NDArray[np.float32] | Tensor, sample_rate: int, target: str, *, seed: int = 0
+    ) -> NDArray[np.float32]:
+        """Return the sound that `target` would have recorded, as long as the source's and at its rate.
+
+        Shape: [n] or [channels, n] float32, full scale 1 -> the same. `seed`: of the noise that is added where the
+        source has nothing to scale. Levels may exceed full scale.
+
+        Raises:
+            UmcError: the samples or the rate cannot be right, or there is no such target.
+        """
+        return convert_waveform(
+            samples, sample_rate, target, self.ingredients, lambda: self.built, self.converter, seed
+        )
 
     def with_level_tables(self, tables: Mapping[str, LevelQuantiles]) -> "Conversion":
         """Return the conversion with the levels of recordings, by device, that it rests on."""

@@ -1,0 +1,1 @@
+"""Waveforms that follow a converter: the spectrogram decides, the sound goes after it."""
