@@ -24,6 +24,7 @@ NAVIGATION = {
         "measuring-a-phone",
         "two-phones-side-by-side",
         "python",
+        "waveforms",
         "scaling",
         "clusters",
         "security",
