@@ -27,6 +27,7 @@ from umc_cli.evaluation.mutual_information import Estimate, ProbedStatistic
 from umc_cli.evaluation.paired_comparison import Comparison, McNemar, PairedDifference
 from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.response.synthesis import METHODS
+from umc_cli.response.synthesis.coverage import CoverageReport, MethodCoverage
 from umc_cli.response.synthesis_settings import LevelSettings
 from umc_cli.sec.augmentations import AUGMENTATIONS
 from umc_cli.sec.methods import METHODS as SEC_METHODS
@@ -44,7 +45,6 @@ from umc_cli.workflows.convert_report import ConvertReport
 from umc_cli.workflows.evaluate_conversion import EvaluateConversionReport, MeasuredTarget
 from umc_cli.workflows.evaluate_layers import EvaluateLayersReport
 from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
-from umc_cli.workflows.method_coverage import CoverageReport, MethodCoverage
 from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 from umc_cli.workflows.train import TrainReport
 

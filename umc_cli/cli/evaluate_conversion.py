@@ -44,10 +44,9 @@ def conversion_command(given: Given, as_json: Json = False, quiet: Quiet = False
 
 
 def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbose: bool) -> None:
+    render.print_problems(report, quiet, verbose)
     if not quiet:
-        render.print_warnings(report.warnings)
         _show_left_out(report, verbose)
-    render.print_failed(report.failed, "", verbose)
     if as_json:
         render.print_report(report)
         return

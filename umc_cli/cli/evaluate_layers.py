@@ -34,9 +34,7 @@ def layers_command(given: Given, as_json: Json = False, quiet: Quiet = False, ve
 
 
 def _show(report: "EvaluateLayersReport", as_json: bool, quiet: bool, verbose: bool) -> None:
-    if not quiet:
-        render.print_warnings(report.warnings)
-    render.print_failed(report.failed, "", verbose)
+    render.print_problems(report, quiet, verbose)
     if as_json:
         render.print_report(report)
         return

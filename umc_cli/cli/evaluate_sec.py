@@ -43,9 +43,7 @@ def command(
 
 
 def _show(report: "EvaluateSecReport", as_json: bool, quiet: bool, verbose: bool) -> None:
-    if not quiet:
-        render.print_warnings(report.warnings)
-    render.print_failed(report.failed, "", verbose)
+    render.print_problems(report, quiet, verbose)
     if as_json:
         render.print_report(report)
         return

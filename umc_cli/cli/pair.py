@@ -53,9 +53,7 @@ def command(
 
 def show_report(report: "PairReport", as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print what was found, measured and written."""
-    if not quiet:
-        render.print_warnings(report.warnings)
-    render.print_failed(report.failed, "", verbose, "recording", "could not be used")
+    render.print_problems(report, quiet, verbose, "recording", "could not be used")
     if as_json:
         render.print_report(report)
         return

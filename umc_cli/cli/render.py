@@ -14,7 +14,7 @@ from umc_cli.errors import EnvironmentFault, UmcError
 
 if TYPE_CHECKING:
     from umc_cli.audio.manifest import FailedInput
-    from umc_cli.workflows.report_base import Ended
+    from umc_cli.workflows.report_base import Ended, Report
 
 _PIPE_WIDTH = 200
 """Columns where nobody looks: tables are not squeezed."""
@@ -61,6 +61,13 @@ def print_failed(
         console.print(escape(printable(f"  {entry.path}: {entry.reason}{hint}")))
     if len(failed) > len(shown):
         console.print(f"  ... and {len(failed) - len(shown)} more (--verbose lists all)")
+
+
+def print_problems(report: "Report", quiet: bool, verbose: bool, thing: str = "input", what: str = "failed") -> None:
+    """Print a report's warnings, unless `quiet`, and the inputs that failed."""
+    if not quiet:
+        print_warnings(report.warnings)
+    print_failed(report.failed, "", verbose, thing, what)
 
 
 def count(number: int, thing: str) -> str:

@@ -14,7 +14,7 @@ from umc_cli.config import find_workspace, load_settings
 from umc_cli.settings.synth_fr import SECTION, SynthFrSettings
 
 if TYPE_CHECKING:
-    from umc_cli.workflows.method_coverage import CoverageReport, OverSeeds
+    from umc_cli.response.synthesis.coverage import CoverageReport, OverSeeds
     from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 
 

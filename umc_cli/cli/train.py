@@ -93,9 +93,7 @@ def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, 
 
     if not is_first_process():
         return
-    if not quiet:
-        render.print_warnings(report.warnings)
-    render.print_failed(report.failed, "", verbose, "recording", "could not be read")
+    render.print_problems(report, quiet, verbose, "recording", "could not be read")
     if not report.is_finished:
         render.err().print(
             f"[yellow]Stopped[/] after step {report.n_steps} of {report.total_steps}; the state is saved. "

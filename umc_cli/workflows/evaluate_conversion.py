@@ -8,13 +8,13 @@ from statistics import mean, stdev
 from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
-from umc_cli.conversion.chosen.known import Known, Weights, find_weights
+from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
-from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps, level_gain
+from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps_of, level_gain
 from umc_cli.conversion.measuring.judges import train_judges
 from umc_cli.conversion.measuring.references import make_reference, read_split
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
@@ -121,8 +121,7 @@ def evaluate_conversion(
         report.targets = {
             target: _measured_target(reference, given, ingredients) for target, reference in references.items()
         }
-        known = Known(ingredients.devices, frozenset(ingredients.level_quantiles), weights.generator, weights.refiner)
-        planned = _plan(settings, tuple(real), ingredients, known, report.left_out)
+        planned = _plan(settings, ingredients, report.left_out)
         if any(name in CONVERTERS and Need.NOISE_FLOOR in CONVERTERS[name].needs for name in planned):
             warnings += floor_warnings(ingredients.devices.values(), ingredients.level_quantiles)
         judges = Judges()
@@ -195,17 +194,13 @@ def _measured_target(reference: Reference, given: Segments, ingredients: Ingredi
 
 
 def _plan(
-    settings: EvaluateConversionSettings,
-    targets: tuple[str, ...],
-    ingredients: Ingredients,
-    known: Known,
-    left_out: dict[str, dict[str, str]],
+    settings: EvaluateConversionSettings, ingredients: Ingredients, left_out: dict[str, dict[str, str]]
 ) -> dict[str, list[str]]:
     """Return the targets that each converter can serve; the others are added to `left_out`."""
     planned: dict[str, list[str]] = {}
     for name in dict.fromkeys(settings.converters or MEASURED_CONVERTERS):
-        missing = gaps(name, settings.source, targets, known, ingredients)
-        served = [target for target in targets if target not in missing]
+        missing = gaps_of(name, ingredients)
+        served = [target for target in ingredients.targets if target not in missing]
         if missing:
             left_out[name] = dict(missing)
         if served:

@@ -15,10 +15,10 @@ from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.learned_responses import NO_RESPONSES, draw_from, responses_to_learn_from
 from umc_cli.response.synthesis import METHODS
+from umc_cli.response.synthesis.coverage import CoverageReport, compare_methods
 from umc_cli.response.synthesis.drawing import check_number, find_method, method_settings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, write_differences
 from umc_cli.settings.synth_fr import SynthFrSettings
-from umc_cli.workflows.method_coverage import CoverageReport, compare_methods
 from umc_cli.workflows.report_base import Report
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
-from umc_cli.conversion.chosen.known import Known
+from umc_cli.conversion.chosen.known import gaps
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
@@ -140,11 +140,9 @@ def _convert(
         refiner=weights,
         engine=EngineSettings(engine="torch", precision=Precision.FP32, threads=cpu_count()),
     )
-    path = weights or Path()
-    known = Known(ingredients.devices, frozenset(recipe.tables), checkpoint=path, refiner=path)
-    gaps = known.gaps(recipe.converter, source, [target])
-    if gaps:
-        raise SettingsError(f"converter {recipe.converter} lacks {gaps[target]}", "add it")
+    missing = gaps(recipe.converter, ingredients)
+    if missing:
+        raise SettingsError(f"converter {recipe.converter} lacks {missing[target]}", "add it")
     converted: NDArray[np.float32] = Conversion(recipe.converter, ingredients)(log_mel[None])[target][0].numpy()
     if not np.isfinite(converted).all():
         raise SettingsError(f"converter {recipe.converter} gives levels that are not finite", "train its weights again")

@@ -10,7 +10,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.response.frequency_response import band_level_db, impulse_response_curve
 from umc_cli.response.synthesis.drawing import library_responses_db
 from umc_cli.sec.augmentations.contract import AugmentationMaterial
-from umc_cli.sec.augmentations.dir import SPEC, DirSettings, minimum_phase_filter
+from umc_cli.sec.augmentations.dir import SPEC, DirSettings, device_filter
 
 LIBRARY_DB = library_responses_db()
 MATERIAL = AugmentationMaterial(LIBRARY_DB, mean_db=-50.0, std_db=12.0)
@@ -54,7 +54,7 @@ def test_a_flat_device_changes_nothing() -> None:
 
 def test_filter_is_minimum_phase() -> None:
     """No zero outside the unit circle: the phase is the Hilbert transform of the log magnitude (second way)."""
-    spectrum = np.fft.fft(minimum_phase_filter(LIBRARY_DB[0]), 1 << 16)
+    spectrum = np.fft.fft(device_filter(LIBRARY_DB[0]), 1 << 16)
     cepstrum = np.fft.ifft(np.log(np.abs(spectrum))).real
     cepstrum[1 : 1 << 15] *= 2
     cepstrum[(1 << 15) + 1 :] = 0
@@ -65,7 +65,7 @@ def test_filter_is_minimum_phase() -> None:
 def test_a_dead_band_is_limited_to_60_db_below_the_loudest() -> None:
     dead = np.zeros(128)
     dead[100:] = -200
-    level_db = band_level_db(impulse_response_curve(minimum_phase_filter(dead), 22_050))
+    level_db = band_level_db(impulse_response_curve(device_filter(dead), 22_050))
     assert np.abs(level_db[:98]).max() < 0.5
     assert level_db[104:].min() > -75
     assert level_db[104:].max() < -50

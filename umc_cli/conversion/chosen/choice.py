@@ -1,7 +1,7 @@
 """Which converter serves which targets, with what is known of the devices."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from umc_cli.audio.manifest import Recordings, find_recordings
@@ -9,7 +9,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
-from umc_cli.conversion.chosen.known import Known, find_weights, recorded_devices
+from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.converters import CONVERTERS
@@ -96,32 +96,22 @@ def choose_conversion(workspace: Workspace, settings: ConversionSettings, record
     weights = find_weights(workspace, settings.checkpoint)
     named = sorted({settings.source, *targets.ids})
     tables = tables_side_by_side(workspace, named) or {}
-    known = Known(
+    wanted = Ingredients(
+        source=settings.source,
+        targets=targets.ids,
         devices={name: registry.get(name) for name in named if name in registry} | targets.invented,
-        recorded=recorded | tables.keys(),
         checkpoint=weights.generator,
         refiner=weights.refiner,
+        engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
+        torch_device=compute_device(settings.compute_device),
     )
     names = _converters_to_choose_from(settings, weights.takers)
-    choice = choose(names, settings.source, targets.ids, targets.is_all, known)
-    needs = CONVERTERS[choice.converter].needs
-    is_adapted = Need.REFINER in needs and settings.checkpoint is None
-    return Conversion(
-        converter=choice.converter,
-        ingredients=Ingredients(
-            source=settings.source,
-            targets=choice.targets,
-            devices=known.devices,
-            level_quantiles={name: tables[name].levels_db for name in tables} if Need.RECORDINGS in needs else {},
-            checkpoint=known.checkpoint,
-            refiner=known.refiner,
-            adapted=adapted_weights(workspace, settings.source, choice.targets) if is_adapted else {},
-            engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
-            torch_device=compute_device(settings.compute_device),
-        ),
-        reason=choice.reason,
-        left_out=choice.left_out,
-    )
+    conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
+    if tables and conversion.needs_level_tables:
+        conversion = conversion.with_level_tables(tables)
+    if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:
+        conversion = conversion.with_adapted(adapted_weights(workspace, settings.source, conversion.targets))
+    return conversion
 
 
 def _converters_to_choose_from(settings: ConversionSettings, takers: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,36 +126,29 @@ def _converters_to_choose_from(settings: ConversionSettings, takers: tuple[str, 
     return (settings.converter,)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The converter, its targets, and why."""
-
-    converter: str
-    targets: tuple[str, ...]
-    reason: str
-    left_out: Mapping[str, str]
-    """Targets that `all` would mean but that this converter cannot serve, and what is missing."""
-
-
-def choose(names: tuple[str, ...], source: str, targets: tuple[str, ...], is_all: bool, known: Known) -> Choice:
-    """Choose the converter and the targets.
+def choose(names: tuple[str, ...], wanted: Ingredients, recorded: Collection[str], is_all: bool) -> Conversion:
+    """Choose the converter, and the targets among those of `wanted`.
 
     `names`: keys of CONVERTERS, best first; the one that serves most targets is taken, the better one of equals.
-    `is_all`: targets that cannot be served are left out.
+    `recorded`: devices whose levels are known, or can be measured. `is_all`: targets that cannot be served are left
+    out.
 
     Raises:
         SettingsError: something is missing; the message says what, and the hint which converters would work.
     """
+    targets = wanted.targets
     if not targets:
-        raise SettingsError(f"there is no device besides {source} to convert to", "add devices, see `umc devices`")
-    missing = {name: known.gaps(name, source, targets) for name in CONVERTERS}
+        raise SettingsError(
+            f"there is no device besides {wanted.source} to convert to", "add devices, see `umc devices`"
+        )
+    missing = {name: gaps(name, wanted, recorded) for name in CONVERTERS}
     served = {name: [target for target in targets if target not in missing[name]] for name in CONVERTERS}
     best = max(names, key=lambda name: (len(served[name]), -names.index(name)))
     if not served[best] or (not is_all and missing[best]):
         raise SettingsError(_what_is_missing(names, missing), _what_would_work(targets, missing))
-    return Choice(
+    return Conversion(
         converter=best,
-        targets=tuple(served[best]),
+        ingredients=replace(wanted, targets=tuple(served[best])),
         reason=_reason(best, names, len(targets), served),
         left_out=missing[best],
     )

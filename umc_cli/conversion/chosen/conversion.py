@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,10 @@ class Conversion:
         """Return the conversion with the levels of recordings, by device, that it rests on."""
         levels = {device: table.levels_db for device, table in tables.items()}
         return replace(self, ingredients=replace(self.ingredients, level_quantiles=levels))
+
+    def with_adapted(self, weights: Mapping[str, Path]) -> "Conversion":
+        """Return the conversion with refiners that were adapted to the source and one target, by target."""
+        return replace(self, ingredients=replace(self.ingredients, adapted=weights))
 
     def computed_by(self, threads: int, device: torch.device | None = None) -> "Conversion":
         """Return the conversion as so many processors compute it, or another device does."""

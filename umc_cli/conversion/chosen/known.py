@@ -1,6 +1,6 @@
 """What a workspace knows of its devices, and what a converter lacks. Judged here and nowhere else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,47 +8,45 @@ from umc_cli.audio.manifest import CONVERSION_SPLIT, Recordings
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.converters.contract import Need
+from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.refiner_checkpoint import KIND as REFINER_KIND
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
-from umc_cli.response.device import Device, is_device_id
+from umc_cli.response.device import is_device_id
 
 
-@dataclass(frozen=True)
-class Known:
-    """What can be known of devices before anything is computed."""
+def gaps(converter: str, ingredients: Ingredients, recorded: Collection[str] | None = None) -> dict[str, str]:
+    """Return what is missing for each target that a converter cannot serve.
 
-    devices: Mapping[str, Device]
-    """Records, by id."""
-    recorded: frozenset[str]
-    """Devices with recordings that converters may learn from."""
-    checkpoint: Path
-    """Of a generator; need not exist."""
-    refiner: Path = SHIPPED_REFINER
-    """Checkpoint of a refiner."""
+    `recorded`: devices whose levels are known, or can be measured; None: those with a level table.
+    """
+    recorded = ingredients.level_quantiles if recorded is None else recorded
+    needs = sorted(CONVERTERS[converter].needs)
+    found = {
+        target: next(
+            filter(
+                None,
+                (_gap(need, each, ingredients, recorded) for need in needs for each in (ingredients.source, target)),
+            ),
+            None,
+        )
+        for target in ingredients.targets
+    }
+    return {target: gap for target, gap in found.items() if gap}
 
-    def gaps(self, converter: str, source: str, targets: Iterable[str]) -> dict[str, str]:
-        """Return what is missing for each target that a converter cannot serve."""
-        needs = sorted(CONVERTERS[converter].needs)
-        gaps = {
-            target: next(filter(None, (self._gap(need, device) for need in needs for device in (source, target))), None)
-            for target in targets
-        }
-        return {target: gap for target, gap in gaps.items() if gap}
 
-    def _gap(self, need: Need, device: str) -> str | None:
-        record = self.devices.get(device)
-        if need is Need.CHECKPOINT:
-            return None if self.checkpoint.is_file() else f"a checkpoint at {self.checkpoint}"
-        if need is Need.REFINER:
-            return None if self.refiner.is_file() else f"a refiner at {self.refiner}"
-        if need is Need.RECORDINGS:
-            return None if device in self.recorded else f"recordings of {device} in split {CONVERSION_SPLIT}"
-        if record is None:
-            return f"a device record of {device}"
-        if need is Need.NOISE_FLOOR and record.noise_floor_db is None:
-            return f"a noise floor in the record of {device}"
-        return None
+def _gap(need: Need, device: str, ingredients: Ingredients, recorded: Container[str]) -> str | None:
+    record, checkpoint, refiner = ingredients.devices.get(device), ingredients.checkpoint, ingredients.refiner
+    if need is Need.CHECKPOINT:
+        return None if checkpoint and checkpoint.is_file() else f"a checkpoint at {checkpoint}"
+    if need is Need.REFINER:
+        return None if refiner and refiner.is_file() else f"a refiner at {refiner}"
+    if need is Need.RECORDINGS:
+        return None if device in recorded else f"recordings of {device} in split {CONVERSION_SPLIT}"
+    if record is None:
+        return f"a device record of {device}"
+    if need is Need.NOISE_FLOOR and record.noise_floor_db is None:
+        return f"a noise floor in the record of {device}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,10 @@ class Weights:
 
 
 def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
-    """Return the checkpoint `asked` for, and the workspace's (else the package's) for the rest.
+    """Return `checkpoint`, if it is given, and the workspace's (else the package's) for the rest.
 
     Raises:
-        SettingsError: `asked` cannot be read.
+        SettingsError: `checkpoint` cannot be read.
     """
     generator = workspace.checkpoints / "generator.safetensors"
     own_refiner = workspace.checkpoints / "refiner.safetensors"

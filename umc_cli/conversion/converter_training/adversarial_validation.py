@@ -5,13 +5,14 @@ change per band lies from the difference that was asked for. Neither sees whethe
 adversarial losses do, but they are no yardstick, as the discriminators change too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from umc_cli.conversion.band_interpolation import to_log_mel_bands, trusted_log_mel_bands
+from umc_cli.evaluation.conversion_metrics import response_error
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
 
@@ -30,14 +31,17 @@ def response_error_db(
     The mean change is over a pair's segments and frames. Both curves have their mean over the trusted bands removed:
     the difference is one of shape, and level stands apart. Bands without any trusted one in common count as 0.
     """
-    change = (converted - original).mean(dim=2).double().cpu().numpy()  # [B, 80]
-    by_pair: Mapping[tuple[int, int], list[int]] = {pair: [] for pair in sorted(set(pairs))}
+    by_pair: dict[tuple[int, int], list[int]] = {pair: [] for pair in sorted(set(pairs))}
     for row, pair in enumerate(pairs):
         by_pair[pair].append(row)
-    errors = []
+    after, before = converted.cpu().numpy(), original.cpu().numpy()
+    errors_db = []
     for (own, other), rows in by_pair.items():
         source, target = devices[own], devices[other]
         difference_db = to_log_mel_bands(fr_difference_db(source, target), torch.device("cpu")).squeeze(1).numpy()
-        error = (change[rows].mean(axis=0) - difference_db)[trusted_log_mel_bands(source, target)]
-        errors.append(float(error.std()) if len(error) else 0.0)
-    return float(np.mean(errors))
+        trusted = trusted_log_mel_bands(source, target)
+        if trusted.any():
+            errors_db.append(response_error(after[rows], before[rows], difference_db, trusted).shape_db)
+        else:
+            errors_db.append(0.0)
+    return float(np.mean(errors_db))

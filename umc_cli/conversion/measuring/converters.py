@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.known import Known
+from umc_cli.conversion.chosen.known import gaps
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.response.difference import level_difference_db
@@ -47,14 +47,15 @@ def level_gain(source: str, target: str, ingredients: Ingredients) -> LevelGain 
     return None
 
 
-def gaps(name: str, source: str, targets: Sequence[str], known: Known, ingredients: Ingredients) -> dict[str, str]:
+def gaps_of(name: str, ingredients: Ingredients) -> dict[str, str]:
     """Return what is missing for each target that a converter or baseline cannot serve."""
     if name == "no_conversion":
         return {}
     if name == "level_only":
-        unknown = [target for target in targets if level_gain(source, target, ingredients) is None]
+        source = ingredients.source
+        unknown = [target for target in ingredients.targets if level_gain(source, target, ingredients) is None]
         return dict.fromkeys(unknown, "the sensitivities of both devices, or recordings of both")
-    return known.gaps(name, source, targets)
+    return gaps(name, ingredients)
 
 
 def convert_segments(name: str, log_mel: Levels, targets: Sequence[str], ingredients: Ingredients) -> dict[str, Levels]:

@@ -56,7 +56,7 @@ def draw_coverage_figure(
 ) -> None:
     """Write a picture of a coverage: by method, the share of real differences below each distance and each rank.
 
-    Shape: [n] each; see `evaluation.difference_coverage`.
+    Shape: [n] each; see `response.synthesis.coverage`.
 
     Raises:
         SettingsError: the suffix is not .png, .svg or .pdf.

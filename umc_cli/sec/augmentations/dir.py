@@ -9,7 +9,6 @@ that magnitude: the phase, which no log-mel spectrogram shows, is not the device
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,13 +18,13 @@ from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import N_BANDS
 from umc_cli.response.frequency_response import Curve, band_centres_hz, band_level_db
+from umc_cli.response.minimum_phase import minimum_phase_filter
 from umc_cli.sec.augmentations.batch_convolution import convolve_each
 from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, draw_integers
 
 _TAPS = 2047
 """93 ms: the narrowest mel bands, 26 Hz a flank, are told apart."""
-_FFT_POINTS = 1 << 15
 _SHARPENINGS = 2
 """Then the bands of the library's devices are off by less than 0.15 dB."""
 _QUIETEST_DB = -60.0
@@ -57,7 +56,7 @@ class DeviceResponse:
         return filtered
 
 
-def minimum_phase_filter(response_db: NDArray[np.float64]) -> NDArray[np.float64]:
+def device_filter(response_db: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the minimum-phase FIR filter with a response over 128 mel bands. Shape: [128] dB -> [2047].
 
     0 dB is gain 1. Between the band centres the response is linear in dB, beyond them constant.
@@ -69,9 +68,7 @@ def minimum_phase_filter(response_db: NDArray[np.float64]) -> NDArray[np.float64
         at_centres_db += wanted_db - band_level_db(Curve(band_centres_hz(), at_centres_db))
     frequency_hz = np.linspace(0, SAMPLE_RATE_HZ / 2, _TAPS + 2)
     gain = 10 ** (np.interp(frequency_hz, band_centres_hz(), at_centres_db) / 20)
-    linear_phase = scipy.signal.firwin2(_TAPS, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
-    impulse_response: NDArray[np.float64] = scipy.signal.minimum_phase(linear_phase, n_fft=_FFT_POINTS, half=False)
-    return impulse_response
+    return minimum_phase_filter(frequency_hz, gain, _TAPS)
 
 
 def _build(settings: DirSettings, material: AugmentationMaterial) -> DeviceResponse:
@@ -93,7 +90,7 @@ def _build(settings: DirSettings, material: AugmentationMaterial) -> DeviceRespo
             f"dir takes finite responses of {N_BANDS} bands each; these have the shape {responses_db.shape}",
             "make the device records again, with this version of umc",
         )
-    filters = np.array([minimum_phase_filter(response_db) for response_db in responses_db], np.float32)
+    filters = np.array([device_filter(response_db) for response_db in responses_db], np.float32)
     return DeviceResponse(settings, torch.from_numpy(filters))
 
 

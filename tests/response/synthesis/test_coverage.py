@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from umc_cli.evaluation.difference_coverage import measure_coverage
+from umc_cli.response.synthesis.coverage import measure_coverage
 
 
 def cloud(n: int, seed: int, spread_db: float = 3.0, dimensions: int = 6) -> np.ndarray:
