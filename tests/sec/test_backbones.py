@@ -19,6 +19,14 @@ def test_resnet50_is_torchvisions_with_one_input_channel() -> None:
     assert theirs - ours == 2 * 64 * 7 * 7
 
 
+def test_first_layer_of_resnet50_has_torchvisions_initial_weights() -> None:
+    """kaiming_normal over the outputs: std (2 / (64 * 7 * 7))^0.5. Conv2d's own default gives 0.084."""
+    torch.manual_seed(0)
+    first = build_backbone("resnet50", 2).conv1
+    assert first.weight.shape == (64, 1, 7, 7)
+    assert first.weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["cnn", "resnet18"])
 def test_a_stage_norm_stands_after_each_of_the_four_stages(name: str) -> None:
     class Marked(nn.Identity):

@@ -20,23 +20,24 @@ def gains_db(n: int = 3000, **settings: object) -> np.ndarray:
     return filtered[:, :, 0].numpy()
 
 
-def bends(curves_db: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(np.abs(row) > 2e-5) + 1 for row in np.diff(curves_db, n=2, axis=1)]
+def bands(curve_db: np.ndarray) -> list[tuple[int, int]]:
+    """First mel of every band, and the one after its last: a band begins with the value at which the one before ended."""
+    repeated = np.flatnonzero(np.abs(np.diff(curve_db)) < 1e-9) + 1
+    return list(itertools.pairwise([0, *repeated.tolist(), len(curve_db)]))
 
 
 def test_three_to_five_bands_of_at_least_six_mels_equally_often() -> None:
-    found = bends(gains_db())
-    counts = np.bincount([len(row) + 1 for row in found], minlength=6)
+    found = [bands(curve) for curve in gains_db()]
+    counts = np.bincount([len(row) for row in found], minlength=6)
     assert len(counts) == 6
     np.testing.assert_allclose(counts[3:] / 3000, 1 / 3, atol=0.04)
-    widths = np.concatenate([np.diff(np.concatenate([[0], row, [79]])) for row in found if len(row) >= 2])
-    assert widths.min() == 6
+    assert min(end - first for row in found for first, end in row) == 6
 
 
 def test_boundaries_can_lie_anywhere_that_leaves_both_bands_their_width() -> None:
-    cuts = np.concatenate(bends(gains_db(n=6000, least_bands=2, most_bands=2)))
-    assert (cuts.min(), cuts.max()) == (6, 73)
-    assert np.bincount(cuts)[6:].min() > 0.5 * 6000 / 68
+    cuts = np.array([bands(curve)[1][0] for curve in gains_db(n=6000, least_bands=2, most_bands=2)])
+    assert (cuts.min(), cuts.max()) == (6, 74)
+    assert np.bincount(cuts)[6:].min() > 0.5 * 6000 / 69
 
 
 def test_values_at_boundaries_are_uniform_in_their_range() -> None:
@@ -49,13 +50,18 @@ def test_values_at_boundaries_are_uniform_in_their_range() -> None:
     assert abs(np.corrcoef(ends.T)[0, 1]) < 0.06
 
 
-def test_curve_equals_a_second_implementation() -> None:
-    """Each piece between found bends is numpy's linspace between the values at its ends."""
+def test_each_band_is_a_line_from_its_first_mel_to_its_last_one() -> None:
+    """As the authors' code has it: linspace over the band's own mels, the ends' values included."""
     for curve in gains_db(n=50):
-        corners = [0, *bends(curve[None])[0], 79]
-        for first, last in itertools.pairwise(corners):
-            piece = curve[first : last + 1]
-            np.testing.assert_allclose(piece, np.linspace(piece[0], piece[-1], len(piece)), atol=1e-4)
+        for first, end in bands(curve):
+            own = curve[first:end]
+            np.testing.assert_allclose(own, np.linspace(own[0], own[-1], end - first), atol=1e-4)
+            assert first == 0 or curve[first] == curve[first - 1]
+
+
+def test_bands_may_take_all_mels_there_are() -> None:
+    for curve in gains_db(n=5, least_bands=5, most_bands=5, least_width=16):
+        assert bands(curve) == [(0, 16), (16, 32), (32, 48), (48, 64), (64, 80)]
 
 
 def test_gain_is_added_to_the_levels_but_none_falls_below_the_floor() -> None:
@@ -71,7 +77,7 @@ def test_gain_is_added_to_the_levels_but_none_falls_below_the_floor() -> None:
     ("settings", "complaint"),
     [
         ({"least_bands": 6}, "least_bands must not be above most_bands"),
-        ({"least_width": 16}, "they do not fit"),
+        ({"least_width": 17}, "they do not fit"),
         ({"gain_db": (6, -6)}, "lower limit first"),
     ],
 )

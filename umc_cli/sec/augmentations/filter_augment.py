@@ -1,8 +1,9 @@
-"""`filter-augment`: random gains over frequency, linear between random boundaries.
+"""`filter-augment`: random gains over frequency, a straight line in each of a few random bands.
 
 Nam, Kim, Park, "FilterAugment: An acoustic environmental data augmentation method", ICASSP 2022, linear type, with the
-authors' settings: 3 to 5 bands of at least 6 mels, gains within +-6 dB, every sample altered. Boundaries are drawn per
-sample (the authors' code: per batch).
+authors' settings: 3 to 5 bands of at least 6 mels, gains within +-6 dB, every sample altered. As in the authors' code
+the line of a band runs from its first mel to its last one, and the next band begins with the value at which it ended.
+Bands are drawn per sample (the authors' code: per batch).
 """
 
 from dataclasses import dataclass
@@ -27,16 +28,18 @@ class FilterAugmentSettings(Settings):
     least_bands: Annotated[int, Field(ge=1)] = 3
     most_bands: Annotated[int, Field(ge=1)] = 5
     least_width: Annotated[int, Field(ge=1)] = 6
-    """Of a band, in steps of the 80 mel bands."""
+    """Of a band, in mel bands (of 80)."""
     gain_db: Range = (-6.0, 6.0)
-    """At each boundary, the two ends of the mel axis included."""
+    """At both ends of each band; two bands share the value where they meet."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.least_bands > self.most_bands:
             raise ValueError("least_bands must not be above most_bands")
-        if self.most_bands * self.least_width >= LOG_MEL_SETTINGS.n_mels:
-            raise ValueError(f"most_bands times least_width must be below {LOG_MEL_SETTINGS.n_mels}: they do not fit")
+        if self.most_bands * self.least_width > LOG_MEL_SETTINGS.n_mels:
+            raise ValueError(
+                f"most_bands times least_width must not be above {LOG_MEL_SETTINGS.n_mels}: they do not fit"
+            )
         return self
 
 
@@ -57,13 +60,14 @@ class FilterAugment:
 
 
 def _draw_gain_db(n_mels: int, settings: FilterAugmentSettings, numbers: np.random.Generator) -> NDArray[np.float64]:
-    """Return a gain curve. Shape: [n_mels], dB. Boundaries lie on bands, the first and the last one included."""
-    last = n_mels - 1
+    """Return a gain curve. Shape: [n_mels], dB."""
     count = int(numbers.integers(settings.least_bands, settings.most_bands, endpoint=True))
-    slack = last - count * settings.least_width
+    slack = n_mels - count * settings.least_width
     cuts = np.sort(numbers.integers(0, slack, count - 1, endpoint=True)) + settings.least_width * np.arange(1, count)
-    boundaries = np.concatenate([[0], cuts, [last]])
-    return np.interp(np.arange(n_mels), boundaries, numbers.uniform(*settings.gain_db, count + 1))
+    widths = np.diff([0, *cuts, n_mels])
+    gains_db = numbers.uniform(*settings.gain_db, count + 1)
+    lines = [np.linspace(*ends, width) for *ends, width in zip(gains_db[:-1], gains_db[1:], widths, strict=True)]
+    return np.concatenate(lines)
 
 
 def _build(settings: FilterAugmentSettings, _: AugmentationMaterial) -> FilterAugment:
@@ -71,7 +75,7 @@ def _build(settings: FilterAugmentSettings, _: AugmentationMaterial) -> FilterAu
 
 
 SPEC = AugmentationSpec(
-    summary="random gains over frequency, linear between random boundaries",
+    summary="random gains over frequency, a straight line in each of a few random bands",
     settings=FilterAugmentSettings,
     build_spectrogram=_build,
 )

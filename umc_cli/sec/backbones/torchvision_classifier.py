@@ -54,6 +54,11 @@ def _take_one_channel(network: nn.Module) -> None:
                     child.padding if isinstance(child.padding, str) else (child.padding[0], child.padding[1]),
                     bias=child.bias is not None,
                 )
+                # Initialised as torchvision's own first layer: Conv2d's default is 3.3 times as large in resnet50.
+                with torch.no_grad():
+                    first.weight.copy_(child.weight[:, :1])
+                    if first.bias is not None and child.bias is not None:
+                        first.bias.copy_(child.bias)
                 setattr(module, child_name, first)
                 return
 
