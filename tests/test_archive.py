@@ -41,6 +41,7 @@ def test_a_shard_of_a_release_reads_as_what_this_version_would_write(release: Pa
 def test_a_generator_of_a_release_computes_what_it_computed(release: Path) -> None:
     trained = load_generator(release / "generator.safetensors")
     assert (trained.normalisation.mean_db, trained.normalisation.std_db) == (-45.0, 18.0)
+    assert trained.generator.settings.condition == "shape"  # as all were before the level could be part of it
     answer = trained.generator(*generator_input()).flatten()[::640]
     expected = torch.tensor(json.loads((release / "generator_output.json").read_text()))
     torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)

@@ -20,8 +20,13 @@ def test_the_papers_encoder_is_blind_to_the_size_of_the_difference() -> None:
     assert relative_change("paper", tilt_db(3), tilt_db(12)) < 0.02
 
 
-def test_the_papers_encoder_is_blind_to_a_constant_difference_but_for_the_borders() -> None:
-    """Zero padding at the borders is all it sees, and it sees the same at 3 dB as at 12 dB."""
+def test_the_papers_encoder_sees_a_level_beside_a_shape_through_its_zero_padding() -> None:
+    for level_db, least in ((3.0, 0.1), (10.0, 0.2)):
+        assert relative_change("paper", tilt_db(6), tilt_db(6) + level_db) > least
+
+
+def test_of_a_constant_alone_the_papers_encoder_sees_that_it_is_there() -> None:
+    """Without a shape beside it, 3 dB look like 12 dB: the norms take the size off what the borders show."""
     assert relative_change("paper", torch.full((1, 128), 3.0), torch.full((1, 128), 12.0)) < 0.05
 
 

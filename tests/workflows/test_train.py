@@ -12,6 +12,7 @@ from tests.samples import Run, noise, write_audio
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.generator_checkpoint import load_generator
+from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.training.metrics import read_metrics
 
 Umc = Callable[..., Run]
@@ -63,6 +64,65 @@ def test_it_trains_on_train_mc_and_holds_recordings_out_on_all_devices(small: Um
     started = json.loads((run / "settings.json").read_text())
     assert started["settings"]["batch_size"] == 4
     assert started["settings"]["learning_rate"] == 5e-4
+
+
+PAPER = ("--preset", "paper", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--max-steps", "2")
+
+
+def test_paper_publishes_the_last_plain_weights_of_all_recordings(umc: Umc, workspace: Path) -> None:
+    report = umc("train", *PAPER, "--json", "--quiet").json
+    assert report["n_held_out"] == dict.fromkeys(DEVICES, 0)
+    assert (report["best_step"], report["published"]) == (None, [str(workspace / "checkpoints/generator.safetensors")])
+    run = workspace / "runs/paper"
+    assert not (run / "best.safetensors").exists()
+    published = load_generator(workspace / "checkpoints/generator.safetensors")
+    assert published.sha256 == load_generator(run / "last.safetensors").sha256
+    assert published.generator.settings.condition == "shape_and_level"
+    trained = read_checkpoint(run / "state.safetensors").tensors  # "translator": as trained, "average": of the average
+    for name, weight in published.generator.state_dict().items():
+        assert torch.equal(weight, trained[f"translator.generator.{name}"])
+
+
+def test_what_paper_leaves_out_stays_an_option(umc: Umc, workspace: Path) -> None:
+    options = ("--keep", "best", "--held-out-share", "0.25", "--average-decay", "0.9", "--condition", "shape")
+    report = umc("train", *PAPER, *options, "--json", "--quiet").json
+    assert (report["n_held_out"], report["best_step"]) == (dict.fromkeys(DEVICES, 1), 2)
+    published = load_generator(workspace / "checkpoints/generator.safetensors")
+    assert published.sha256 == load_generator(workspace / "runs/paper/best.safetensors").sha256
+    assert published.generator.settings.condition == "shape"
+
+
+def test_the_last_weights_of_a_pair_are_published_if_these_count(small: Umc, workspace: Path) -> None:
+    report = small("--pair", "xperia1v:pixel3", "--keep", "last", "--json").json
+    run = workspace / "runs/xperia1v-pixel3"
+    assert [load_generator(Path(path)).sha256 for path in report["published"]] == [
+        load_generator(run / name).sha256 for name in ("last.safetensors", "last-reverse.safetensors")
+    ]
+
+
+def test_a_level_that_a_record_does_not_say_cannot_be_part_of_the_condition(
+    umc: Umc, small: Umc, workspace: Path
+) -> None:
+    record = DeviceRegistry().get("pixel3").model_copy(update={"sensitivity_dbfs": None})
+    write_device(record, workspace / "devices")
+    refused = umc("train", *PAPER)
+    assert refused.exit_code == 2
+    assert "no level (sensitivity_dbfs) in the record of pixel3" in refused.stderr
+    assert "--condition shape" in refused.stderr
+    assert not (workspace / "runs").exists()
+    assert umc("train", *PAPER, "--pair", "xperia1v:pixel3", "--quiet").exit_code == 0  # has no condition
+    assert small().exit_code == 0
+
+
+def test_a_run_of_a_version_that_knew_neither_setting_goes_on_as_it_was(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small("--name", "old").exit_code == 0
+    path = workspace / "runs/old/settings.json"
+    content = json.loads(path.read_text())
+    assert (content["settings"].pop("keep"), content["settings"].pop("condition")) == ("best", "shape")
+    path.write_text(json.dumps(content))
+    again = umc("train", "--name", "old", "--resume", "--max-steps", "3", "--json", "--quiet")
+    assert (again.exit_code, again.json["n_steps"]) == (0, 3)
+    assert "keep: 'best' then, 'last' now" in umc("train", "--name", "old", "--resume", "--keep", "last").stderr
 
 
 def test_resume_goes_on_and_refuses_other_settings_and_recordings(small: Umc, umc: Umc, workspace: Path) -> None:

@@ -66,6 +66,35 @@ def test_it_learns_from_the_sources_train_sec_and_says_how_it_was_made(small: Um
     assert np.mean(losses[-5:]) < 0.3 < np.mean(losses[:3])
 
 
+PAPER = ("--preset", "paper", "--backbone", "cnn", "--max-steps", "2", "--batch-size", "4", "--quiet")
+
+
+def test_paper_trains_on_all_recordings_and_its_last_weights_count(umc: Umc, workspace: Path) -> None:
+    report = umc("train-sec", "--source", SOURCE, *PAPER, "--json").json
+    assert (report["n_segments"], report["n_held_out"]) == ({SOURCE: 10}, {SOURCE: 0})
+    assert (report["best_step"], report["best_score"]) == (None, None)
+    run = workspace / f"runs/sec-{SOURCE}-none-0"
+    assert not (run / "best.safetensors").exists()
+    scored = umc("eval", "--bootstrap", "0", "--json", "--quiet").json
+    assert [row["models"] for row in scored["rows"]] == [[run.name]]
+    assert umc("eval", "--model", run.name, "--bootstrap", "0", "--quiet").exit_code == 0
+
+
+def test_last_weights_of_a_run_count_only_if_it_says_so(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small().exit_code == 0
+    (workspace / f"runs/sec-{SOURCE}-none-0/best.safetensors").unlink()
+    refused = umc("eval", "--bootstrap", "0")
+    assert "there is no trained classifier" in refused.stderr
+
+
+def test_without_held_out_recordings_none_can_be_best(small: Umc, workspace: Path) -> None:
+    refused = small("--held-out-share", "0")
+    assert refused.exit_code == 2
+    assert "no recordings are held out to choose the best weights by" in refused.stderr
+    report = small("--held-out-share", "0", "--keep", "last", "--json").json
+    assert report["n_segments"] == {SOURCE: 10}
+
+
 def test_no_recording_of_a_target_has_a_say_in_what_is_best(small: Umc, workspace: Path) -> None:
     assert small("--method", "eq", "--name", "with").exit_code == 0
     for device in DEVICES[1:]:

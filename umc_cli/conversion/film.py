@@ -15,7 +15,12 @@ _STRIDE = 2
 
 
 class FilmEncoder(nn.Module):
-    """Turns `fr_difference_db` into (gamma, beta), one of each per channel of the generator's residual blocks."""
+    """Turns what it is told of two devices (`condition_db`) into (gamma, beta), one of each per channel of the blocks.
+
+    Each InstanceNorm takes the mean and the size off every channel, so that the size of the whole is lost. Its mean is
+    not: zero padding makes the borders differ from the rest where a constant is added. 10 dB more move an untrained
+    encoder's (gamma, beta) by 72 to 77 % of their spread over pairs of phones, four times the size by nothing.
+    """
 
     def __init__(
         self, kind: FilmEncoderKind, *, n_channels: int, widths: tuple[int, ...], kernel: int, hidden: int

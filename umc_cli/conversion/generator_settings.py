@@ -7,9 +7,14 @@ from pydantic import Field
 from umc_cli.config import Option, Settings
 
 FilmEncoderKind = Literal["paper", "sized", "none"]
-"""`paper`: as described, and so blind to the size and the mean of the difference, which the norms remove.
-`sized`: the MLP also gets the difference itself, that is, what the norms removed.
-`none`: no condition, gamma 1 and beta 0: a generator for one pair of devices, as in the predecessor [11]."""
+"""`paper`: as described, and so blind to the size of the difference, which the norms remove; of its mean over the bands
+the zero padding at the borders lets something through. `sized`: the MLP also gets the difference itself, that is, what
+the norms removed. `none`: no condition, gamma 1 and beta 0: a generator for one pair of devices, as in the predecessor
+[11]."""
+
+ConditionKind = Literal["shape", "shape_and_level"]
+"""`shape`: the difference of the responses, which are 0 dB at 1 kHz in every record. `shape_and_level`: with the
+difference of the sensitivities added, as impulses that two devices recorded show it (paper, section 4.1)."""
 
 LevelKind = Literal["lost", "carried"]
 """The level of a segment: see `conversion.normalisation`."""
@@ -28,6 +33,9 @@ class GeneratorSettings(Settings):
     """Level of a segment: carried around the generator, or lost as in the paper."""
     film_encoder: Annotated[FilmEncoderKind, Option(NETWORKS, words=("sized", "paper"))] = "sized"
     """Encoder of the difference: sized or paper."""
+    # A checkpoint that does not say it is of a version that knew nothing but the shape.
+    condition: Annotated[ConditionKind, Option(NETWORKS)] = "shape"
+    """What the encoder is told of two devices: the difference of their responses, or that of their levels too."""
     film_widths: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=3, max_length=3)] = (
         32,
         64,
@@ -41,7 +49,8 @@ class GeneratorSettings(Settings):
 
 
 GENERATOR_PRESETS: dict[str, GeneratorSettings] = {
-    "paper": GeneratorSettings(level="lost", film_encoder="paper"),
+    "paper": GeneratorSettings(level="lost", film_encoder="paper", condition="shape_and_level"),
     "level_aware": GeneratorSettings(level="carried", film_encoder="sized"),
 }
-"""`paper`: as published, blind to the level of a segment and to the size of the difference. `level_aware`: cured."""
+"""`paper`: as published, blind to the level of a segment and to the size of the difference. `level_aware`: cured; it is
+told the shape alone, as the level goes around it."""

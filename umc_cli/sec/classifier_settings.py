@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 
 from umc_cli.config import LEARNING, MACHINE, RECORDINGS, Option
 from umc_cli.precision import Precision
-from umc_cli.training.schedule import PositiveInt, ScheduleSettings
+from umc_cli.training.schedule import KeepSettings, PositiveInt, ScheduleSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class SecSettings(ScheduleSettings):
-    """Settings of the classifier's training. The defaults are the paper's where it states any (section 4.2)."""
+class SecSettings(ScheduleSettings, KeepSettings):
+    """Settings of the classifier's training. What the paper states (section 4.2) is the preset `paper`."""
 
     epochs: PositiveInt = 200
     # A validation costs little beside an epoch, and small sets have few steps.
@@ -31,10 +31,11 @@ class SecSettings(ScheduleSettings):
     """Weight decay (AdamW)."""
     converted_share: Annotated[Share, Option()] = 0.5
     """Probability that a sample is converted to another device; the others are left unaltered."""
-    balance_classes: bool = True
+    balance_classes: Annotated[bool, Option(LEARNING)] = True
     """Weigh every class the same, however many segments it has."""
-    held_out_share: Annotated[float, Field(gt=0, lt=1), Option(RECORDINGS)] = 0.1
-    """Share of the source's recordings that decides which weights are best, instead of being trained on."""
+    held_out_share: Annotated[float, Field(ge=0, lt=1), Option(RECORDINGS)] = 0.1
+    """Share of the source's recordings that validates, and so decides which weights are best, instead of being trained
+    on; 0: none, with --keep last."""
     precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
     """fp32, bf16 or auto (bf16 where the machine supports it)."""
     seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
@@ -44,6 +45,10 @@ class SecSettings(ScheduleSettings):
     def _check(self) -> "SecSettings":
         if self.precision is Precision.FP16:
             raise ValueError("training takes fp32, bf16 or auto: fp16 would lose small gradients")
+        if self.keep == "best" and not self.held_out_share:
+            raise ValueError(
+                "no recordings are held out to choose the best weights by: raise held_out_share, or keep last"
+            )
         return self
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -52,7 +57,7 @@ class SecSettings(ScheduleSettings):
 
 
 SEC_PRESETS: dict[str, SecSettings] = {
-    "paper": SecSettings(),
+    "paper": SecSettings(balance_classes=False, held_out_share=0.0, keep="last"),
     "cpu": SecSettings(
         backbone="cnn", epochs=30, batch_size=64, learning_rate=2e-3, learning_rate_epochs=12, learning_rate_divisor=5
     ),

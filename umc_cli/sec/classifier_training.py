@@ -21,7 +21,8 @@ from umc_cli.sec.network import SecNetwork, predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
-from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
+from umc_cli.training.run import VALIDATION_SCORE, check_finite
+from umc_cli.training.schedule import WeightsName
 
 LOSS_NAMES = ("classification_loss", "gradient_norm", "converted_share", "learning_rate")
 VALIDATION_NAMES = ("validation_macro_f1", "validation_accuracy", "validation_loss", VALIDATION_SCORE)
@@ -66,7 +67,7 @@ def sec_step(
 class SecTraining:
     """Network, optimiser and batches of a run (see `training.run`); `sec_step` is what it repeats.
 
-    What is best is decided on `held_out`, segments of the source device, whatever the method converts to.
+    What is best is decided on `held_out`, segments of the source device (or none), whatever the method converts to.
     """
 
     def __init__(
@@ -131,7 +132,9 @@ class SecTraining:
         return losses | {"learning_rate": rate}
 
     def validate(self) -> dict[str, float]:
-        """Score the present weights on the held-out segments, all of the source device."""
+        """Score the present weights on the held-out segments, all of the source device; {} where there are none."""
+        if not len(self._held_out):
+            return {}
         logits = predict_logits(self.network, self._held_out.log_mel, self._torch_device, _BATCH)
         truth = torch.from_numpy(self._held_out.label)
         predicted = logits.argmax(dim=1)

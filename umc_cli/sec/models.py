@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from umc_cli.checkpoint import read_checkpoint
+from umc_cli.checkpoint import read_checkpoint, read_metadata
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.sec.network import predict_logits
 from umc_cli.sec.sec_checkpoint import KIND, load_sec
 from umc_cli.shards.plan import hash_of
+from umc_cli.training.run_settings import EARLIER
 
-WEIGHTS_NAME = "best.safetensors"
+WEIGHTS_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
+"""Of a run: the weights of its best validation, or the last ones, where its settings say that these count."""
 
 _BATCH = 64
 _NOT_OF_THE_TRAINING = frozenset({"name", "seed", "source", "method"})
@@ -69,7 +71,8 @@ def find_models(workspace: Workspace, names: Sequence[str], warnings: list[str])
     by_weights: dict[str, tuple[Path, SecModel]] = {}
     for path in paths:
         trained = load_sec(path)
-        name = path.parent.name if path.name == WEIGHTS_NAME else path.stem
+        is_of_run = path.name == WEIGHTS_NAME or path == weights_of_run(path.parent)
+        name = path.parent.name if is_of_run else path.stem
         model = SecModel(
             name, str(path), trained.sha256, trained.source, trained.method, trained.classes, trained.training
         )
@@ -99,19 +102,27 @@ def classify(network: nn.Module, log_mel: NDArray[np.float32], device: torch.dev
 
 def _settings_of(training: dict[str, Any]) -> dict[str, Any]:
     settings = training.get("settings")
-    return settings if isinstance(settings, dict) else {}
+    return {**EARLIER["sec"], **settings} if isinstance(settings, dict) else {}
+
+
+def weights_of_run(folder: Path) -> Path | None:
+    """Return the weights of a run that count; None where `folder` holds none."""
+    best, last = folder / WEIGHTS_NAME, folder / LAST_NAME
+    if best.is_file() or not last.is_file():
+        return best if best.is_file() else None
+    try:
+        training = read_metadata(last).get("training")
+    except SettingsError:
+        return None
+    return last if isinstance(training, dict) and _settings_of(training).get("keep") == "last" else None
 
 
 def _path_of(workspace: Workspace, name: str) -> Path:
-    run = workspace.runs / name / WEIGHTS_NAME
-    if run.is_file():
-        return run
     path = Path(name)
-    if path.is_dir() and (path / WEIGHTS_NAME).is_file():
-        return path / WEIGHTS_NAME
-    if path.is_file():
-        return path
-    runs = sorted(found.parent.name for found in workspace.runs.glob(f"*/{WEIGHTS_NAME}"))
+    found = weights_of_run(workspace.runs / name) or weights_of_run(path)
+    if found or path.is_file():
+        return found or path
+    runs = sorted(folder.name for folder in workspace.runs.glob("*") if weights_of_run(folder))
     raise SettingsError(
         f"{name!r} is neither a run with {WEIGHTS_NAME} nor a file",
         f"runs in {workspace.runs}: {', '.join(runs) or 'none'}",
@@ -120,7 +131,7 @@ def _path_of(workspace: Workspace, name: str) -> Path:
 
 def _runs_with_classifiers(runs: Path, warnings: list[str]) -> list[Path]:
     found = []
-    for path in sorted(runs.glob(f"*/{WEIGHTS_NAME}")):
+    for path in filter(None, map(weights_of_run, sorted(runs.glob("*")))):
         try:
             kind = read_checkpoint(path).metadata.get("kind")
         except SettingsError as error:

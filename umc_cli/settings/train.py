@@ -25,7 +25,7 @@ class TrainSettings(RunSettings, AdversarialSettings, SegmentSettings, WorkerSet
     publish: Annotated[
         bool | None, Option(RUN, default="if better on held-out data than the current or shipped weights")
     ] = None
-    """Copy the best weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
+    """Copy the kept weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
 
     @property
     def run_name(self) -> str:

@@ -4,7 +4,8 @@
                 metrics.csv         one row per logging step
                 tensorboard/        the same for TensorBoard, where that is installed
                 pictures/           one per validation
-                best.safetensors    weights of the best validation; last.safetensors: those of the last saved state
+                best.safetensors    weights of the best validation, unless the last ones are those that count
+                last.safetensors    weights of the last saved state
                 state.safetensors   all that going on needs
 
 Everything is written all or nothing. A run that goes on from its state computes what it would have computed without
@@ -16,7 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from umc_cli.runtime import machine_fault, utc_now
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run_settings import PICTURES_NAME
-from umc_cli.training.schedule import ScheduleSettings
+from umc_cli.training.schedule import ScheduleSettings, WeightsName
 
 STATE_NAME = "state.safetensors"
 STATE_KIND = "training-state"
@@ -38,8 +39,6 @@ _MOST_STEPS_BETWEEN_VALIDATIONS = 500
 
 _BROKEN_STATE = (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError)
 """What `load_state` and its networks, optimisers and random numbers raise at values of another run, or of no run."""
-
-WeightsName = Literal["best", "last"]
 
 
 class Training(Protocol):
@@ -60,7 +59,10 @@ class Training(Protocol):
         ...
 
     def validate(self) -> dict[str, float]:
-        """Measure the present weights; `VALIDATION_SCORE` must be among the results. Draws no random numbers."""
+        """Measure the present weights; `VALIDATION_SCORE` must be among the results. Draws no random numbers.
+
+        Empty where nothing is held out to measure on.
+        """
         ...
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -178,11 +180,13 @@ def run_training(
     about: Mapping[str, Any],
     progress: RunProgress,
     ranks: Ranks = ONE_PROCESS,
+    keep: WeightsName = "best",
 ) -> RunResult:
     """Train until the schedule ends or `progress` says stop, from the state in `folder` if there is one.
 
     `about` goes into the weights' checkpoints, with the step and the scores. The caller holds the folder's lock. Of
-    several `ranks` the first one validates and writes; the others only do the steps.
+    several `ranks` the first one validates and writes; the others only do the steps. `keep`: `last` keeps no weights of
+    a best validation.
 
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; what is in the folder stays.
@@ -207,7 +211,7 @@ def run_training(
             n_summed += 1
             is_last = step == result.total_steps
             validating = is_last or step % validate_every == 0
-            validated = _validate(folder, training, result, about) if validating else {}
+            validated = _validate(folder, training, result, about, keep) if validating else {}
             result.seconds = time.monotonic() - started
             if validating or step % schedule.log_every == 0:
                 means = {name: total / n_summed for name, total in sums.items()}
@@ -233,10 +237,13 @@ def _follow(training: Training, result: RunResult, progress: RunProgress, ranks:
             break
 
 
-def _validate(folder: Path, training: Training, result: RunResult, about: Mapping[str, Any]) -> dict[str, float]:
+def _validate(
+    folder: Path, training: Training, result: RunResult, about: Mapping[str, Any], keep: WeightsName
+) -> dict[str, float]:
     measured = training.validate()
     check_finite(measured, result.n_steps - 1)
-    if result.best_score is None or measured[VALIDATION_SCORE] < result.best_score:
+    is_best = bool(measured) and (result.best_score is None or measured[VALIDATION_SCORE] < result.best_score)
+    if keep == "best" and is_best:
         result.best_step, result.best_score = result.n_steps, measured[VALIDATION_SCORE]
         result.best_row = measured
         training.save_weights(folder, "best", _about(about, result))

@@ -16,6 +16,11 @@ FORMAT = JsonFormat(
     "umc-training-run", 1, "record of a training run", "choose another --name", "start again with --overwrite"
 )
 PICTURES_NAME = "pictures"
+EARLIER: Mapping[str, Mapping[str, Any]] = {
+    "adversarial": {"condition": "shape", "keep": "best"},
+    "sec": {"keep": "best"},
+}
+"""By kind of run, what settings meant before they were settings: a run of an earlier version does not hold them."""
 _REASONS_SHOWN = 4
 
 
@@ -45,6 +50,7 @@ def read_run_settings(folder: Path) -> dict[str, Any] | None:
             raise SettingsError(
                 f"{path} is damaged: {name!r} is missing or of a wrong type", "start again with --overwrite"
             )
+    content["settings"] = {**EARLIER.get(content["kind"], {}), **content["settings"]}
     return content
 
 

@@ -1,12 +1,14 @@
 """How long a training is and how often it leaves something behind."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from umc_cli.config import RUN, Option, Settings
 
 PositiveInt = Annotated[int, Field(ge=1)]
+
+WeightsName = Literal["best", "last"]
 
 
 class ScheduleSettings(Settings):
@@ -22,3 +24,10 @@ class ScheduleSettings(Settings):
     """Steps between validations, which may give new best weights."""
     save_every: Annotated[PositiveInt, Option(RUN)] = 500
     """Steps between saved states."""
+
+
+class KeepSettings(Settings):
+    """Which of a run's weights count, where a training lets one choose."""
+
+    keep: Annotated[WeightsName, Option(RUN)] = "best"
+    """Weights that count: best (of the best validation) or last (after the last step, whatever validations say)."""

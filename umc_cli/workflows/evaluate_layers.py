@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.targets import read_targets
+from umc_cli.conversion.condition import condition_db
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator, preset_name
+from umc_cli.conversion.generator_settings import ConditionKind
 from umc_cli.conversion.layer_statistics import DIMENSIONS, layer_statistics
 from umc_cli.conversion.normalisation import normalise
 from umc_cli.errors import SettingsError, guess
@@ -23,7 +25,6 @@ from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.evaluation.report.figure_file import check_figure_name
 from umc_cli.evaluation.report.layers_figure import draw_layers_figure
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.eval_layers import MIN_RECORDINGS, EvaluateLayersSettings
 from umc_cli.workflows.report_base import Report
@@ -82,9 +83,9 @@ def evaluate_layers(
     started = time.monotonic()
     _check_figure(settings)
     device = compute_device(settings.compute_device)
-    differences_db = _differences(DeviceRegistry(workspace.devices), settings)
     path = settings.checkpoint or workspace.checkpoints / "generator.safetensors"
     trained = _load(path)
+    differences_db = _differences(DeviceRegistry(workspace.devices), settings, trained.generator.settings.condition)
     recordings = find_recordings(workspace.data)
     reader = SegmentReader(settings.segments, settings.most_segments)
     with compute_threads(cpu_count()):
@@ -121,8 +122,10 @@ def _check_figure(settings: EvaluateLayersSettings) -> None:
         raise SettingsError(f"{path} already exists", "choose another name, or give --overwrite to replace it")
 
 
-def _differences(registry: DeviceRegistry, settings: EvaluateLayersSettings) -> dict[str, NDArray[np.float32]]:
-    """Return the difference of every target. Shape: [128] dB, target minus source."""
+def _differences(
+    registry: DeviceRegistry, settings: EvaluateLayersSettings, kind: ConditionKind
+) -> dict[str, NDArray[np.float32]]:
+    """Return what the generator is told of every target. Shape: [128] dB, target minus source."""
     source = registry.get(settings.source)
     targets = read_targets(settings.targets, source.id, registry.others(source.id), registry.ids()).ids
     records = [registry.get(name) for name in targets]
@@ -131,7 +134,7 @@ def _differences(registry: DeviceRegistry, settings: EvaluateLayersSettings) -> 
             f"nothing to tell apart: {' and '.join(targets) or 'no device'} as target, at least two are needed",
             "use --targets all, or add records to devices/ (`umc devices` lists them)",
         )
-    return {record.id: fr_difference_db(source, record) for record in records}
+    return {record.id: condition_db(source, record, kind) for record in records}
 
 
 def _load(path: Path) -> TrainedGenerator:

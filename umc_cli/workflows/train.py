@@ -16,7 +16,7 @@ from umc_cli.settings.train import SECTION, TrainSettings
 from umc_cli.training.devices import TrainingDevices, find_training_devices
 from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run, shared_run
 from umc_cli.training.ranks import reader_threads
-from umc_cli.training.run import RunProgress, RunResult, check_not_passed, run_training
+from umc_cli.training.run import VALIDATION_SCORE, RunProgress, RunResult, check_not_passed, run_training
 from umc_cli.workflows.report_base import Report
 
 SEGMENTS_NAME = "segments"
@@ -104,6 +104,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
     """
     folder = run_path(workspace, settings.run_name)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
+    _check_levels(settings, chosen)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
@@ -125,16 +126,31 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
                 note_start(folder, run_id, KIND, settings.of_the_run(), segments.fingerprint, segments.content_sha256)
         precision = training_precision(settings.precision, torch_device)
         about = {"run_id": run_id, "name": settings.run_name, "settings": settings.of_the_run(), "versions": versions()}
-        result = run_training(folder, training, settings, about, progress, ranks)
+        result = run_training(folder, training, settings, about, progress, ranks, settings.keep)
         report = _report(folder, settings, chosen, segments, result)
         report.precision = precision.value
         if result.is_finished and ranks.is_first:
             targets = _checkpoints(workspace, settings)
-            finished = FinishedRun(folder, run_id, settings.preset, result.best_score, targets)
+            score = result.best_score if settings.keep == "best" else result.last_row.get(VALIDATION_SCORE)
+            finished = FinishedRun(folder, run_id, settings.preset, score, targets)
             rival = _rival(tuple(targets.values()), training, segments)
             publication = publish(finished, settings.publish, rival)
             report.published, report.publication = publication.paths, publication.reason
     return report
+
+
+def _check_levels(settings: TrainSettings, chosen: TrainingDevices) -> None:
+    """Refuse to tell a generator levels that records do not say."""
+    if settings.pair or settings.condition != "shape_and_level":
+        return
+    unknown = [record.id for record in chosen.records if record.sensitivity_dbfs is None]
+    if unknown:
+        raise SettingsError(
+            f"no level (sensitivity_dbfs) in the record of {', '.join(unknown)}, which the condition shape_and_level "
+            "tells the generator",
+            "measure it (umc measure-ir --tone), leave these out with --devices, or train on shapes alone "
+            "(--condition shape)",
+        )
 
 
 def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: TrainingSegments) -> Rival:
@@ -151,11 +167,11 @@ def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: Tra
 def _checkpoints(workspace: Workspace, settings: TrainSettings) -> dict[str, Path]:
     """Return where the weights of a finished run go, by their names in the run's folder."""
     if settings.pair is None:
-        return {"best.safetensors": workspace.checkpoints / GENERATOR_NAME}
+        return {f"{settings.keep}.safetensors": workspace.checkpoints / GENERATOR_NAME}
     first, second = settings.pair.split(":")
     return {
-        "best.safetensors": workspace.checkpoints / f"{first}-to-{second}.safetensors",
-        "best-reverse.safetensors": workspace.checkpoints / f"{second}-to-{first}.safetensors",
+        f"{settings.keep}.safetensors": workspace.checkpoints / f"{first}-to-{second}.safetensors",
+        f"{settings.keep}-reverse.safetensors": workspace.checkpoints / f"{second}-to-{first}.safetensors",
     }
 
 

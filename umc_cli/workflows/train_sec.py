@@ -158,7 +158,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "versions": versions(),
             **converted_by,
         }
-        result = run_training(folder, training, settings, about, progress, ranks)
+        result = run_training(folder, training, settings, about, progress, ranks, settings.keep)
     report = _report(folder, settings, chosen, stores[0], len(held_out), result)
     report.precision = training_precision(settings.precision, torch_device).value
     report.segments_per_s = batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0
@@ -312,7 +312,7 @@ def _segments(stores: Sequence[SegmentStore], part: str, clips: Sequence[Clip], 
 
 
 def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, settings: TrainSecSettings) -> None:
-    if not len(held_out):
+    if settings.held_out_share and not len(held_out):
         raise SettingsError(
             f"no segment of {settings.source} is held out to choose the best weights by",
             "add recordings to the split train-sec, or raise --held-out-share",

@@ -32,6 +32,7 @@ def test_paper_is_exactly_the_papers() -> None:
     assert (paper.ngf, paper.n_blocks, paper.ndf, paper.level, paper.film_encoder) == (64, 9, 64, "lost", "paper")
     assert (paper.batch_size, paper.epochs, paper.buffer_size) == (400, 100, 50)
     assert (paper.beta1, paper.beta2) == (0.5, 0.999)
+    assert (paper.condition, paper.average_decay, paper.held_out_share, paper.keep) == ("shape_and_level", 0, 0, "last")
     assert paper.loss_weights == {"adversarial_loss": 1, "cycle_consistency_loss": 10, "identity_loss": 0}
     rates = [paper.learning_rate_at(epoch) for epoch in (0, 29, 30, 59, 60, 99)]
     assert rates == pytest.approx([5e-4, 5e-4, 5e-5, 5e-5, 5e-6, 5e-7])
@@ -117,6 +118,21 @@ def test_a_step_in_parts_is_the_whole_step(micro_batch_size: int) -> None:
     assert parts._sampler.state()[1] == whole._sampler.state()[1]
     for one, other in zip(parts._buffers, whole._buffers, strict=True):
         torch.testing.assert_close(one.state(), other.state(), rtol=0, atol=0.05)
+
+
+def test_the_condition_is_the_difference_of_responses_and_of_levels_if_that_is_wanted() -> None:
+    levels = (-40.0, -33.0, -51.0)
+    devices = [
+        device.model_copy(update={"sensitivity_dbfs": level})
+        for device, level in zip(training_devices(3), levels, strict=True)
+    ]
+    responses = torch.tensor([device.frequency_response_db for device in devices])
+    for condition, expected in (
+        ("shape", responses), ("shape_and_level", responses + torch.tensor(levels)[:, None])
+    ):  # fmt: skip
+        settings = TINY.model_copy(update={"condition": condition})
+        told = AdversarialTraining(settings, training_segments(3), devices, False, CPU).networks.translator.responses_db
+        torch.testing.assert_close(told - told[1], expected - expected[1], atol=1e-4, rtol=0)
 
 
 def test_identity_is_off_unless_it_has_a_weight() -> None:

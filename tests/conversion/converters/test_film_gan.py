@@ -11,7 +11,7 @@ from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.converters.contract import EngineSettings
 from umc_cli.conversion.converters.film_gan import GeneratorConverter
 from umc_cli.conversion.generator import Generator
-from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
@@ -63,6 +63,59 @@ def test_a_more_sensitive_target_is_louder(checkpoint: Path) -> None:
     torch.testing.assert_close(subject.convert(begun, "b"), subject.convert(begun, "c") + 7, atol=1e-3, rtol=0)
 
 
+def write_generator(path: Path, **settings: object) -> Path:
+    """A small generator of the paper's kind, with other settings where they are given."""
+    plain = small_generator("paper")
+    generator = Generator(plain.settings.model_copy(update=settings)).requires_grad_(False).eval()
+    generator.load_state_dict(plain.state_dict())
+    save_generator(path, generator, NORMALISATION)
+    return path
+
+
+def answer(path: Path, log_mel: torch.Tensor, condition_db: torch.Tensor) -> torch.Tensor:
+    """What the generator itself makes of a condition, in dB. Shape: [B, 80, 80], [1 or B, 128] -> [B, 80, 80]."""
+    mean, std = NORMALISATION.mean_db, NORMALISATION.std_db
+    return (load_generator(path).generator((log_mel - mean) / std, condition_db) * std + mean).clamp_min(-100)
+
+
+@pytest.mark.parametrize(("condition", "told_db"), [("shape", 0.0), ("shape_and_level", 7.0)])
+def test_the_condition_holds_the_level_if_the_generator_was_trained_with_it(
+    tmp_path: Path, condition: str, told_db: float
+) -> None:
+    path = write_generator(tmp_path / "generator.safetensors", condition=condition)
+    source, target = device("a", sensitivity_dbfs=-40.0), device("b", TILTED_DB, sensitivity_dbfs=-33.0)
+    subject, log_mel = converter(path, source, target), log_mel_batch(2)
+    expected = answer(path, log_mel, torch.from_numpy(fr_difference_db(source, target)).unsqueeze(0) + told_db)
+    torch.testing.assert_close(subject.convert(subject.begin(log_mel), "b"), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_level_that_a_record_does_not_say_counts_as_equal(tmp_path: Path) -> None:
+    path = write_generator(tmp_path / "generator.safetensors", condition="shape_and_level")
+    source, target = device("a", sensitivity_dbfs=-40.0), device("b", TILTED_DB)
+    subject, log_mel = converter(path, source, target), log_mel_batch(1)
+    expected = answer(path, log_mel, torch.from_numpy(fr_difference_db(source, target)).unsqueeze(0))
+    torch.testing.assert_close(subject.convert(subject.begin(log_mel), "b"), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("n_segments", [1, 3])
+def test_a_drawn_curve_goes_to_the_encoder_exactly_as_it_is(tmp_path: Path, engine: str, n_segments: int) -> None:
+    """Every segment its own curve; what a curve has at 1 kHz stays in it."""
+    path = write_generator(tmp_path / "generator.safetensors", condition="shape_and_level")
+    curves_db = torch.randn(n_segments, 128, generator=torch.Generator().manual_seed(2)) * 4 + 3
+    subject, log_mel = converter(path, device("a"), engine=engine), log_mel_batch(n_segments)
+    found = subject.convert_each(subject.begin(log_mel), curves_db)
+    torch.testing.assert_close(found, answer(path, log_mel, curves_db), atol=2e-3, rtol=1e-3)
+
+
+def test_where_the_level_is_carried_what_a_curve_has_at_1_khz_goes_with_it(checkpoint: Path) -> None:
+    subject, log_mel = converter(checkpoint, device("a")), log_mel_batch(2)
+    curve_db = torch.linspace(-6, 6, 128).repeat(2, 1)
+    begun = subject.begin(log_mel)
+    low, high = (subject.convert_each(begun, curve_db + offset) for offset in (0.0, 5.0))
+    torch.testing.assert_close(high, low + 5, atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(("precision", "bound_db"), [(Precision.FP16, 0.05), (Precision.BF16, 0.3)])
 def test_16_bits_are_near_on_quiet_segments_too(tmp_path: Path, precision: Precision, bound_db: float) -> None:
     """The paper's generator takes the level off only behind its first convolution, which rounds with the level on."""
@@ -78,8 +131,8 @@ def test_16_bits_are_near_on_quiet_segments_too(tmp_path: Path, precision: Preci
     assert (results[precision] - results[Precision.FP32]).abs().mean() < bound_db
 
 
-def test_the_papers_generator_loses_both_levels(tmp_path: Path) -> None:
-    checkpoint = write_small_checkpoint(tmp_path / "paper.safetensors", "paper")
+def test_the_papers_generator_told_shapes_loses_both_levels(tmp_path: Path) -> None:
+    checkpoint = write_generator(tmp_path / "paper.safetensors", condition="shape")
     subject = converter(
         checkpoint, device("a", sensitivity_dbfs=-40.0), device("b", sensitivity_dbfs=-33.0), device("c")
     )

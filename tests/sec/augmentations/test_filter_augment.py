@@ -21,7 +21,7 @@ def gains_db(n: int = 3000, **settings: object) -> np.ndarray:
 
 
 def bands(curve_db: np.ndarray) -> list[tuple[int, int]]:
-    """First mel of every band, and the one after its last: a band begins with the value at which the one before ended."""
+    """First mel of every band, and the one after its last: a band begins with the last value of the one before."""
     repeated = np.flatnonzero(np.abs(np.diff(curve_db)) < 1e-9) + 1
     return list(itertools.pairwise([0, *repeated.tolist(), len(curve_db)]))
 

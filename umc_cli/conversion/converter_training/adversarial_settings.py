@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 from umc_cli.config import LEARNING, MACHINE, RECORDINGS, Option
 from umc_cli.conversion.generator_settings import NETWORKS, GeneratorSettings
 from umc_cli.precision import Precision
-from umc_cli.training.schedule import PositiveInt, ScheduleSettings
+from umc_cli.training.schedule import KeepSettings, PositiveInt, ScheduleSettings
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-class AdversarialSettings(GeneratorSettings, ScheduleSettings):
-    """Settings of the adversarial training. The defaults are the paper's where it states any (docs/method.md)."""
+class AdversarialSettings(GeneratorSettings, ScheduleSettings, KeepSettings):
+    """Settings of the adversarial training. What the paper states is the preset `paper` (docs/method.md)."""
 
     ndf: Annotated[PositiveInt, Option(NETWORKS)] = 64
     """Channels after a discriminator's first convolution."""
@@ -41,9 +41,10 @@ class AdversarialSettings(GeneratorSettings, ScheduleSettings):
     buffer_size: Annotated[int, Field(ge=0), Option(LEARNING)] = 50
     """Converted segments in each discriminator's image buffer."""
     average_decay: Annotated[BelowOne, Option(LEARNING)] = 0.999
-    """Decay per step of the moving average of the generator's weights, which is what a checkpoint holds."""
+    """Decay per step of the moving average of the generator's weights, which is what a checkpoint holds; 0: the plain
+    weights."""
     held_out_share: Annotated[BelowOne, Option(RECORDINGS)] = 0.05
-    """Share of the recordings to validate on."""
+    """Share of the recordings to validate on; 0: validations measure on what is trained on."""
     precision: Annotated[Precision, Option(MACHINE, words=("auto", "fp32", "bf16"))] = Precision.AUTO
     """fp32, bf16 or auto (bf16 where the machine supports it)."""
     seed: Annotated[int, Field(ge=0), Option(LEARNING)] = 0
@@ -77,7 +78,14 @@ class AdversarialSettings(GeneratorSettings, ScheduleSettings):
 
 
 ADVERSARIAL_PRESETS: dict[str, AdversarialSettings] = {
-    "paper": AdversarialSettings(level="lost", film_encoder="paper"),
+    "paper": AdversarialSettings(
+        level="lost",
+        film_encoder="paper",
+        condition="shape_and_level",
+        average_decay=0.0,
+        held_out_share=0.0,
+        keep="last",
+    ),
     "cpu": AdversarialSettings(
         ngf=32,
         n_blocks=6,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
+from umc_cli.conversion.condition import condition_db
 from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.conversion.converter_training.adversarial_step import (
     LOSS_NAMES,
@@ -38,7 +39,8 @@ from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import autocast_dtype
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
-from umc_cli.training.run import VALIDATION_SCORE, WeightsName
+from umc_cli.training.run import VALIDATION_SCORE
+from umc_cli.training.schedule import WeightsName
 
 VALIDATION_NAMES = ("validation_cycle_db", "validation_response_db", VALIDATION_SCORE)
 
@@ -77,8 +79,8 @@ class AdversarialTraining:
         self._devices = tuple(devices)
         self._is_pair = is_pair
         self._torch_device = torch_device
-        # Against the first device, which also refuses records over other bands.
-        self._responses_db = np.stack([fr_difference_db(devices[0], device) for device in devices])
+        for device in devices:  # refuses records over other bands
+            fr_difference_db(devices[0], device)
         with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
             torch.default_generator.manual_seed(settings.seed)
             translator = self._translator(settings.generator)
@@ -260,7 +262,9 @@ class AdversarialTraining:
     def _translator(self, settings: GeneratorSettings) -> Translator:
         if self._is_pair:
             return PairTranslator(settings)
-        return UnifiedTranslator(settings, torch.from_numpy(self._responses_db))
+        first = self._devices[0]
+        responses_db = np.stack([condition_db(first, device, settings.condition) for device in self._devices])
+        return UnifiedTranslator(settings, torch.from_numpy(responses_db))
 
     def _modules(self) -> dict[str, torch.nn.Module]:
         return {

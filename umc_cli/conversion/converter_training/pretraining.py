@@ -28,7 +28,8 @@ from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined, refi
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.training.moving_average import follow
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
-from umc_cli.training.run import VALIDATION_SCORE, WeightsName, check_finite
+from umc_cli.training.run import VALIDATION_SCORE, check_finite
+from umc_cli.training.schedule import WeightsName
 
 _WARM_UP_STEPS = 100
 _MOST_GRADIENT = 5.0

@@ -40,19 +40,19 @@ class Rival:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose best weights are to go somewhere, or to stay."""
+    """A run whose kept weights are to go somewhere, or to stay."""
 
     folder: Path
     run_id: str
     preset: str
     score: float | None
-    """Validation score of its best weights; lower is better."""
+    """Validation score of these weights; lower is better."""
     targets: Mapping[str, Path]
     """Where the weights would go, by their names in the folder."""
 
 
 def publish(run: FinishedRun, wish: bool | None, rival: Rival) -> Publication:
-    """Copy the best weights of a finished run to where `umc convert` finds them, if they belong there.
+    """Copy the kept weights of a finished run to where `umc convert` finds them, if they belong there.
 
     `wish`: what was asked for; None to let the comparison decide.
 

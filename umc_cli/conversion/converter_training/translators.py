@@ -16,7 +16,7 @@ class UnifiedTranslator(nn.Module):
     responses_db: Tensor
 
     def __init__(self, settings: GeneratorSettings, responses_db: Tensor) -> None:
-        """`responses_db`: [n devices, 128], dB."""
+        """`responses_db`: [n devices, 128], dB; differences of two are the condition."""
         super().__init__()
         self.generator = Generator(settings)
         self.register_buffer("responses_db", responses_db, persistent=False)

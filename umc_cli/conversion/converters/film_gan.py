@@ -2,17 +2,20 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
+from umc_cli.conversion.condition import condition_db
 from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
 from umc_cli.conversion.engines import build_engine
 from umc_cli.conversion.generator_checkpoint import load_generator, preset_name
 from umc_cli.conversion.normalisation import denormalise, normalise
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
-from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.response.difference import level_difference_db
+from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 
 
 class GeneratorConverter:
@@ -24,6 +27,8 @@ class GeneratorConverter:
         trained = load_generator(ingredients.checkpoint)
         if trained.generator.settings.film_encoder == "none":
             _check_pair(ingredients, trained.training.get("pair"))
+        self._settings = trained.generator.settings
+        self._film_encoder = trained.generator.film_encoder
         settings = ingredients.engine
         self._engine_name, self._engine = build_engine(
             trained.generator,
@@ -33,23 +38,21 @@ class GeneratorConverter:
             threads=settings.threads,
         )
         self._normalisation = trained.normalisation
-        self._level = trained.generator.settings.level
+        self._level = self._settings.level
         # The first InstanceNorm takes the level of a segment off. In 16 bits the level would take the segment's own
         # digits with it before: a nearly silent one came out 2 to 8 dB wrong.
         self._is_centred = self._level == "lost" and self._engine.precision is not Precision.FP32
         self._checkpoint_sha256 = trained.sha256
-        self._preset = preset_name(trained.generator.settings)
+        self._preset = preset_name(self._settings)
+        self._torch_device = ingredients.torch_device
 
         source = ingredients.devices[ingredients.source]
         self._film: dict[str, tuple[Tensor, Tensor]] = {}
         self._level_difference_db: dict[str, float] = {}
         for target in ingredients.targets:
             record = ingredients.devices[target]
-            difference = torch.from_numpy(fr_difference_db(source, record)).unsqueeze(0)
-            # On the CPU in fp32 whatever the engine: every engine then gets the very same condition.
-            with torch.inference_mode():
-                gamma, beta = trained.generator.film_encoder(difference)
-            self._film[target] = (gamma.to(ingredients.torch_device), beta.to(ingredients.torch_device))
+            condition = torch.from_numpy(condition_db(source, record, self._settings.condition))
+            self._film[target] = self._encoded(condition.unsqueeze(0))
             carried = self._level == "carried"
             self._level_difference_db[target] = (level_difference_db(source, record) or 0.0) if carried else 0.0
 
@@ -67,6 +70,29 @@ class GeneratorConverter:
         offset_db = offset_db + self._level_difference_db[target]
         return denormalise(converted, offset_db, self._normalisation).clamp_min_(FLOOR_DB)
 
+    def convert_each(self, begun: tuple[Any, Tensor], fr_difference_db: Tensor) -> Tensor:
+        """Return every segment as a device would have recorded it that differs from the source by its own curve.
+
+        The FiLM encoder is given exactly these curves. Only where the level goes around a generator that was told
+        shapes, their value at 1 kHz goes with it, as that of records does.
+        Shape: what `begin` returned for [B, 80, 80]; [B, 128] dB on the CPU, target minus source -> [B, 80, 80] dB.
+        """
+        stem, offset_db = begun
+        condition_db = fr_difference_db.float()
+        if self._level == "carried":
+            at_reference_db = _at_reference_db(condition_db)
+            offset_db = offset_db + at_reference_db[:, :, None].to(offset_db.device)
+            if self._settings.condition == "shape":
+                condition_db = condition_db - at_reference_db
+        converted = self._engine.trunk(stem, *self._encoded(condition_db))
+        return denormalise(converted, offset_db, self._normalisation).clamp_min_(FLOOR_DB)
+
+    @torch.inference_mode()
+    def _encoded(self, condition_db: Tensor) -> tuple[Tensor, Tensor]:
+        # On the CPU in fp32 whatever the engine: every engine then gets the very same condition.
+        gamma, beta = self._film_encoder(condition_db)
+        return gamma.to(self._torch_device), beta.to(self._torch_device)
+
     def describe(self) -> dict[str, str]:
         """Return the engine, the precision actually used, the checkpoint and the kind of generator."""
         return {
@@ -76,6 +102,13 @@ class GeneratorConverter:
             "generator_preset": self._preset,
             **({"input": "centred"} if self._is_centred else {}),
         }
+
+
+def _at_reference_db(fr_difference_db: Tensor) -> Tensor:
+    """Return the value of each curve at 1 kHz. Shape: [B, 128] -> [B, 1]."""
+    centres_hz = band_centres_hz()
+    values = [np.interp(REFERENCE_HZ, centres_hz, curve) for curve in fr_difference_db.numpy()]
+    return torch.tensor(values, dtype=torch.float32).unsqueeze(1)
 
 
 def _check_pair(ingredients: Ingredients, pair: object) -> None:

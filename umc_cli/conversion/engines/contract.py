@@ -27,9 +27,9 @@ class Engine(Protocol):
         ...
 
     def trunk(self, stem: Any, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Compute the rest for one target.
+        """Compute the rest for one target, or for one difference per segment.
 
-        Shape: gamma and beta [1, 4 ngf] float32 from the FiLM encoder -> [B, 80, 80] float32 without unit.
+        Shape: gamma and beta [1 or B, 4 ngf] float32 from the FiLM encoder -> [B, 80, 80] float32 without unit.
         """
         ...
 

@@ -1,6 +1,7 @@
 """`openvino`: the generator compiled for the processor at hand, in bf16 where it has units for that, else in fp32."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,17 @@ class OpenVinoEngine:
     """
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
-        self.precision, compile_model = _compiler(precision, device, threads)
+        self.precision, self._compile = _compiler(precision, device, threads)
         # Here, as torch.export costs a second that nothing else needs.
         from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
 
-        exported = copy_for_export(generator)
-        stem, trunk = _Stem(exported).eval(), _Trunk(exported).eval()
+        self._exported = copy_for_export(generator)
+        stem = _Stem(self._exported).eval()
         normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         with torch.no_grad():
-            stem_example = stem(normalised)
-        # Two tensors: given the same one twice, torch.export would make gamma and beta one input.
-        gamma, beta = torch.zeros(2, 1, 4 * generator.settings.ngf).unbind()
-        self._stem = compile_model(to_openvino(stem, (normalised,)))
-        self._trunk = compile_model(to_openvino(trunk, (*stem_example, gamma.clone(), beta.clone())))
+            self._stem_example = stem(normalised)
+        self._stem = self._compile(to_openvino(stem, (normalised,)))
+        self._trunk = self._compiled_trunk(1)
 
     def stem(self, normalised: Tensor) -> OpenVinoStem:
         """Shape: [B, 80, 80] float32 -> two arrays in the order that this engine's trunk takes."""
@@ -49,9 +48,23 @@ class OpenVinoEngine:
         return results[0], results[1]
 
     def trunk(self, stem: OpenVinoStem, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Shape: gamma and beta [1, 4 ngf] float32 -> [B, 80, 80] float32."""
+        """Shape: gamma and beta [1 or B, 4 ngf] float32 -> [B, 80, 80] float32."""
         film = [gamma.detach().cpu().numpy(), beta.detach().cpu().numpy()]
-        return torch.from_numpy(_infer(self._trunk, [*stem, *film])[0])
+        request = self._trunk if len(gamma) == 1 else self._trunk_of_each
+        return torch.from_numpy(_infer(request, [*stem, *film])[0])
+
+    @cached_property
+    def _trunk_of_each(self) -> Any:
+        """The trunk with a gamma and a beta for every segment; compiled when it is first asked for."""
+        return self._compiled_trunk(len(self._stem_example[0]))
+
+    def _compiled_trunk(self, n_conditions: int) -> Any:
+        from umc_cli.conversion.engines.openvino_export import to_openvino
+
+        # Two tensors: given the same one twice, torch.export would make gamma and beta one input.
+        gamma, beta = torch.zeros(2, n_conditions, 4 * self._exported.settings.ngf).unbind()
+        example = (*self._stem_example, gamma.clone(), beta.clone())
+        return self._compile(to_openvino(_Trunk(self._exported).eval(), example))
 
 
 class OpenVinoRefinerEngine:

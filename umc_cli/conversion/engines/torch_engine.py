@@ -29,7 +29,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def trunk(self, stem: Stem, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Shape: gamma and beta [1, 4 ngf] float32 -> [B, 80, 80] float32."""
+        """Shape: gamma and beta [1 or B, 4 ngf] float32 -> [B, 80, 80] float32."""
         with compute_threads(self._threads):
             return self._generator.trunk(stem, self._cast(gamma), self._cast(beta)).float()
 
