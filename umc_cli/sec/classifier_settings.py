@@ -45,10 +45,6 @@ class SecSettings(ScheduleSettings, KeepSettings):
     def _check(self) -> "SecSettings":
         if self.precision is Precision.FP16:
             raise ValueError("training takes fp32, bf16 or auto: fp16 would lose small gradients")
-        if self.keep == "best" and not self.held_out_share:
-            raise ValueError(
-                "no recordings are held out to choose the best weights by: raise held_out_share, or keep last"
-            )
         return self
 
     def learning_rate_at(self, epoch: int) -> float:

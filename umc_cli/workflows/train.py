@@ -11,6 +11,7 @@ from umc_cli.conversion.converter_training.adversarial_training import Adversari
 from umc_cli.conversion.converter_training.publication import FinishedRun, Rival, publish
 from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
 from umc_cli.conversion.generator_checkpoint import load_generator
+from umc_cli.errors import SettingsError
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.settings.train import SECTION, TrainSettings
 from umc_cli.training.devices import TrainingDevices, find_training_devices

@@ -95,6 +95,11 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     folder = run_path(workspace, settings.run_name)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)
+    if settings.keep == "best" and not settings.held_out_share:
+        raise SettingsError(
+            "no recordings are held out to choose the best weights by",
+            "hold some out (--held-out-share), or take the last weights (--keep last)",
+        )
     _check_shards(settings, plan)
     recordings = find_recordings(workspace.data)
     targets = _read_targets(workspace, settings, plan, recordings)

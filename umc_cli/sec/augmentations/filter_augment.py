@@ -66,10 +66,8 @@ def _draw_gain_db(n_mels: int, settings: FilterAugmentSettings, numbers: np.rand
     cuts = np.sort(numbers.integers(0, slack, count - 1, endpoint=True)) + settings.least_width * np.arange(1, count)
     widths = np.diff([0, *cuts, n_mels])
     gains_db = numbers.uniform(*settings.gain_db, count + 1)
-    lines = [
-        np.linspace(low, high, width) for low, high, width in zip(gains_db[:-1], gains_db[1:], widths, strict=True)
-    ]
-    return np.concatenate(lines)
+    ends = zip(gains_db[:-1], gains_db[1:], widths, strict=True)
+    return np.concatenate([np.linspace(first, last, width) for first, last, width in ends])
 
 
 def _build(settings: FilterAugmentSettings, _: AugmentationMaterial) -> FilterAugment:
