@@ -1,6 +1,7 @@
 """Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,10 @@ PROJECT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"
 N_KILLS = int(os.environ.get("UMC_FAULT_KILLS", "3"))
 """How often the tests of faults end a run; their long form tries 150."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in the background of a script ignores Ctrl-C, and so would every command that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for variable in [name for name in os.environ if name.startswith("UMC_") and name != "UMC_REALDATA"]:
     del os.environ[variable]

@@ -31,16 +31,16 @@ def test_scores_are_those_of_scikit_learn(n_segments: int, n_classes: int, seed:
     true, predicted = drawn(n_segments, n_classes, seed)
     scores = score_device(true, predicted, n_classes)
     # Without labels scikit-learn, too, leaves out the classes that occur neither in truth nor among predictions.
-    assert scores.macro_f1 == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0), abs=1e-6)
-    assert scores.weighted_f1 == pytest.approx(f1_score(true, predicted, average="weighted", zero_division=0), abs=1e-6)
-    assert scores.accuracy == pytest.approx(accuracy_score(true, predicted), abs=1e-6)
+    assert scores.macro_f1 == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0), abs=1e-12)
+    assert scores.weighted_f1 == pytest.approx(f1_score(true, predicted, average="weighted", zero_division=0), abs=1e-12)
+    assert scores.accuracy == pytest.approx(accuracy_score(true, predicted), abs=1e-12)
     labels = list(range(n_classes))
     np.testing.assert_array_equal(scores.confusion, confusion_matrix(true, predicted, labels=labels))
     by_class = f1_score(true, predicted, average=None, labels=labels, zero_division=0)
     occurs = [label in true or label in predicted for label in labels]
     assert [f1 is not None for f1 in scores.per_class_f1] == occurs
     for f1, expected in zip(scores.per_class_f1, by_class, strict=True):
-        assert f1 is None or f1 == pytest.approx(expected, abs=1e-6)
+        assert f1 is None or f1 == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_class_that_never_occurs_is_no_part_of_the_mean_and_one_wrongly_said_is() -> None:
@@ -85,7 +85,7 @@ def test_bootstrap_is_that_of_segments_drawn_one_by_one() -> None:
     for counts, replicate in zip(draws, replicates, strict=True):
         rows = np.repeat(np.arange(50), counts[owner])
         expected = f1_score(true[rows], predicted[rows], average="macro", zero_division=0)
-        assert replicate == pytest.approx(expected, abs=1e-6)
+        assert replicate == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_replicate_without_any_recording_of_the_device_is_unknown() -> None:

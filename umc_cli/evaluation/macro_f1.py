@@ -7,15 +7,10 @@ that was predicted without occurring has an F1 of zero.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-)
 
 Values = NDArray[np.float64]
 Classes = NDArray[np.intp]
@@ -64,25 +59,26 @@ class Predictions:
 
 
 def score_device(true: Classes, predicted: Classes, n_classes: int) -> DeviceScores:
-    """Score predictions with torchmetrics. Shape: [N], [N].
+    """Score predictions. Shape: [N], [N].
+
+    F1 = 2 right / (true + predicted), as scikit-learn and torchmetrics have it.
 
     Raises:
         ValueError: there is no segment, or the arrays differ in length.
     """
     if not len(true) or len(true) != len(predicted):
         raise ValueError(f"{len(true)} true classes and {len(predicted)} predictions cannot be scored")
-    if n_classes == 1:  # torchmetrics wants two
-        return DeviceScores(len(true), 1.0, 1.0, 1.0, (1.0,), ((len(true),),))
-    truth, predictions = torch.from_numpy(np.asarray(true)), torch.from_numpy(np.asarray(predicted))
-    confusion = multiclass_confusion_matrix(predictions, truth, n_classes)
-    occurs = (confusion.sum(dim=0) + confusion.sum(dim=1) > 0).tolist()
-    by_class = multiclass_f1_score(predictions, truth, n_classes, average="none").tolist()
+    pairs = np.asarray(true) * n_classes + np.asarray(predicted)
+    confusion = np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+    right, n_true, n_predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = n_true + n_predicted > 0
+    by_class = _f1(right, n_true + n_predicted)
     return DeviceScores(
         n_segments=len(true),
-        macro_f1=float(multiclass_f1_score(predictions, truth, n_classes, average="macro")),
-        weighted_f1=float(multiclass_f1_score(predictions, truth, n_classes, average="weighted")),
-        accuracy=float(multiclass_accuracy(predictions, truth, n_classes, average="micro")),
-        per_class_f1=tuple(f1 if is_present else None for f1, is_present in zip(by_class, occurs, strict=True)),
+        macro_f1=float(by_class[occurs].mean()),
+        weighted_f1=float(by_class @ n_true / len(true)),
+        accuracy=float(right.sum() / len(true)),
+        per_class_f1=tuple(float(f1) if is_present else None for f1, is_present in zip(by_class, occurs, strict=True)),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
 
@@ -95,7 +91,7 @@ def macro_f1_of_counts(counts: NDArray[np.float32]) -> Values:
     Shape: [..., 3, C] -> [...].
     """
     right, either = counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :]
-    by_class = np.divide(2.0 * right, either, out=np.zeros(either.shape), where=either > 0)
+    by_class = _f1(right, either)
     n_occurring = (either > 0).sum(axis=-1)
     macro_f1: Values = np.divide(
         by_class.sum(axis=-1), n_occurring, out=np.full(n_occurring.shape, np.nan), where=n_occurring > 0
@@ -147,6 +143,12 @@ def percentile_interval(replicates: Values) -> Interval | None:
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(known, [tail, 100 - tail])
     return Interval(float(low), float(high))
+
+
+def _f1(right: NDArray[Any], either: NDArray[Any]) -> Values:
+    """Return the F1 of every class; 0 where it occurs neither in truth nor among the predictions."""
+    f1: Values = np.divide(2.0 * right, either, out=np.zeros(either.shape), where=either > 0)
+    return f1
 
 
 def _parts(draws: NDArray[np.int16], columns: Sequence[int]) -> Iterator[NDArray[np.float32]]:

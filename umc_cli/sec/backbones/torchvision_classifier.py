@@ -1,9 +1,11 @@
-"""Classifiers of torchvision, untrained, with one input channel in the place of three."""
+"""Classifiers of torchvision, untrained, with one input channel in the place of three.
+
+torchvision is imported where it is used: it takes a second.
+"""
 
 from collections.abc import Callable
 
 import torch
-import torchvision
 from torch import nn
 
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
@@ -15,6 +17,8 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 def names() -> frozenset[str]:
     """Return the names that torchvision knows."""
+    import torchvision
+
     return frozenset(torchvision.models.list_models(module=torchvision.models))
 
 
@@ -22,6 +26,8 @@ def builder(name: str) -> Callable[[int, Callable[[], nn.Module] | None], nn.Mod
     """Return what builds the network of this name, see `backbones.BackboneBuilder`."""
 
     def build(n_classes: int, stage_norm: Callable[[], nn.Module] | None) -> nn.Module:
+        import torchvision
+
         try:
             network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=n_classes)
             _take_one_channel(network)
