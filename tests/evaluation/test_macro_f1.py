@@ -32,7 +32,9 @@ def test_scores_are_those_of_scikit_learn(n_segments: int, n_classes: int, seed:
     scores = score_device(true, predicted, n_classes)
     # Without labels scikit-learn, too, leaves out the classes that occur neither in truth nor among predictions.
     assert scores.macro_f1 == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0), abs=1e-12)
-    assert scores.weighted_f1 == pytest.approx(f1_score(true, predicted, average="weighted", zero_division=0), abs=1e-12)
+    assert scores.weighted_f1 == pytest.approx(
+        f1_score(true, predicted, average="weighted", zero_division=0), abs=1e-12
+    )
     assert scores.accuracy == pytest.approx(accuracy_score(true, predicted), abs=1e-12)
     labels = list(range(n_classes))
     np.testing.assert_array_equal(scores.confusion, confusion_matrix(true, predicted, labels=labels))
