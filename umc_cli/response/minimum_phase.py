@@ -1,7 +1,6 @@
 """The filter with a given gain over frequency and the least delay: what a small microphone does to a sound."""
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
@@ -18,7 +17,9 @@ def minimum_phase_filter(
 
     `frequency_hz` from 0 to half the sample rate; between them the gain is linear.
     """
-    linear_phase = scipy.signal.firwin2(n_taps, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
+    from scipy import signal  # half a second, which commands that design no filter need not wait for
+
+    linear_phase = signal.firwin2(n_taps, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
     n_fft = _FFT_POINTS_PER_TAP * (n_taps + 1)
-    impulse_response: NDArray[np.float64] = scipy.signal.minimum_phase(linear_phase, n_fft=n_fft, half=False)
+    impulse_response: NDArray[np.float64] = signal.minimum_phase(linear_phase, n_fft=n_fft, half=False)
     return impulse_response
