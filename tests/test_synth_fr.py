@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.samples import SOURCE, Run
+from tests.samples import SOURCE, TARGET, Run
 from umc_cli.config import find_workspace
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.response.learned_responses import responses_to_learn_from
@@ -237,11 +237,13 @@ def test_bad_targets_are_refused(umc: Umc, workspace: Path, target: str, complai
     assert not (workspace / "converted").exists()
 
 
-def test_a_source_without_record_cannot_be_converted_to_invented_devices(umc: Umc, workspace: Path) -> None:
+def test_a_source_without_record_can_be_converted_to_invented_devices_alone(umc: Umc, workspace: Path) -> None:
     (workspace / "data" / SOURCE).rename(workspace / "data/unknown")
-    run = umc("convert", "--source", "unknown", "--targets", "synth:2")
+    run = umc("convert", "--source", "unknown", "--targets", f"synth:2,{TARGET}")
     assert run.exit_code == 2
-    assert "unknown has none" in run.stderr
+    assert "next to 'synth:2', no real target can be named" in run.stderr
+    assert umc("convert", "--source", "unknown", "--targets", "synth:2", "--converter", "eq").exit_code == 0
+    assert umc("convert", "--source", SOURCE, "--targets", "synth:2").exit_code == 2  # it has no recordings now
 
 
 def test_quantile_cannot_serve_devices_that_never_recorded(umc: Umc) -> None:

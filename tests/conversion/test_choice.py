@@ -59,7 +59,8 @@ def test_all_leaves_out_what_cannot_be_served_and_says_why() -> None:
         ("quantile", Known(FULL), "lacks recordings of a in split train-mc", "would work: eq_noise, eq"),
         ("eq_noise", Known(NO_FLOOR), "lacks a noise floor in the record of a", "would work: eq "),
         ("film_gan", Known(FULL), "lacks a checkpoint at missing", "would work: eq_noise, eq"),
-        ("auto", Known({}), "quantile lacks recordings.*eq lacks a device record of a", "no converter would work"),
+        ("auto", Known({}), "no record of a: what its microphone does", "umc measure-ir CURVE.csv --device a"),
+        ("auto", Known({"a": FULL["a"]}), "no record of b: what its", "umc measure-ir CURVE.csv --device b"),
         ("eq", Known({"a": FULL["a"]}, "ab"), "lacks a device record of b", "quantile for 1 of 2 targets"),
     ],
 )
@@ -67,6 +68,22 @@ def test_what_is_missing_is_named_with_what_would_work(converter: str, facts: Kn
     with pytest.raises(SettingsError, match=message) as error:
         choose(DEFAULT_ORDER if converter == "auto" else (converter,), "a", ("b", "c"), False, facts)
     assert hint in error.value.hint
+
+
+def test_what_gets_a_record_stands_in_the_hint_quickest_first() -> None:
+    with pytest.raises(SettingsError) as error:
+        choose(DEFAULT_ORDER, "a", ("b",), True, Known({"b": FULL["b"]}))
+    first, *ways = error.value.hint.splitlines()
+    commands = [way.partition(": ")[2].strip() for way in ways]
+    assert first.startswith("measure it, the quickest first")
+    assert commands[0] == "umc measure-ir CURVE.csv --device a"
+    assert commands[1].startswith("umc measure-ir --make-stimulus sweep sweep.wav")
+    assert commands[2] == "umc pair a=A.wav OTHER=B.wav --reference-device a"
+    assert commands[3].startswith("not yet: needs those of a second phone")
+    assert commands[4] == "umc convert --source a --targets synth:20"
+    with pytest.raises(SettingsError, match=r"no record of a") as error:
+        choose(DEFAULT_ORDER, "a", ("b",), True, Known({"b": FULL["b"]}, "b"))
+    assert "umc measure-ir --device a --blind --reference-device b" in error.value.hint
 
 
 def test_a_checkpoint_makes_film_gan_possible(tmp_path: Path) -> None:

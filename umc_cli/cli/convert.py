@@ -80,6 +80,8 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
         console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
         if report.weights:
             console.print(render.printable(f"weights: {report.weights}"), markup=False)
+        for device, origin in report.recorded_floors.items():
+            console.print(render.printable(f"noise floor of {device}: {origin}"), markup=False)
         for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
             console.print(render.printable(line), markup=False)
         if report.passed_over:

@@ -47,6 +47,8 @@ def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbos
     render.print_problems(report, quiet, verbose)
     if not quiet:
         _show_left_out(report, verbose)
+        for device, origin in report.recorded_floors.items():
+            render.err().print(render.printable(f"noise floor of {device}: {origin}"), markup=False)
     if as_json:
         render.print_report(report)
         return

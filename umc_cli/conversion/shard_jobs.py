@@ -114,5 +114,5 @@ def _is_readable(piece: Piece, order: Order, hanging: set[str]) -> bool:
 
 
 def _description(plan: Plan, target: str, conversion: Conversion) -> str:
-    of_target = conversion.differences(target) | conversion.adapted_with(target)
+    of_target = conversion.differences(target) | conversion.adapted_with(target) | conversion.floors_of(target)
     return json.dumps({"settings": plan.settings, **of_target, "versions": versions()})

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel_settings import FLOOR_DB
+from umc_cli.audio.log_mel_settings import FLOOR_DB, HOP_SAMPLES, SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
 
 LEAST_RECORDINGS = 5
@@ -20,6 +20,7 @@ LEAST_RECORDINGS = 5
 _FLOOR_PERCENTILE = 2.0
 _SMOOTHED_FRAMES = 8
 """93 ms: single frames of noise lie up to 20 dB below its mean power, their mean does not."""
+_LEAST_FRAMES = 10 * SAMPLE_RATE_HZ // HOP_SAMPLES
 _LEAST_EXCESS_DB = 3.0
 """A recording counts in the bands where its mean power exceeds the floor by this."""
 _LEAST_SHARE = 0.25
@@ -70,8 +71,7 @@ def long_term_spectra(recordings: Sequence[tuple[str, NDArray[np.float32]]]) -> 
             f"{len(heard)} recordings with sound are too few",
             f"a blind estimate needs {LEAST_RECORDINGS} of each device",
         )
-    smooth = [scipy.ndimage.uniform_filter1d(power, _SMOOTHED_FRAMES, axis=1, mode="nearest") for _, power in heard]
-    floor = np.percentile(np.concatenate(smooth, axis=1), _FLOOR_PERCENTILE, axis=1)
+    floor = _floor_power([power for _, power in heard])
     mean_power = np.stack([power.mean(axis=1) for _, power in heard])
     excess = np.where(mean_power > floor * 10 ** (_LEAST_EXCESS_DB / 10), mean_power - floor, np.nan)
     return LongTermSpectra(
@@ -80,6 +80,26 @@ def long_term_spectra(recordings: Sequence[tuple[str, NDArray[np.float32]]]) -> 
         labels=tuple(label for label, _ in heard),
         noise_floor_db=10 * np.log10(floor),
     )
+
+
+def recorded_floor_db(recordings: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Return the noise floor of one device in its recordings, as `long_term_spectra` takes it.
+
+    Shape: log-mel spectrograms [80, frames] -> [80], dB re full scale.
+
+    Raises:
+        InputError: there are less than ten seconds with sound.
+    """
+    heard = [power for levels_db in recordings if (power := _sounding(levels_db)).shape[1]]
+    n_frames = sum(power.shape[1] for power in heard)
+    if n_frames < _LEAST_FRAMES:
+        raise InputError(f"{n_frames * HOP_SAMPLES / SAMPLE_RATE_HZ:.1f} s of sound are too few", "10 s are needed")
+    return np.asarray(10 * np.log10(_floor_power(heard)))
+
+
+def _floor_power(recordings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    smooth = [scipy.ndimage.uniform_filter1d(power, _SMOOTHED_FRAMES, axis=1, mode="nearest") for power in recordings]
+    return np.asarray(np.percentile(np.concatenate(smooth, axis=1), _FLOOR_PERCENTILE, axis=1))
 
 
 def blind_difference(reference: LongTermSpectra, device: LongTermSpectra) -> BlindDifference:

@@ -1,12 +1,14 @@
 """The targets `synth:N` and `synth:FILE` of `umc convert`: devices that do not exist."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
-from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.device import N_BANDS, Device, DeviceRegistry
+from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.learned_responses import draw_from, responses_to_learn_from
 from umc_cli.response.synthesis import DEFAULT_METHOD
 from umc_cli.response.synthesis.drawing import method_settings
@@ -14,8 +16,25 @@ from umc_cli.response.synthesis_settings import FROM_DEVICES, LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
 
 _PREFIX = "synth:"
+_UNMEASURED_SENSITIVITY_DBFS = -20.0
+"""Any will do: invented levels are differences to it."""
 SEED = 0
 """Of `synth:N`; for another one, make a file."""
+
+
+def unmeasured(device_id: str) -> Device:
+    """Return what stands for a source that was never measured, next to invented targets: only differences count."""
+    return Device(
+        id=device_id,
+        name=device_id,
+        method="simulated",
+        note="Never measured: stands for a flat device, from which invented ones differ.",
+        sample_rate_hz=0,
+        sensitivity_dbfs=_UNMEASURED_SENSITIVITY_DBFS,
+        trusted_range_hz=(0.0, SAMPLE_RATE_HZ / 2),
+        band_centres_hz=tuple(float(centre) for centre in band_centres_hz().round(1)),
+        frequency_response_db=(0.0,) * N_BANDS,
+    )
 
 
 def is_invented(target: str) -> bool:
@@ -24,29 +43,32 @@ def is_invented(target: str) -> bool:
 
 
 def invent_targets(
-    targets: Iterable[str], source: str, registry: DeviceRegistry, workspace: Workspace
+    targets: Collection[str], source: str, registry: DeviceRegistry, workspace: Workspace
 ) -> dict[str, tuple[Device, ...]]:
     """Return the devices that every target beginning with `synth:` stands for.
+
+    They differ from the source as the differences say, so its own response need not be known: where it has no record,
+    `unmeasured` stands for it.
 
     `synth:N` draws N differences by the default method, learned from the workspace's devices, with seed 0: the same
     ones each time, and `synth:5` begins with the devices of `synth:3`. `synth:FILE` reads them.
 
     Raises:
-        SettingsError: it is neither a number from 1 nor a file, two sets are named, the source has no record, an id
-            is taken, or there are too few devices to learn from.
+        SettingsError: it is neither a number from 1 nor a file, two sets are named, the source has no record and real
+            targets are named too, an id is taken, or there are too few devices to learn from.
     """
     named = list(dict.fromkeys(target for target in targets if is_invented(target)))
     if not named:
         return {}
     if len(named) > 1:
         raise SettingsError(f"{' and '.join(named)} would give devices of the same names", "name one of them")
-    if source not in registry:
+    if source not in registry and any(not is_invented(target) for target in targets):
         raise SettingsError(
-            f"targets {named[0]!r} are invented from the record of their source, and {source} has none",
-            f"measure {source}, or name other targets",
+            f"{source} has no record: next to {named[0]!r}, no real target can be named",
+            f"name {named[0]} alone, or measure {source}",
         )
     drawn = _differences(named[0], workspace)
-    record = registry.get(source)
+    record = registry.get(source) if source in registry else unmeasured(source)
     devices = tuple(invented_device(record, drawn, index) for index in range(len(drawn)))
     taken = next((device.id for device in devices if device.id in registry), None)
     if taken:

@@ -9,9 +9,20 @@ from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.mel_scale import at_mel_bands
 from umc_cli.response.device import N_BANDS
+from umc_cli.response.frequency_response import white_noise_floor_db
 
 _GATED_S = 0.02
 """Equal samples for so long are no silence of a room: a recorder's gate, or what an editor put there."""
+
+
+MOST_NOISE_DBFS = -40.0
+"""Of white noise: what is louder is a room's, or sound, and is not taken for the device's noise floor. The noisiest
+device of the simulated family has -52."""
+
+
+def is_too_loud(floor_db: NDArray[np.float64]) -> bool:
+    """Tell whether levels [bands], in dB re full scale, are louder than a device's noise floor can be."""
+    return bool(np.median(floor_db) > white_noise_floor_db(MOST_NOISE_DBFS))
 
 
 def is_gated(silence: NDArray[np.float64], rate_hz: int) -> bool:

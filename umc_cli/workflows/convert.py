@@ -65,7 +65,7 @@ def convert(
     )
     # Actors of a cluster have their own devices.
     here = settings.model_copy(update={"compute_device": "cpu"}) if settings.cluster else settings
-    conversion = choose_conversion(workspace, here, everything)
+    conversion = choose_conversion(workspace, here, everything, settings.segments)
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)
@@ -79,8 +79,9 @@ def convert(
         part=str(settings.part) if settings.part else None,
         weights=conversion.weights(),
         left_out=dict(conversion.left_out),
+        recorded_floors=dict(conversion.recorded_floors),
         passed_over=dict(chosen.passed_over),
-        warnings=[*everything.warnings, *odd_devices(everything.clips)],
+        warnings=[*everything.warnings, *odd_devices(everything.clips), *conversion.cautions],
     )
     with locked(root, settings.part) as lock:
         with lock.alone() if conversion.needs_level_tables else nullcontext():
@@ -189,4 +190,5 @@ def _identity(settings: ConvertSettings, conversion: Conversion, made_with: Mapp
         "batch_size": settings.batch_size,
         "dtype": settings.dtype,
         **conversion.source_identity(),
+        **conversion.floors_of(conversion.source),
     }

@@ -58,6 +58,8 @@ class ConvertReport(Report):
     weights: str | None = None
     """What the converter computes with, in words, if it has weights."""
     left_out: dict[str, str] = field(default_factory=dict)
+    recorded_floors: dict[str, str] = field(default_factory=dict)
+    """By device whose record has no noise floor: from which of its recordings it was taken."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """By suffix: files in the data folder that are not audio."""
 

@@ -10,6 +10,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
+from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
@@ -87,6 +88,8 @@ class EvaluateConversionReport(Report):
     targets: dict[str, MeasuredTarget] = field(default_factory=dict)
     left_out: dict[str, dict[str, str]] = field(default_factory=dict)
     """By converter and target: what is missing."""
+    recorded_floors: dict[str, str] = field(default_factory=dict)
+    """By device whose record has no noise floor: from which of its recordings it was taken."""
 
 
 @explain_machine_faults("measure fewer converters at once (--converters)")
@@ -113,11 +116,15 @@ def evaluate_conversion(
         asked = None if means_all(settings.targets) else tuple(dict.fromkeys(settings.targets))
         given, real = read_split(clips, settings.source, asked, settings.split, reader, registry, warnings)
         ingredients = _ingredients(workspace, settings, clips, registry, tuple(real), weights, warnings)
+        records = ingredients.devices  # what counts as sound rests on what was measured alone
+        floors = add_recorded_floors(records, clips, settings.source)
+        ingredients = replace(ingredients, devices=floors.devices)
         references = {
-            target: make_reference(settings.source, target, given, segments, ingredients.devices, warnings)
+            target: make_reference(settings.source, target, given, segments, records, warnings)
             for target, segments in real.items()
         }
         report = EvaluateConversionReport(settings.source, settings.split, len(given), [])
+        report.recorded_floors = dict(floors.origins)
         report.targets = {
             target: _measured_target(reference, given, ingredients) for target, reference in references.items()
         }

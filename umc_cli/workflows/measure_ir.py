@@ -19,7 +19,7 @@ from umc_cli.response.impulse_response import Take
 from umc_cli.response.impulse_response_files import SOFA_SUFFIX, read_impulse_response
 from umc_cli.response.impulse_train import take_impulses
 from umc_cli.response.measured_response import LEAST_SNR_DB, MeasuredResponse, measure_response, trusted_range_hz
-from umc_cli.response.noise_floor import is_gated, noise_floor_db
+from umc_cli.response.noise_floor import MOST_NOISE_DBFS, is_gated, is_too_loud, noise_floor_db
 from umc_cli.response.stimulus import STIMULI, ImpulseTrain, SineSweep, read_stimulus
 from umc_cli.response.sweep_detection import holds_a_sweep
 from umc_cli.response.sweep_recording import sweep_of_played_file, sweep_of_stimulus, take_sweeps
@@ -42,10 +42,6 @@ from umc_cli.workflows.measurement_record import (
 
 WINDOW_MS = 200.0
 """The paper's segments (section 4.1)."""
-
-MOST_NOISE_DBFS = -40.0
-"""Of white noise: louder silence is a room's, and its level is not written as the device's noise floor. The noisiest
-device of the simulated family has -52."""
 
 _STIMULUS_HINT = f"name its JSON file or the played sweep, or give {', '.join((*STIMULI, READY_MADE))}"
 
@@ -172,8 +168,8 @@ def _noise_floor_db(files: Sequence[Path], takes: Sequence[Take], warnings: list
         warnings.append("no noise floor: there is less than 140 ms of silence before the first sound")
         return None
     floor_db = np.asarray(np.min(floors, axis=0), np.float64)
-    highest_db = white_noise_floor_db(MOST_NOISE_DBFS)
-    if np.median(floor_db) > highest_db:
+    if is_too_loud(floor_db):
+        highest_db = white_noise_floor_db(MOST_NOISE_DBFS)
         warnings.append(
             f"the silence before the first sound is loud ({np.median(floor_db):.0f} dB in the middle band; white noise "
             f"of {MOST_NOISE_DBFS:g} dBFS would be {highest_db:.0f} dB): that is the room, or gain control, not the "

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.known import gaps
+from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
@@ -21,7 +24,7 @@ from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.conversion.side_by_side_results import ADAPTED_FILES, tables_side_by_side
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
-from umc_cli.response.device import DeviceRegistry
+from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.runtime import cpu_count
 from umc_cli.sec.methods import CONVERSIONS
 from umc_cli.sec.models import SecModel
@@ -74,10 +77,10 @@ def convert_as_trained(
         return None
     recipe = _recipe(workspace, model)
     conversion = TrainedConversion(recipe.converter, frozenset(map(str, training.get("targets") or ())))
-    registry = DeviceRegistry(workspace.devices)
+    records = _Records(workspace, model.source)
     for target in targets:
         try:
-            conversion.converted[target] = _convert(workspace, registry, recipe, model.source, target, log_mel)
+            conversion.converted[target] = _convert(workspace, records, recipe, model.source, target, log_mel)
         except UmcError as error:
             conversion.missing[target] = error.message
     return conversion
@@ -118,9 +121,35 @@ def _adapted_by_target(shards: Sequence[Path]) -> dict[str, str]:
     return {target: sha256 for target, sha256 in own.items() if sha256}
 
 
+class _Records:
+    """The workspace's records; where a noise floor is needed and missing, what recordings tell, as in the training."""
+
+    def __init__(self, workspace: Workspace, source: str) -> None:
+        self._workspace, self._source = workspace, source
+        self._registry = DeviceRegistry(workspace.devices)
+        self._completed: dict[str, Device] = {}
+
+    def of(self, names: Sequence[str], needs_floor: bool) -> dict[str, Device]:
+        """Return those of `names` that there are."""
+        records = {
+            name: self._completed[name] if name in self._completed else self._registry.get(name)
+            for name in names
+            if name in self._registry
+        }
+        if needs_floor and any(record.noise_floor_db is None for record in records.values()):
+            floors = add_recorded_floors(records, self._clips, self._source)
+            self._completed |= {name: floors.devices[name] for name in floors.origins}
+            records |= self._completed
+        return records
+
+    @cached_property
+    def _clips(self) -> Sequence[Clip]:
+        return find_recordings(self._workspace.data).clips if self._workspace.data.is_dir() else ()
+
+
 def _convert(
     workspace: Workspace,
-    registry: DeviceRegistry,
+    records: _Records,
     recipe: _Recipe,
     source: str,
     target: str,
@@ -133,7 +162,7 @@ def _convert(
     ingredients = Ingredients(
         source=source,
         targets=(target,),
-        devices={name: registry.get(name) for name in (source, target) if name in registry},
+        devices=records.of((source, target), Need.NOISE_FLOOR in needs),
         torch_device=torch.device("cpu"),
         level_quantiles={name: table.levels_db for name, table in recipe.tables.items()},
         checkpoint=weights,

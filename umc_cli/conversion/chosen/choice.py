@@ -1,6 +1,6 @@
 """Which converter serves which targets, with what is known of the devices."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
+from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
+from umc_cli.conversion.chosen.remedies import caution_about_eq, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
@@ -46,7 +48,7 @@ def open_conversion(
     """
     if recordings is None:
         recordings = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
-    conversion = choose_conversion(workspace, settings, recordings)
+    conversion = choose_conversion(workspace, settings, recordings, segments)
     return make_ready(conversion, recordings, segments=segments, tables_folder=tables_folder, warnings=warnings)
 
 
@@ -71,14 +73,21 @@ def make_ready(
         )
         conversion = conversion.with_level_tables(tables)
     if warnings is not None:
+        warnings += conversion.cautions
         warnings += check_ingredients(conversion.converter, conversion.ingredients, recordings.clips, segments)
     return conversion
 
 
-def choose_conversion(workspace: Workspace, settings: ConversionSettings, recordings: Recordings) -> Conversion:
+def choose_conversion(
+    workspace: Workspace,
+    settings: ConversionSettings,
+    recordings: Recordings,
+    segments: SegmentSettings | None = None,
+) -> Conversion:
     """Return the conversion that `settings` mean, without the level tables that it may need.
 
-    `recordings`: all of the workspace.
+    `recordings`: all of the workspace. `segments`: how those of the source are cut. A record without a noise floor gets
+    the one that the device's recordings tell, where a converter needs it.
 
     Raises:
         SettingsError: something is unknown or missing; the message says what.
@@ -96,17 +105,30 @@ def choose_conversion(workspace: Workspace, settings: ConversionSettings, record
     weights = find_weights(workspace, settings.checkpoint)
     named = sorted({settings.source, *targets.ids})
     tables = tables_side_by_side(workspace, named) or {}
+    names = _converters_to_choose_from(settings, weights.takers)
+    records = {name: registry.get(name) for name in named if name in registry} | targets.invented
+    need_floors = [name for name in names if Need.NOISE_FLOOR in CONVERTERS[name].needs]
+    floors = (
+        add_recorded_floors(records, recordings.clips, settings.source, segments)
+        if need_floors
+        else RecordedFloors(records)
+    )
     wanted = Ingredients(
         source=settings.source,
         targets=targets.ids,
-        devices={name: registry.get(name) for name in named if name in registry} | targets.invented,
+        devices=floors.devices,
         checkpoint=weights.generator,
         refiner=weights.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )
-    names = _converters_to_choose_from(settings, weights.takers)
     conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
+    if conversion.converter in need_floors:
+        conversion = replace(conversion, recorded_floors=floors.origins)
+    else:
+        caution = caution_about_eq(conversion, floors.unknown) if settings.converter == AUTO else None
+        ingredients = replace(conversion.ingredients, devices=records)
+        conversion = replace(conversion, ingredients=ingredients, cautions=(caution,) if caution else ())
     if tables and conversion.needs_level_tables:
         conversion = conversion.with_level_tables(tables)
     if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:
@@ -145,7 +167,7 @@ def choose(names: tuple[str, ...], wanted: Ingredients, recorded: Collection[str
     served = {name: [target for target in targets if target not in missing[name]] for name in CONVERTERS}
     best = max(names, key=lambda name: (len(served[name]), -names.index(name)))
     if not served[best] or (not is_all and missing[best]):
-        raise SettingsError(_what_is_missing(names, missing), _what_would_work(targets, missing))
+        raise what_is_missing(names, wanted, recorded, missing)
     return Conversion(
         converter=best,
         ingredients=replace(wanted, targets=tuple(served[best])),
@@ -177,26 +199,3 @@ def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[st
 
     parts = [f"{name} could serve {count(name)}" for name in better]
     return "; ".join([f"the best that serves {count(best)}", *parts])
-
-
-def _what_is_missing(names: Iterable[str], missing: Mapping[str, Mapping[str, str]]) -> str:
-    parts = []
-    for name in names:
-        gaps = sorted(set(missing[name].values()))
-        more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
-        parts.append(f"converter {name} lacks {', '.join(gaps[:3])}{more}")
-    return "; ".join(parts)
-
-
-def _what_would_work(wanted: tuple[str, ...], missing: Mapping[str, Mapping[str, str]]) -> str:
-    working = [name for name, gaps in missing.items() if not gaps]
-    if working:
-        return f"these would work: {', '.join(working)} (--converter {working[0]})"
-    partly = [
-        f"{name} for {len(wanted) - len(gaps)} of {len(wanted)} targets"
-        for name, gaps in missing.items()
-        if len(gaps) < len(wanted)
-    ]
-    if partly:
-        return f"would work: {'; '.join(partly)}"
-    return "no converter would work: add records to devices/ or recordings to data/"

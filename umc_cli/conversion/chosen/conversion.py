@@ -41,6 +41,10 @@ class Conversion:
     """Devices that `all` would mean but that this converter cannot serve, and what is missing."""
     keeps_source: bool = False
     """The source is an output too: its recordings as they are."""
+    recorded_floors: Mapping[str, str] = field(default_factory=dict)
+    """By the id of a device whose record has no noise floor: from which of its recordings it was taken."""
+    cautions: tuple[str, ...] = ()
+    """What a user should know of the choice."""
 
     @property
     def source(self) -> str:
@@ -169,6 +173,11 @@ class Conversion:
         """Return the checksum of the weights that were adapted to source and target, if there are any."""
         path = self.ingredients.adapted.get(target)
         return {ADAPTED_WITH: load_refiner(path).sha256} if path else {}
+
+    def floors_of(self, *devices: str) -> dict[str, dict[str, str]]:
+        """Return what a run or a shard says of noise floors that were taken from recordings, if any were."""
+        own = {name: self.recorded_floors[name] for name in devices if name in self.recorded_floors}
+        return {"recorded_noise_floors": own} if own else {}
 
     def differences(self, target: str) -> dict[str, Any]:
         """Return the differences of response [128] and level, target minus source, in dB; None where unknown."""

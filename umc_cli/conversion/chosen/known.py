@@ -20,33 +20,45 @@ def gaps(converter: str, ingredients: Ingredients, recorded: Collection[str] | N
     `recorded`: devices whose levels are known, or can be measured; None: those with a level table.
     """
     recorded = ingredients.level_quantiles if recorded is None else recorded
+    found = {target: first_gap(converter, ingredients, recorded, target) for target in ingredients.targets}
+    return {target: _in_words(*gap, ingredients) for target, gap in found.items() if gap}
+
+
+def first_gap(
+    converter: str, ingredients: Ingredients, recorded: Container[str], target: str
+) -> tuple[Need, str] | None:
+    """Return the first need that is not met, and of which device; None where the converter can serve the target."""
     needs = sorted(CONVERTERS[converter].needs)
-    found = {
-        target: next(
-            filter(
-                None,
-                (_gap(need, each, ingredients, recorded) for need in needs for each in (ingredients.source, target)),
-            ),
-            None,
-        )
-        for target in ingredients.targets
-    }
-    return {target: gap for target, gap in found.items() if gap}
+    gaps = (
+        (need, each)
+        for need in needs
+        for each in (ingredients.source, target)
+        if not _is_met(need, each, ingredients, recorded)
+    )
+    return next(gaps, None)
 
 
-def _gap(need: Need, device: str, ingredients: Ingredients, recorded: Container[str]) -> str | None:
+def _is_met(need: Need, device: str, ingredients: Ingredients, recorded: Container[str]) -> bool:
     record, checkpoint, refiner = ingredients.devices.get(device), ingredients.checkpoint, ingredients.refiner
     if need is Need.CHECKPOINT:
-        return None if checkpoint and checkpoint.is_file() else f"a checkpoint at {checkpoint}"
+        return checkpoint is not None and checkpoint.is_file()
     if need is Need.REFINER:
-        return None if refiner and refiner.is_file() else f"a refiner at {refiner}"
+        return refiner is not None and refiner.is_file()
     if need is Need.RECORDINGS:
-        return None if device in recorded else f"recordings of {device} in split {CONVERSION_SPLIT}"
-    if record is None:
+        return device in recorded
+    return record is not None and (need is Need.RESPONSE or record.noise_floor_db is not None)
+
+
+def _in_words(need: Need, device: str, ingredients: Ingredients) -> str:
+    if need is Need.CHECKPOINT:
+        return f"a checkpoint at {ingredients.checkpoint}"
+    if need is Need.REFINER:
+        return f"a refiner at {ingredients.refiner}"
+    if need is Need.RECORDINGS:
+        return f"recordings of {device} in split {CONVERSION_SPLIT}"
+    if device not in ingredients.devices:
         return f"a device record of {device}"
-    if need is Need.NOISE_FLOOR and record.noise_floor_db is None:
-        return f"a noise floor in the record of {device}"
-    return None
+    return f"a noise floor in the record of {device}"
 
 
 @dataclass(frozen=True)

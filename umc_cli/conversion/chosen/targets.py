@@ -7,7 +7,7 @@ from itertools import chain
 from umc_cli.config import Workspace, means_all
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
-from umc_cli.response.invented_devices import invent_targets, is_invented
+from umc_cli.response.invented_devices import invent_targets, is_invented, unmeasured
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Targets:
     is_all: bool
     """Nobody named them: those that cannot be served are left out."""
     invented: dict[str, Device] = field(default_factory=dict)
-    """Records of the devices among them that do not exist, by id."""
+    """Records that no file holds, by id: of the devices that do not exist, and of a source that was not measured."""
 
 
 def names_invented(names: Iterable[str]) -> bool:
@@ -72,4 +72,5 @@ def read_targets_or_invent(
     records = {device.id: device for devices in invented.values() for device in devices}
     known = {*registry.ids(), *recorded, *records}
     read = read_targets(expanded, source, registry.others(source, recorded), known)
-    return Targets(read.ids, read.is_all, records)
+    stand_in = {source: unmeasured(source)} if invented and source not in registry else {}
+    return Targets(read.ids, read.is_all, records | stand_in)

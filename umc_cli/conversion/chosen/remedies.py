@@ -1,0 +1,106 @@
+"""What is missing where no conversion is possible, and the commands that get it, the quickest first."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from umc_cli.audio.manifest import CONVERSION_SPLIT
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.known import first_gap
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Ingredients, Need
+from umc_cli.errors import SettingsError
+
+_SHOWN = 3
+
+
+def what_is_missing(
+    names: Sequence[str], wanted: Ingredients, recorded: Collection[str], missing: Mapping[str, Mapping[str, str]]
+) -> SettingsError:
+    """Return the error for converters `names` (best first) of which none serves what is wanted.
+
+    `recorded`: devices whose levels are known, or can be measured. `missing`: by every converter, and by target that it
+    cannot serve, what it lacks.
+    """
+    gaps = (first_gap(names[-1], wanted, recorded, target) for target in wanted.targets)
+    need, device = next(filter(None, gaps))
+    if len(names) > 1 and need is Need.RESPONSE:
+        message = f"there is no record of {device}: what its microphone does to sound is not known"
+    else:
+        message = _what_converters_lack(names, missing)
+    hints = [_what_would_work(wanted.targets, missing), _remedy(need, device, wanted, recorded)]
+    return SettingsError(message, "\nor ".join(filter(None, hints)))
+
+
+def _remedy(need: Need, device: str, wanted: Ingredients, recorded: Collection[str]) -> str:
+    """Return how to get what is missing of `device`, with commands to copy."""
+    if need is Need.RESPONSE:
+        return _how_to_get_a_record(device, wanted, recorded)
+    if need is Need.NOISE_FLOOR:
+        return _how_to_get_a_floor(device)
+    if need is Need.RECORDINGS:
+        return f"put recordings into data/{device}/<label>/, ten segments of 0.93 s or more in split {CONVERSION_SPLIT}"
+    if need is Need.CHECKPOINT:
+        return "train one from the recordings of several devices (`umc train`), or name one with --checkpoint"
+    return "name the file with --checkpoint, or leave it out to take the weights that ship with umc"
+
+
+def _how_to_get_a_record(device: str, wanted: Ingredients, recorded: Collection[str]) -> str:
+    beside = sorted(name for name in wanted.devices if name in recorded and name != device)
+    blind = (
+        f"from what both recorded:      umc measure-ir --device {device} --blind --reference-device {beside[0]}"
+        if beside
+        else "from recordings alone:        not yet: needs those of a second phone that `umc devices` lists, in data/"
+    )
+    lines = [
+        "measure it, the quickest first:",
+        f"a curve that others measured: umc measure-ir CURVE.csv --device {device}",
+        "a loudspeaker, ten minutes:   umc measure-ir --make-stimulus sweep sweep.wav (or impulse; it says what next)",
+        f"beside a phone, one minute:   umc pair {device}=A.wav OTHER=B.wav --reference-device {device}",
+        blind,
+    ]
+    if device == wanted.source:
+        lines.append(f"unmeasured, invented targets: umc convert --source {device} --targets synth:20")
+    return "\n  ".join(lines)
+
+
+def _how_to_get_a_floor(device: str) -> str:
+    return (
+        f"put 10 s or more of its recordings, with quiet moments, into data/{device}/<label>/, or measure it in a "
+        f"quiet room: umc measure-ir TAKE.wav --device {device} --stimulus sweep.json --overwrite"
+    )
+
+
+def caution_about_eq(conversion: Conversion, unknown: Mapping[str, str]) -> str | None:
+    """Return a warning where `eq` is all that the records allow; None where it is not.
+
+    `unknown`: by device without a noise floor, why its recordings do not tell one.
+    """
+    records = conversion.ingredients.devices
+    lacking = [name for name in (conversion.source, *conversion.targets) if name in unknown and name in records]
+    if CONVERTERS[conversion.converter].needs != {Need.RESPONSE} or not lacking:
+        return None
+    return (
+        f"{conversion.converter} is all that the records allow, as no noise floor is known of {_some(lacking)} "
+        f"({unknown[lacking[0]]}). It changes noise as if it were sound: where noise sets the level, the result is "
+        f"further from what the target records than no conversion. To do better, {_how_to_get_a_floor(lacking[0])}"
+    )
+
+
+def _what_converters_lack(names: Iterable[str], missing: Mapping[str, Mapping[str, str]]) -> str:
+    return "; ".join(f"converter {name} lacks {_some(sorted(set(missing[name].values())))}" for name in names)
+
+
+def _some(things: Sequence[str]) -> str:
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return f"{', '.join(things[:_SHOWN])}{more}"
+
+
+def _what_would_work(wanted: Sequence[str], missing: Mapping[str, Mapping[str, str]]) -> str:
+    working = [name for name, gaps in missing.items() if not gaps]
+    if working:
+        return f"these would work: {', '.join(working)} (--converter {working[0]})"
+    partly = [
+        f"{name} for {len(wanted) - len(gaps)} of {len(wanted)} targets"
+        for name, gaps in missing.items()
+        if len(gaps) < len(wanted)
+    ]
+    return f"would work: {'; '.join(partly)}" if partly else ""
