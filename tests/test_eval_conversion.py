@@ -1,5 +1,6 @@
 """`umc eval conversion`, as a user gives it, on devices whose differences are known."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -277,3 +278,64 @@ def test_files_of_one_recording_are_compared_with_their_like(
     said = [text for text in run.json["warnings"] if "which belong together" in text]
     assert len(said) == 1
     assert said[0].startswith("2 recordings, such as 'session0', have several files on plain or bright")
+
+
+def test_auto_goes_by_a_saved_verdict(
+    evaluate: Evaluate, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    from umc_cli.cli.app import main
+
+    def convert(output: str, *options: str) -> tuple[dict, dict]:
+        devices = ("--source", "plain", "--targets", "quiet")
+        run = run_here(
+            monkeypatch, capfd, main, ["convert", *devices, "--output", str(tmp_path / output), "--json", *options]
+        )
+        assert run.exit_code == 0, run.stderr
+        return run.json, json.loads((tmp_path / output / "run.json").read_text())
+
+    rows = [
+        f"{recorded}/data/{name}/hiss/{i}.wav,{name},hiss,val-sec,{i}" for name in ("plain", "quiet") for i in range(6)
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,device,label,split,recording", *rows]) + "\n")
+    monkeypatch.setenv("UMC_DATA", str(tmp_path))
+    asked = ("--source", "plain", "--no-probe", "--converters", "eq,refiner")
+    kept = recorded / "checkpoints/nearest_converters.json"
+    try:
+        said = evaluate(*asked).stderr
+        assert "nearest to what quiet recorded (6 recordings): eq, 0.00 dB over all frames; refiner, which auto" in said
+        assert "umc convert --source plain --targets quiet --converter eq" in said
+        assert not kept.exists()
+        report, plan = convert("before")
+        assert (report["converter"], "chosen_by" in plan) == ("refiner", False)
+        run = evaluate(*asked, "--save-verdict", "--json")
+        assert (run.json["verdict"]["converter"], run.json["verdict"]["default"]) == ("eq", "refiner")
+        assert run.json["command"] == "umc convert --source plain --targets quiet"
+        (by_verdict, plan), (_, other_plan) = convert("by-verdict"), convert("by-name", "--converter", "eq")
+        assert by_verdict["converter"] == "eq"
+        assert by_verdict["reason"].startswith("by umc eval conversion: 0.00 dB from what 1 target recorded, refiner ")
+        assert plan["run_id"] == other_plan["run_id"]  # the rows are the same
+        assert (plan["chosen_by"]["split"], "chosen_by" in other_plan) == ("val-sec", False)
+        assert convert("by-verdict")[0]["n_shards_kept"] == 1
+        # Another record: what was measured says nothing of it.
+        write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-41.0), recorded / "devices")
+        assert convert("changed")[0]["converter"] == "refiner"
+    finally:
+        write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-40.0), recorded / "devices")
+        kept.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "train-mc"), "no verdict can rest on it"),
+        (("--checkpoint", "small.safetensors"), "of the weights that `umc convert` takes"),
+        (("--targets", "stranger"), "no target recorded the same sounds as plain in split val-sec"),
+        (("--targets", "quiet", "--converters", "eq"), "what `auto` takes for them is not measured"),
+    ],
+)
+def test_no_verdict_to_save(evaluate: Evaluate, recorded: Path, options: tuple[str, ...], message: str) -> None:
+    write_small_checkpoint(recorded / "small.safetensors")
+    run = evaluate("--source", "plain", "--no-probe", "--save-verdict", *options)
+    assert run.exit_code == 2
+    assert message in run.stderr.replace("\n", " ")
+    assert not (recorded / "checkpoints/nearest_converters.json").exists()

@@ -70,6 +70,7 @@ def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbos
     render.print_table(table)
     if quiet:
         return
+    _show_verdict(report)
     console = render.err()
     counts = ", ".join(f"{name} {target.n_segments}" for name, target in report.targets.items())
     console.print(
@@ -84,6 +85,23 @@ def _show(report: "EvaluateConversionReport", as_json: bool, quiet: bool, verbos
             f"level_only from {entry.level_from or 'nothing'}",
             markup=False,
         )
+
+
+def _show_verdict(report: "EvaluateConversionReport") -> None:
+    verdict = report.verdict
+    if verdict is None:
+        return
+    of = f"to what {', '.join(verdict.targets)} recorded ({render.count(verdict.n_recordings, 'recording')})"
+    distance = f"{verdict.distance_db:.2f} dB over all frames"
+    if verdict.converter != verdict.default:
+        rest = (
+            f"{verdict.default}, which auto takes unless it is told: {verdict.default_db:.2f} (p {verdict.p_value:.2g})"
+        )
+        line = f"nearest {of}: {verdict.converter}, {distance}; {rest}"
+    else:
+        line = f"none is nearer {of} than {verdict.converter}, which auto takes: {distance}"
+    told = f"kept in {report.saved}, which auto goes by" if report.saved else "--save-verdict lets auto go by this"
+    render.err().print(render.printable(f"{line}\n  {report.command}\n  {told}"), markup=False)
 
 
 def _show_left_out(report: "EvaluateConversionReport", verbose: bool) -> None:

@@ -57,6 +57,14 @@ def log_spectral_distance(converted: Levels, true: Levels, frames: NDArray[np.bo
     return distances
 
 
+def recording_distances(converted: Levels, true: Levels, recordings: Sequence[str]) -> dict[str, float]:
+    """Return each recording's mean over segments of `log_spectral_distance`, in order of appearance."""
+    by_recording: dict[str, list[float]] = {}
+    for recording, value in zip(recordings, log_spectral_distance(converted, true), strict=True):
+        by_recording.setdefault(recording, []).append(float(value))
+    return {recording: float(np.mean(values)) for recording, values in by_recording.items()}
+
+
 @dataclass(frozen=True)
 class ResponseError:
     """How far the mean change of a conversion is from the difference that was asked for."""

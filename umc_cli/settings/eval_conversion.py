@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import ALL, RECORDINGS, Names, Option
+from umc_cli.config import ALL, RECORDINGS, RESULT, Names, Option
 from umc_cli.conversion.chosen.conversion_settings import ConverterEngineSettings
 
 SECTION = "eval-conversion"
@@ -35,3 +35,5 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
     """Train classifiers as judges; without them, measures that need them are left out."""
     seeds: Annotated[int, Field(ge=1), Option(_JUDGES)] = 3
     """Classifiers of each kind, trained from different seeds."""
+    save_verdict: Annotated[bool, Option(RESULT)] = False
+    """Let the converter auto of umc convert go by what is measured here (checkpoints/nearest_converters.json)."""

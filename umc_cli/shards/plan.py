@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -74,6 +74,8 @@ class Plan:
     files: PlannedFiles
     failed: tuple[FailedInput, ...]
     """Inputs that could not even be planned."""
+    chosen_by: dict[str, Any] = field(default_factory=dict)
+    """What the converter was chosen by, if it was measured; changes no row, and is not part of the run's identity."""
 
     @cached_property
     def summary(self) -> "Summary":
@@ -261,6 +263,7 @@ def _plan_lines(plan: Plan, targets: dict[str, str]) -> Iterator[bytes]:
         "shard_size": plan.shard_size,
         "n_segments": plan.n_segments,
         "n_shards": plan.n_shards,
+        **({"chosen_by": plan.chosen_by} if plan.chosen_by else {}),
     }
     failed = [json.dumps(asdict(entry), ensure_ascii=False) for entry in plan.failed]
     text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")

@@ -154,6 +154,7 @@ def _plan(
         shard_size=settings.shard_size,
         files=planned,
         failed=(*failed, *unplannable),
+        chosen_by=dict(order.conversion.chosen_by),
     )
     if settings.channel is None:
         report.warnings += cancellation_warnings(planned, order.inputs, workers, time_limit_s)

@@ -11,6 +11,14 @@ from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
+from umc_cli.conversion.chosen.verdict import (
+    DEFAULT_ORDER,
+    PairEvidence,
+    Verdict,
+    judge,
+    known_sha256,
+    save_evidence,
+)
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
@@ -28,9 +36,10 @@ from umc_cli.evaluation.conversion_measures import (
     Segments,
     measure_conversion,
 )
+from umc_cli.evaluation.conversion_metrics import recording_distances
 from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
-from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, utc_now
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
 from umc_cli.workflows.report_base import Report
 
@@ -90,6 +99,12 @@ class EvaluateConversionReport(Report):
     """By converter and target: what is missing."""
     recorded_floors: dict[str, str] = field(default_factory=dict)
     """By device whose record has no noise floor: from which of its recordings it was taken."""
+    verdict: Verdict | None = None
+    """Which converter is nearest to the targets that recorded the same sounds, of those that `auto` takes."""
+    command: str | None = None
+    """To convert with it."""
+    saved: str | None = None
+    """The file that the converter `auto` goes by."""
 
 
 @explain_machine_faults("measure fewer converters at once (--converters)")
@@ -129,6 +144,13 @@ def evaluate_conversion(
             target: _measured_target(reference, given, ingredients) for target, reference in references.items()
         }
         planned = _plan(settings, ingredients, report.left_out)
+        default = _default(references, ingredients, planned)
+        if settings.save_verdict and default is None:
+            raise SettingsError(
+                "there is nothing to give a verdict on: no target recorded the same sounds as "
+                f"{settings.source} in split {settings.split}, or what `auto` takes for them is not measured",
+                "add recordings of the same sounds to data/ (the same `recording`), or leave --converters out",
+            )
         if any(name in CONVERTERS and Need.NOISE_FLOOR in CONVERTERS[name].needs for name in planned):
             warnings += floor_warnings(ingredients.devices.values(), ingredients.level_quantiles)
         judges = Judges()
@@ -136,10 +158,14 @@ def evaluate_conversion(
             others = [clip for clip in clips if clip.split != settings.split]
             judges = train_judges(others, settings.source, tuple(real), settings.seeds, reader, warnings, say)
             report.seeds = list(range(settings.seeds))
+        distances: dict[str, dict[str, list[float]]] = {target: {} for target in references}
         for name, targets in planned.items():
             say(f"measuring {name}")
-            report.converters.append(_measure(name, targets, given, references, ingredients, judges))
+            report.converters.append(_measure(name, targets, given, references, ingredients, judges, distances))
         report.converters.append(_measure_true_recordings(references, judges))
+    if default is not None:
+        as_recorded = replace(ingredients, devices=records)
+        _give_verdict(workspace, settings, as_recorded, references, distances, default, report)
     report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
     report.warnings = warnings
     report.seconds = time.monotonic() - started
@@ -154,6 +180,12 @@ def _check(settings: EvaluateConversionSettings) -> None:
             raise SettingsError(f"unknown converter {name!r}", did_you_mean(name, MEASURED_CONVERTERS, "converters"))
     if not settings.targets:
         raise SettingsError("no target is named", "use --targets all, or comma-separated device ids")
+    if settings.save_verdict and settings.split == CONVERSION_SPLIT:
+        raise SettingsError(
+            f"converters learn from split {CONVERSION_SPLIT}: no verdict can rest on it", "use another --split"
+        )
+    if settings.save_verdict and settings.checkpoint is not None:
+        raise SettingsError("--save-verdict is of the weights that `umc convert` takes", "leave --checkpoint out")
 
 
 def _ingredients(
@@ -220,6 +252,51 @@ def _plan(
     return planned
 
 
+def _default(
+    references: Mapping[str, Reference], ingredients: Ingredients, planned: Mapping[str, Sequence[str]]
+) -> str | None:
+    """Return what `auto` takes for the targets with recordings of the same sounds; None where it is not measured."""
+    targets = tuple(target for target, reference in references.items() if reference.true is not None)
+    compared = replace(ingredients, targets=targets)
+    able = [name for name in DEFAULT_ORDER if targets and not gaps_of(name, compared)]
+    return able[0] if able and able[0] in planned else None
+
+
+def _give_verdict(
+    workspace: Workspace,
+    settings: EvaluateConversionSettings,
+    ingredients: Ingredients,
+    references: Mapping[str, Reference],
+    distances: Mapping[str, Mapping[str, Sequence[float]]],
+    default: str,
+    report: EvaluateConversionReport,
+) -> None:
+    """Say which converter is nearest, and keep what that rests on where it is asked for."""
+    date = utc_now()
+    evidence = [
+        PairEvidence(
+            settings.source,
+            target,
+            known_sha256(ingredients, target),
+            settings.split,
+            date,
+            list(dict.fromkeys(reference.given.recordings)),
+            {name: list(distances[target][name]) for name in DEFAULT_ORDER if name in distances[target]},
+        )
+        for target, reference in references.items()
+        if reference.true is not None
+    ]
+    report.verdict = judge(evidence, DEFAULT_ORDER, default)
+    if report.verdict is None:
+        return
+    targets = ",".join(report.verdict.targets)
+    report.command = f"umc convert --source {settings.source} --targets {targets}"
+    if settings.save_verdict:
+        report.saved = str(save_evidence(workspace, evidence))
+    else:
+        report.command += f" --converter {report.verdict.converter}"
+
+
 def _measure(
     name: str,
     targets: Sequence[str],
@@ -227,7 +304,9 @@ def _measure(
     references: Mapping[str, Reference],
     ingredients: Ingredients,
     judges: Judges,
+    distances: Mapping[str, dict[str, list[float]]],
 ) -> ConverterMeasures:
+    """Measure one converter; `distances` gets, by target and converter, the distance of every recording."""
     result = ConverterMeasures(name)
     row_of = {place: row for row, place in enumerate(zip(given.files, given.starts, strict=True))}
     for target, everything in convert_segments(name, given.log_mel, targets, ingredients).items():
@@ -237,6 +316,9 @@ def _measure(
         back = replace(ingredients, source=target, targets=(ingredients.source,))
         there_and_back = convert_segments(name, converted, back.targets, back)[ingredients.source]
         result.targets[target] = measure_conversion(reference, converted, there_and_back, judges)
+        if reference.true is not None:
+            by_recording = recording_distances(converted, reference.true, reference.given.recordings)
+            distances[target][name] = [round(value, 4) for value in by_recording.values()]
     result.overall = _overall(result.targets)
     return result
 

@@ -1,6 +1,6 @@
 """Which converter serves which targets, with what is known of the devices."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +14,17 @@ from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import caution_about_eq, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
+from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, Verdict, saved_verdict
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.errors import SettingsError, did_you_mean
-from umc_cli.response.device import DeviceRegistry, check_device_id
+from umc_cli.response.device import Device, DeviceRegistry, check_device_id
 from umc_cli.runtime import compute_device, cpu_count
 
 AUTO = "auto"
-DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
-"""What `auto` prefers, best first (measured: docs/decisions/converters.md)."""
 
 
 def open_conversion(
@@ -123,10 +122,13 @@ def choose_conversion(
         torch_device=compute_device(settings.compute_device),
     )
     conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
+    if settings.converter == AUTO and settings.checkpoint is None:
+        conversion = _as_measured(workspace, conversion, names, recorded | tables.keys(), records)
     if conversion.converter in need_floors:
         conversion = replace(conversion, recorded_floors=floors.origins)
     else:
-        caution = caution_about_eq(conversion, floors.unknown) if settings.converter == AUTO else None
+        is_by_order = settings.converter == AUTO and not conversion.chosen_by
+        caution = caution_about_eq(conversion, floors.unknown) if is_by_order else None
         ingredients = replace(conversion.ingredients, devices=records)
         conversion = replace(conversion, ingredients=ingredients, cautions=(caution,) if caution else ())
     if tables and conversion.needs_level_tables:
@@ -176,6 +178,22 @@ def choose(names: tuple[str, ...], wanted: Ingredients, recorded: Collection[str
     )
 
 
+def _as_measured(
+    workspace: Workspace,
+    conversion: Conversion,
+    names: Sequence[str],
+    recorded: Collection[str],
+    records: Mapping[str, Device],
+) -> Conversion:
+    """Return the conversion with the converter that the workspace's own recordings chose, if they did."""
+    able = [name for name in names if not gaps(name, conversion.ingredients, recorded)]
+    saved = saved_verdict(workspace, replace(conversion.ingredients, devices=records), able, conversion.converter)
+    if saved is None:
+        return conversion
+    verdict, about = saved
+    return replace(conversion, converter=verdict.converter, reason=_reason_of(verdict), chosen_by=about)
+
+
 def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:
     """Return a line for each thing that targets lack: how many, what, and the first `most` of them."""
     by_kind: dict[str, list[str]] = {}
@@ -199,3 +217,11 @@ def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[st
 
     parts = [f"{name} could serve {count(name)}" for name in better]
     return "; ".join([f"the best that serves {count(best)}", *parts])
+
+
+def _reason_of(verdict: Verdict) -> str:
+    targets = "1 target" if len(verdict.targets) == 1 else f"{len(verdict.targets)} targets"
+    start = f"by umc eval conversion: {verdict.distance_db:.2f} dB from what {targets} recorded"
+    if verdict.converter == verdict.default:
+        return f"{start}; none is nearer"
+    return f"{start}, {verdict.default} {verdict.default_db:.2f}"

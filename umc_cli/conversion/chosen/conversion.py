@@ -45,6 +45,8 @@ class Conversion:
     """By the id of a device whose record has no noise floor: from which of its recordings it was taken."""
     cautions: tuple[str, ...] = ()
     """What a user should know of the choice."""
+    chosen_by: Mapping[str, Any] = field(default_factory=dict)
+    """The verdict of the workspace's own recordings, where it chose the converter (see `chosen.verdict`)."""
 
     @property
     def source(self) -> str:
