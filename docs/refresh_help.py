@@ -27,7 +27,7 @@ HELP_BLOCK = re.compile(
 )
 """A marked place in a page: the comment, then a fenced block."""
 
-SETTINGS_TABLE = re.compile(r"<!-- settings: (?P<section>[a-z-]+) -->\n+(?P<table>(?:\|.*\n)*)")
+SETTINGS_TABLE = re.compile(r"<!-- settings: (?P<section>[a-z-]+) -->\n+(?P<table>(?:\|.*\n)*)\n*")
 """A marked place in a page: the comment, then a table."""
 
 _RUN_UMC = "import sys; sys.argv[0] = 'umc'; from umc_cli.cli.app import main; main()"
@@ -145,7 +145,7 @@ def refreshed(page: str) -> str:
         return f"{marker}\n\n```text\n{help_text(name)}```"
 
     def renew_table(match: re.Match[str]) -> str:
-        return f"<!-- settings: {match['section']} -->\n\n{settings_table(match['section'])}"
+        return f"<!-- settings: {match['section']} -->\n\n{settings_table(match['section'])}\n"
 
     return SETTINGS_TABLE.sub(renew_table, HELP_BLOCK.sub(renew, page))
 
