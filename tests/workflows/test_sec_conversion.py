@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from umc_cli.conversion.drawn_differences import DrawnConversions
+from umc_cli.response.frequency_response import band_centres_hz
+from umc_cli.response.synthesis.piecewise import Piecewise, PiecewiseSettings
 from umc_cli.workflows.sec_conversion import OnTheFlyConversions
 
 N_DEVICES, N_SEGMENTS = 20, 64
@@ -27,6 +31,40 @@ class ToNumber:
 
     def describe(self) -> dict[str, str]:
         return {}
+
+
+class Notes:
+    """A generator that notes the curves it is given, and returns their first value."""
+
+    def __init__(self) -> None:
+        self.curves_db = torch.empty(0, 128)
+
+    def begin(self, log_mel: Tensor) -> int:
+        return len(log_mel)
+
+    def convert_each(self, begun: int, fr_difference_db: Tensor) -> Tensor:
+        assert len(fr_difference_db) == begun
+        self.curves_db = torch.cat([self.curves_db, fr_difference_db])
+        return fr_difference_db[:, :1, None].expand(-1, 80, 80)
+
+
+def test_every_sample_gets_a_curve_of_its_own_exactly_as_it_was_drawn() -> None:
+    notes = Notes()
+    subject = DrawnConversions(notes, Piecewise(PiecewiseSettings()), torch.device("cpu"))  # type: ignore[arg-type]
+    random = torch.Generator().manual_seed(3)
+    converted = subject(torch.zeros(500, 80, 80), np.arange(500), random)
+    subject(torch.zeros(500, 80, 80), np.arange(500), random)
+    curves_db = notes.curves_db
+    assert len(curves_db.unique(dim=0)) == 1000  # anew for each, and for the same sample in another batch
+    assert torch.equal(converted[:, 0, 0], curves_db[:500, 0])
+    at_1_khz = np.interp(1000.0, band_centres_hz(), np.arange(128))
+    values = curves_db[:, round(at_1_khz)]
+    assert (values.abs().mean().item(), values.abs().max().item()) == (
+        pytest.approx(2.3, abs=0.3),
+        pytest.approx(6, abs=1),
+    )
+    bends = (curves_db.diff(n=2, dim=1).abs() > 1e-4).sum(dim=1)
+    assert (bends.min().item() >= 1, bends.max().item()) == (True, 4)  # three to five straight lines
 
 
 def convert(seed: int) -> tuple[list[int], int]:

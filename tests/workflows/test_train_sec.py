@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conversion.generators import NORMALISATION, small_generator, write_small_checkpoint
 from tests.samples import RATE_HZ, Run, noise, write_audio
 from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.sec.methods import METHODS
@@ -93,6 +96,74 @@ def test_without_held_out_recordings_none_can_be_best(small: Umc, workspace: Pat
     assert "no recordings are held out to choose the best weights by" in refused.stderr
     report = small("--held-out-share", "0", "--keep", "last", "--json").json
     assert report["n_segments"] == {SOURCE: 10}
+
+
+def converted_by(workspace: Path, method: str) -> dict[str, Any]:
+    about = load_sec(workspace / f"runs/sec-{SOURCE}-{method}-0/last.safetensors").training
+    return {name: about[name] for name in ("converter", "targets", "made_with")}
+
+
+def test_unified_real_of_paper_is_the_papers_generator_though_refiners_are_there(umc: Umc, workspace: Path) -> None:
+    refused = umc("train-sec", "--source", SOURCE, "--method", "unified-real", *PAPER)
+    assert refused.exit_code == 2
+    path = workspace / "checkpoints/generator.safetensors"
+    assert f"converts with a trained generator, and there is none at {path}" in refused.stderr
+    assert "`umc train --preset paper`" in refused.stderr
+    path.parent.mkdir()
+    write_small_checkpoint(path, "paper")
+    options = ("--method", "unified-real", "--targets", "pixel3,xperia1")
+    assert umc("train-sec", "--source", SOURCE, *options, *PAPER).exit_code == 0
+    made = converted_by(workspace, "unified-real")
+    assert (made["converter"], made["targets"]) == ("film_gan", ["pixel3", "xperia1"])
+    assert umc("train-sec", "--source", SOURCE, *options, *PAPER, "--unified", "best", "--overwrite").exit_code == 0
+    assert converted_by(workspace, "unified-real")["converter"] == "refiner_quantile"
+
+
+def test_unified_synth_of_paper_draws_a_difference_for_every_sample(umc: Umc, workspace: Path) -> None:
+    """It needs no record of any device, not even of the source."""
+    for path in (workspace / "data").glob(f"{SOURCE}/*/*"):
+        write_audio(workspace / f"data/stranger/{path.parent.name}/{path.name}", noise(1.0, seed=len(path.name)))
+    write_small_checkpoint(workspace / "generator.safetensors", "paper")
+    options = (
+        "--method",
+        "unified-synth",
+        "--checkpoint",
+        "generator.safetensors",
+        "--name",
+        f"sec-{SOURCE}-unified-synth-0",
+    )
+    assert umc("train-sec", "--source", "stranger", *options, *PAPER).exit_code == 0
+    made = converted_by(workspace, "unified-synth")
+    assert (made["converter"], made["targets"], made["made_with"]["differences"]) == ("film_gan", [], "piecewise")
+    rows = read_metrics(workspace / f"runs/sec-{SOURCE}-unified-synth-0")
+    assert 0 < np.mean([row["converted_share"] for row in rows]) < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "unified-real", "--converter", "refiner"), "converts with film_gan, not with refiner"),
+        (("--method", "unified-synth", "--invented", "9"), "--invented contradicts it"),
+        (("--method", "unified-synth", "--targets", "synth:9"), "--targets synth:9 contradicts it"),
+        (("--method", "unified-synth", "--shards", "converted"), "--shards contradicts it"),
+        (("--method", "unified-synth", "--checkpoint", "pair.safetensors"), "a generator for one pair of devices"),
+        (("--method", "unified-synth", "--checkpoint", SHIPPED_REFINER), "holds a 'refiner', not a generator"),
+        (("--keep", "best",), "no recordings are held out to choose the best weights by"),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_the_preset_paper_are_named(
+    umc: Umc, workspace: Path, options: tuple[str, ...], message: str
+) -> None:
+    (workspace / "checkpoints").mkdir()
+    write_small_checkpoint(workspace / "checkpoints/generator.safetensors", "paper")
+    pair = small_generator("paper")
+    of_pair = Generator(pair.settings.model_copy(update={"film_encoder": "none"}))
+    save_generator(workspace / "pair.safetensors", of_pair, NORMALISATION, {"pair": [SOURCE, "pixel3"]})
+    refused = umc("train-sec", "--source", SOURCE, *PAPER, *options)
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+    assert "Hint:" in refused.stderr
+    assert not (workspace / "runs").exists()
 
 
 def test_no_recording_of_a_target_has_a_say_in_what_is_best(small: Umc, workspace: Path) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from umc_cli.checkpoint import read_metadata
 from umc_cli.config import dump_settings
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
 from umc_cli.conversion.normalisation import Normalisation
+from umc_cli.errors import SettingsError
 from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
 
 KIND = "generator"
@@ -55,6 +57,25 @@ def load_generator(path: Path) -> TrainedGenerator:
     normalisation = stored_settings(path, checkpoint, Normalisation, "normalisation")
     generator = build_network(path, checkpoint, lambda: Generator(settings))
     return TrainedGenerator(generator, normalisation, checkpoint.sha256, checkpoint.metadata.get("training", {}))
+
+
+def check_is_conditioned(path: Path) -> None:
+    """Refuse a generator that is not told the difference of two devices, by the header of its checkpoint.
+
+    Raises:
+        SettingsError: it is of one pair of devices, or the file is not a checkpoint of a generator.
+    """
+    metadata = read_metadata(path)
+    if metadata.get("kind") != KIND:
+        raise SettingsError(
+            f"checkpoint {path} holds a {metadata.get('kind')!r}, not a {KIND}", "name weights of `umc train`"
+        )
+    settings = metadata.get("generator")
+    if isinstance(settings, dict) and settings.get("film_encoder") == "none":
+        raise SettingsError(
+            f"checkpoint {path} is a generator for one pair of devices: it is told no difference",
+            "use a generator for all devices, trained without --pair",
+        )
 
 
 def preset_name(settings: GeneratorSettings) -> str:

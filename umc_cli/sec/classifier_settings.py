@@ -1,12 +1,17 @@
 """Everything that can be set of the classifier's training, and the presets."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from umc_cli.config import LEARNING, MACHINE, RECORDINGS, Option
 from umc_cli.precision import Precision
 from umc_cli.training.schedule import KeepSettings, PositiveInt, ScheduleSettings
+
+Unified = Literal["best", "paper"]
+"""`best`: the best converter whose inputs are available; `unified-synth` converts to a set of invented devices.
+`paper`: Unified-MC-Real and Unified-MC-Synth: the paper's generator (film_gan); `unified-synth` draws the difference of
+section 3.3 anew for every sample."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,6 +36,9 @@ class SecSettings(ScheduleSettings, KeepSettings):
     """Weight decay (AdamW)."""
     converted_share: Annotated[Share, Option()] = 0.5
     """Probability that a sample is converted to another device; the others are left unaltered."""
+    unified: Annotated[Unified, Option()] = "best"
+    """Unified methods: best (the best converter whose inputs are available) or paper (film_gan; unified-synth draws a
+    piecewise difference anew for every sample)."""
     balance_classes: Annotated[bool, Option(LEARNING)] = True
     """Weigh every class the same, however many segments it has."""
     held_out_share: Annotated[float, Field(ge=0, lt=1), Option(RECORDINGS)] = 0.1
@@ -53,7 +61,7 @@ class SecSettings(ScheduleSettings, KeepSettings):
 
 
 SEC_PRESETS: dict[str, SecSettings] = {
-    "paper": SecSettings(balance_classes=False, held_out_share=0.0, keep="last"),
+    "paper": SecSettings(unified="paper", balance_classes=False, held_out_share=0.0, keep="last"),
     "cpu": SecSettings(
         backbone="cnn", epochs=30, batch_size=64, learning_rate=2e-3, learning_rate_epochs=12, learning_rate_divisor=5
     ),

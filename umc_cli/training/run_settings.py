@@ -18,7 +18,7 @@ FORMAT = JsonFormat(
 PICTURES_NAME = "pictures"
 EARLIER: Mapping[str, Mapping[str, Any]] = {
     "adversarial": {"condition": "shape", "keep": "best"},
-    "sec": {"keep": "best"},
+    "sec": {"keep": "best", "unified": "best"},
 }
 """By kind of run, what settings meant before they were settings: a run of an earlier version does not hold them."""
 _REASONS_SHOWN = 4

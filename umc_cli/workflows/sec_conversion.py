@@ -14,14 +14,19 @@ from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, make_ready
 from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
+from umc_cli.conversion.chosen.known import find_weights
 from umc_cli.conversion.chosen.targets import names_invented, read_targets
-from umc_cli.conversion.converters.contract import Converter
+from umc_cli.conversion.converters.contract import Converter, EngineSettings, Ingredients
+from umc_cli.conversion.drawn_differences import DrawnConversions, drawn_conversions
 from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.errors import SettingsError
+from umc_cli.runtime import compute_device
 
+UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
+"""The methods that any of several converters can serve."""
 _UNIFIED = ("refiner_quantile", "refiner", "film_gan")
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("unified-real", "unified-synth", "adapt"), _UNIFIED),
+    **dict.fromkeys(UNIFIED_METHODS, _UNIFIED),
     "mc": ("film_gan",),
     "eq": ("eq",),
     "eq-noise": ("eq_noise",),
@@ -100,6 +105,19 @@ def choose_sec_conversion(
     raise problem
 
 
+def choose_generator(workspace: Workspace, settings: ConversionSettings) -> Conversion:
+    """Return the generator that samples are converted with by differences drawn for each; it has no targets."""
+    ingredients = Ingredients(
+        source=settings.source,
+        targets=(),
+        devices={},
+        checkpoint=find_weights(workspace, settings.checkpoint).generator,
+        engine=EngineSettings(engine=settings.engine, precision=settings.precision),
+        torch_device=compute_device(settings.compute_device),
+    )
+    return Conversion("film_gan", ingredients)
+
+
 def on_the_fly(
     method: str,
     conversions: Sequence[Conversion],
@@ -107,8 +125,8 @@ def on_the_fly(
     tables_folder: Path,
     torch_device: torch.device,
     warnings: list[str],
-) -> OnTheFlyConversions:
-    """Return what `choose_sec_conversion` chose for `method`, ready to convert samples on `torch_device`.
+) -> OnTheFlyConversions | DrawnConversions:
+    """Return what was chosen for `method`, ready to convert samples on `torch_device`.
 
     Tables of levels are kept in `tables_folder`.
 
@@ -116,6 +134,8 @@ def on_the_fly(
         SettingsError: a device has too few readable recordings, or weights cannot be read.
     """
     conversions = [conversion.computed_by(_THREADS, torch_device) for conversion in conversions]
+    if not conversions[0].targets:
+        return drawn_conversions(conversions[0])
     if method == "mc":
         made_with = {each.targets[0]: each.built.describe()["checkpoint_sha256"] for each in conversions}
     else:

@@ -214,7 +214,9 @@ def _caption(targets: Sequence[str], shown: _Shown | None) -> str:
     conversion = shown.conversion
     text = f"{', '.join(shown.labels)}: converter {conversion.converter}."
     foreign = [target for target in targets if target not in conversion.trained_targets]
-    if foreign:
+    if not conversion.trained_targets:
+        text += " The training drew a difference anew for every sample; these are those of devices."
+    elif foreign:
         n_trained = len(conversion.trained_targets)
         devices = "device" if n_trained == 1 else "devices"
         text += f" The training converted to {n_trained} {devices}, not to {', '.join(foreign)}."

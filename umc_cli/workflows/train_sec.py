@@ -12,9 +12,9 @@ import torch
 from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, load_settings, means_all
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import recorded_devices
 from umc_cli.conversion.chosen.targets import Targets, names_invented, read_targets
+from umc_cli.conversion.drawn_differences import DrawnConversions
 from umc_cli.errors import SettingsError, guess
 from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
@@ -38,11 +38,15 @@ from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_seg
 from umc_cli.workflows.sec_conversion import (
     N_INVENTED,
     OnTheFlyConversions,
+    choose_generator,
     choose_sec_conversion,
     converters_of,
     on_the_fly,
 )
+from umc_cli.workflows.sec_request import check_request, conversion_request, draws_differences
 from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
+
+SampleConversions = OnTheFlyConversions | DrawnConversions | ShardConversions
 
 KIND = "sec"
 
@@ -100,7 +104,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "no recordings are held out to choose the best weights by",
             "hold some out (--held-out-share), or take the last weights (--keep last)",
         )
-    _check_shards(settings, plan)
+    check_request(workspace, settings, plan)
     recordings = find_recordings(workspace.data)
     targets = _read_targets(workspace, settings, plan, recordings)
     chosen = _choose(recordings, settings, plan, targets)
@@ -117,11 +121,9 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 progress.preparing(len(chosen.train) + len(chosen.held_out))
             stores = _stores(folder, chosen, settings, plan)
             mean_db, std_db = _mean_and_std(stores[0], settings.source)
-            converter: OnTheFlyConversions | ShardConversions | None = None
+            converter: SampleConversions | None = None
             if plan.conversion and settings.shards:
-                converter = _read_conversions(
-                    workspace, settings, settings.shards, plan.conversion, chosen, stores[0], folder
-                )
+                converter = _read_conversions(workspace, settings, settings.shards, plan, chosen, stores[0], folder)
             elif plan.conversion:
                 converter = on_the_fly(plan.conversion, conversions, recordings, folder, torch_device, chosen.warnings)
             batches = TrainingBatches(
@@ -168,11 +170,11 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     report.precision = training_precision(settings.precision, torch_device).value
     report.segments_per_s = batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0
     report.best_score = result.best_row.get("validation_macro_f1")
-    report.weights = converter.weights if isinstance(converter, OnTheFlyConversions) else None
+    report.weights = None if isinstance(converter, ShardConversions | None) else converter.weights
     return report
 
 
-def _converted_by(converter: OnTheFlyConversions | ShardConversions | None) -> dict[str, Any]:
+def _converted_by(converter: SampleConversions | None) -> dict[str, Any]:
     """Return what the run and its weights say of the conversion."""
     if converter is None:
         return {"converter": None, "targets": [], "made_with": {}}
@@ -274,31 +276,6 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
     return _Chosen(train, validated, classes, warnings)
 
 
-def _check_shards(settings: TrainSecSettings, plan: MethodPlan) -> None:
-    """Refuse to read conversions from shards where something else is asked for that they cannot give."""
-    if settings.shards is None:
-        return
-    if not plan.conversion:
-        raise SettingsError(
-            f"method {settings.method} converts nothing", "leave --shards out, or name a method that does"
-        )
-    if plan.of_waveforms:
-        raise SettingsError(
-            f"{' and '.join(plan.of_waveforms)} cannot alter samples that are converted already, in {settings.shards}",
-            "leave --shards out, to convert what was altered, or take it out of --method",
-        )
-    if settings.checkpoint:
-        raise SettingsError(
-            f"the shards in {settings.shards} are converted already: --checkpoint has no effect",
-            "leave --checkpoint or --shards out",
-        )
-    if settings.invented is not None and plan.conversion == "unified-synth":
-        raise SettingsError(
-            f"the shards in {settings.shards} are converted already: no device is invented",
-            "leave --invented or --shards out",
-        )
-
-
 def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
     """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
     place, workers = folder / _SEGMENTS_NAME, settings.workers or reader_threads()
@@ -342,17 +319,13 @@ def _choose_conversions(
     """Return what samples are converted with; none where they are not, or where conversions are read from shards."""
     if plan.conversion is None:
         return ()
+    request = conversion_request(settings, plan)
     if settings.shards:
-        converters_of(plan.conversion, settings.converter)
+        converters_of(plan.conversion, request.converter)
         find_shards(settings.shards)
         return ()
-    request = ConversionSettings(
-        source=settings.source,
-        targets=settings.targets,
-        converter=settings.converter,
-        checkpoint=settings.checkpoint,
-        compute_device=settings.compute_device,
-    )
+    if draws_differences(settings, plan):
+        return (choose_generator(workspace, request),)
     return choose_sec_conversion(workspace, plan.conversion, request, recordings, settings.invented or N_INVENTED)
 
 
@@ -360,7 +333,7 @@ def _read_conversions(
     workspace: Workspace,
     settings: TrainSecSettings,
     shards: Path,
-    method: str,
+    plan: MethodPlan,
     chosen: _Chosen,
     store: SegmentStore,
     folder: Path,
@@ -371,8 +344,8 @@ def _read_conversions(
         TrainedSegment(chosen.train[number].recording, paths[number], start)
         for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
     ]
-    converters = converters_of(method, settings.converter)
-    is_one_to_one = method == "mc"
+    converters = converters_of(plan.conversion or "", conversion_request(settings, plan).converter)
+    is_one_to_one = plan.conversion == "mc"
     return open_shard_conversions(
         shards, folder, settings.source, settings.targets, converters, is_one_to_one, segments
     )

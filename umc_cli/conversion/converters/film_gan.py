@@ -46,11 +46,10 @@ class GeneratorConverter:
         self._preset = preset_name(self._settings)
         self._torch_device = ingredients.torch_device
 
-        source = ingredients.devices[ingredients.source]
         self._film: dict[str, tuple[Tensor, Tensor]] = {}
         self._level_difference_db: dict[str, float] = {}
         for target in ingredients.targets:
-            record = ingredients.devices[target]
+            source, record = ingredients.devices[ingredients.source], ingredients.devices[target]
             condition = torch.from_numpy(condition_db(source, record, self._settings.condition))
             self._film[target] = self._encoded(condition.unsqueeze(0))
             carried = self._level == "carried"
