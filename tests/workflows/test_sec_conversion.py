@@ -59,10 +59,7 @@ def test_every_sample_gets_a_curve_of_its_own_exactly_as_it_was_drawn() -> None:
     assert torch.equal(converted[:, 0, 0], curves_db[:500, 0])
     at_1_khz = np.interp(1000.0, band_centres_hz(), np.arange(128))
     values = curves_db[:, round(at_1_khz)]
-    assert (values.abs().mean().item(), values.abs().max().item()) == (
-        pytest.approx(2.3, abs=0.3),
-        pytest.approx(6, abs=1),
-    )
+    assert values.abs().mean().item() == pytest.approx(2.3, abs=0.3)  # stays in the curve; records have 0 dB there
     bends = (curves_db.diff(n=2, dim=1).abs() > 1e-4).sum(dim=1)
     assert (bends.min().item() >= 1, bends.max().item()) == (True, 4)  # three to five straight lines
 

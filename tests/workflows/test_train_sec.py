@@ -124,15 +124,9 @@ def test_unified_synth_of_paper_draws_a_difference_for_every_sample(umc: Umc, wo
     for path in (workspace / "data").glob(f"{SOURCE}/*/*"):
         write_audio(workspace / f"data/stranger/{path.parent.name}/{path.name}", noise(1.0, seed=len(path.name)))
     write_small_checkpoint(workspace / "generator.safetensors", "paper")
-    options = (
-        "--method",
-        "unified-synth",
-        "--checkpoint",
-        "generator.safetensors",
-        "--name",
-        f"sec-{SOURCE}-unified-synth-0",
-    )
-    assert umc("train-sec", "--source", "stranger", *options, *PAPER).exit_code == 0
+    options = ("--method", "unified-synth", "--checkpoint", "generator.safetensors")
+    name = ("--name", f"sec-{SOURCE}-unified-synth-0")
+    assert umc("train-sec", "--source", "stranger", *options, *name, *PAPER).exit_code == 0
     made = converted_by(workspace, "unified-synth")
     assert (made["converter"], made["targets"], made["made_with"]["differences"]) == ("film_gan", [], "piecewise")
     rows = read_metrics(workspace / f"runs/sec-{SOURCE}-unified-synth-0")
