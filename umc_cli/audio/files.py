@@ -119,8 +119,7 @@ def read_samples(
     Raises:
         InputError: there is no such channel, the file ends early, cannot be decoded, or holds NaN or infinite samples.
     """
-    if channel is not None and channel > header.channels:
-        raise InputError(f"has no channel {channel}", f"it has {header.channels}, counted from 1")
+    _check_channel(header, channel)
     # Decoding may begin only where input and output samples coincide, or the resampler's phase would differ.
     divisor = gcd(header.sample_rate_hz, SAMPLE_RATE_HZ)
     period_in, period_out = header.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
@@ -137,19 +136,32 @@ def read_samples(
                 break
     # Rounding may leave the resampler's output a sample or two short of the length that the header promises.
     if position < stop - 2:
-        raise InputError(
-            f"is truncated: it ends after {position / SAMPLE_RATE_HZ:.2f} s although its header promises "
-            f"{header.n_samples / SAMPLE_RATE_HZ:.2f} s",
-            "copy or record it again",
-        )
+        raise _truncated(position / SAMPLE_RATE_HZ, header)
     samples[max(0, position - start) :] = 0
+    _check_finite(samples)
+    return samples
+
+
+def _check_channel(header: AudioHeader, channel: int | None) -> None:
+    if channel is not None and channel > header.channels:
+        raise InputError(f"has no channel {channel}", f"it has {header.channels}, counted from 1")
+
+
+def _check_finite(samples: NDArray[np.float32]) -> None:
     # NaN compares false with everything.
     if not max(samples.max(initial=0), -samples.min(initial=0)) < _LOUDEST:
         raise InputError(
             "holds NaN or infinite samples, or samples above a million times full scale",
             "export it again from the original recording",
         )
-    return samples
+
+
+def _truncated(seconds: float, header: AudioHeader) -> InputError:
+    return InputError(
+        f"is truncated: it ends after {seconds:.2f} s although its header promises "
+        f"{header.n_samples / SAMPLE_RATE_HZ:.2f} s",
+        "copy or record it again",
+    )
 
 
 def _resampled_blocks(
@@ -194,6 +206,28 @@ def _mono_blocks(
     from umc_cli.audio import ffmpeg  # loads 60 MB of libraries, which most recordings do not need
 
     yield from ffmpeg.mono_blocks(path, header.sample_rate_hz, first_frame, block_frames, channel)
+
+
+def own_rate_blocks(path: Path, header: AudioHeader, channel: int | None = None) -> Iterator[NDArray[np.float32]]:
+    """Yield a whole recording at its own sample rate, block by block; together `header.frames` samples.
+
+    Shape: [n] float32, mono, full scale 1. `channel`: counted from 1; None means the mean of all.
+
+    Raises:
+        InputError: see `read_samples`.
+    """
+    _check_channel(header, channel)
+    position = 0
+    block_frames = max(4096, _BLOCK_FRAMES // header.channels)
+    with _explain(path):
+        for block in _mono_blocks(path, header, 0, block_frames, channel):
+            block = block[: header.frames - position]
+            position += len(block)
+            _check_finite(block)
+            if len(block):
+                yield np.ascontiguousarray(block)
+    if position < header.frames:
+        raise _truncated(position / header.sample_rate_hz, header)
 
 
 def read_channels(path: Path, header: AudioHeader) -> NDArray[np.float64]:

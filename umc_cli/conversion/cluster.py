@@ -20,6 +20,7 @@ from typing import Any
 from umc_cli.atomic_write import remove_partial_files
 from umc_cli.conversion.shard_actor import Order, ShardActor, for_actors
 from umc_cli.conversion.streaming import Progress, ShardJob
+from umc_cli.conversion.waveforms.jobs import AudioJob
 from umc_cli.errors import EnvironmentFault, SettingsError, UmcError
 from umc_cli.runtime import cpu_count, versions
 
@@ -42,7 +43,8 @@ _LONGEST_END_S = 10.0
 _LONGEST_UNSEEN_S = 90.0
 """NFS may hide a new file for a minute."""
 
-MakeShards = Callable[[Iterable[ShardJob], Progress], None]
+_Job = ShardJob | AudioJob
+MakeShards = Callable[[Iterable[ShardJob] | Iterable[AudioJob], Progress], None]
 
 
 @contextmanager
@@ -146,7 +148,7 @@ class _Crew:
         self._actor_class = ray.remote(ShardActor).options(**demand)
         self._made_with: dict[str, str] | None = None
         self._idle: list[Any] = []
-        self._at_work: dict[Any, tuple[Any, ShardJob | None]] = {}
+        self._at_work: dict[Any, tuple[Any, _Job | None]] = {}
         """By the reference to the outcome: the actor, and its shard or None while it prepares."""
         self._losses: Counter[str] = Counter()
         self._unseen: dict[Path, float] = {}
@@ -159,11 +161,11 @@ class _Crew:
             self._await_one()
         return self._made_with
 
-    def make(self, jobs: Iterable[ShardJob], progress: Progress) -> None:
+    def make(self, jobs: Iterable[ShardJob] | Iterable[AudioJob], progress: Progress) -> None:
         """Have the shards of all jobs made. Few jobs are taken ahead, so that any number of them takes no memory."""
         jobs = iter(jobs)
         waiting = deque(islice(jobs, self._size))
-        lost: deque[ShardJob] = deque()  # behind all others: if they are to blame, the others are made first
+        lost: deque[_Job] = deque()  # behind all others: if they are to blame, the others are made first
         for _ in range(len(waiting) - 1):
             self._hire()
         while waiting or lost or any(job for _, job in self._at_work.values()):
@@ -195,7 +197,7 @@ class _Crew:
         actor = self._actor_class.remote(self._order)
         self._at_work[actor.prepare.remote(versions(), self._made_with)] = (actor, None)
 
-    def _await_one(self) -> tuple[ShardJob | None, dict[str, int] | None]:
+    def _await_one(self) -> tuple[_Job | None, dict[str, int] | None]:
         """Wait until an actor has ended what it did; return its job, and the segments made if it was not lost."""
         ended = self._first_to_end()
         actor, job = self._at_work.pop(ended)
@@ -252,7 +254,7 @@ class _Crew:
                     "start it again; finished shards are kept, and the same command resumes",
                 ) from error
 
-    def _count_loss(self, job: ShardJob | None, error: Exception) -> None:
+    def _count_loss(self, job: _Job | None, error: Exception) -> None:
         where = f"with {next(iter(job.paths.values())).name}" if job else _BEFORE
         self._losses[where] += 1
         # A node that ends while all its actors prepare is one loss.

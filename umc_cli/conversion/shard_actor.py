@@ -11,6 +11,7 @@ import torch
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
+from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import explain_machine_faults, versions
 from umc_cli.shards.run_folder import LOCK_NAME
@@ -71,13 +72,18 @@ class ShardActor:
         return own
 
     @explain_machine_faults("lower --batch-size")
-    def make(self, job: ShardJob) -> dict[str, int]:
-        """Make a shard and return how many segments each target got.
+    def make(self, job: ShardJob | AudioJob) -> dict[str, int]:
+        """Make a shard, or the audio files of one, and return how many segments each target got.
 
         Raises:
             UmcError: see `conversion.streaming.stream`.
         """
         order, counts = self._order, _Counts()
+        if isinstance(job, AudioJob):
+            make_audio(
+                job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts
+            )
+            return dict(counts.segments)
         converter, device = order.conversion.built, order.conversion.ingredients.torch_device
         stream([job], order.inputs, order.segments, order.stream, converter, device, counts)
         return dict(counts.segments)

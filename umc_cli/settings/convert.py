@@ -9,6 +9,7 @@ from umc_cli.audio.names import plain_name
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
+from umc_cli.errors import did_you_mean
 from umc_cli.machine_settings import WorkerSettings
 from umc_cli.shards.part import Part, parse_part
 
@@ -25,6 +26,19 @@ RunPart = Annotated[
     PlainSerializer(str),
 ]
 """Given as `I/N`."""
+KINDS = ("shards", "flac", "wav")
+
+
+def _known_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} cannot be written: {did_you_mean(kind, KINDS, 'kinds')}")
+    if not kinds:
+        raise ValueError(f"name at least one of {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in kinds)
+
+
+Kinds = Annotated[Names, AfterValidator(_known_kinds)]
 
 
 class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
@@ -40,6 +54,20 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     """Channel of the source's recordings to take, counted from 1, or mix (the mean of all)."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None
     """Output folder."""
+    write: Annotated[Kinds, Option(RESULT, words=KINDS, is_repeated=True)] = ("shards",)
+    """What to write, comma-separated: shards, and whole recordings as flac or wav."""
+    rate: Annotated[
+        Annotated[int, Field(ge=4_000, le=655_350)] | None, Option(RESULT, metavar="HZ", default="the recording's own")
+    ] = None
+    """Sample rate of the audio files, in Hz."""
+    bit_depth: Annotated[Literal["16", "24", "float"], Option(RESULT)] = "24"
+    """Samples of the audio files: 16 or 24 bit, or float (wav only)."""
+    keep_channels: Annotated[bool, Option(RESULT)] = False
+    """Audio files have all channels of the recording, each converted on its own."""
+    gain_db: Annotated[
+        Annotated[float, Field(ge=-120, le=0)] | None, Option(RESULT, metavar="DB", default="0, less where it would clip")
+    ] = None
+    """Gain of all audio files, in dB."""
     with_source: Annotated[bool, Option(RESULT)] = False
     """Also keep the source's recordings as they are, as shards of their own."""
     overwrite: Annotated[bool, Option(RESULT)] = False
