@@ -33,7 +33,7 @@ def command(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Convert the recordings of one device into what other devices would have recorded, as HDF5 shards.
+    """Convert the recordings of one device into what other devices would have recorded: HDF5 shards, audio files.
 
     To resume an interrupted run, run the same command again.
     """
@@ -96,6 +96,12 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
     render.print_table(table)
     if not quiet:
         part = f"part {report.part}: " if report.part else ""
+        if report.n_audio_written + report.n_audio_kept:
+            console.print(
+                f"{part}{render.count(report.n_audio_written, 'audio file')} written, {report.n_audio_kept} kept, "
+                f"gain {report.gain_db:g} dB; {Path(report.output) / 'manifest.csv'} lists them",
+                markup=False,
+            )
         console.print(
             f"{part}{render.count(report.n_segments, 'segment')} of {render.count(report.n_files, 'recording')} x "
             f"{render.count(len(report.targets), 'target')} in {report.seconds:.1f} s; "

@@ -38,7 +38,7 @@ def list_command(root: Root, as_json: Json = False) -> None:
 
 @app.command("verify")
 def verify_command(root: Root, as_json: Json = False) -> None:
-    """Re-check every shard: schema, row counts, checksums, and whether all shards of the plan exist."""
+    """Re-check every shard and audio file: schema, row counts, checksums, and whether all of the plan exist."""
     from umc_cli.workflows.shards import verify_shards
 
     _show(verify_shards(root), as_json)
@@ -65,4 +65,6 @@ def _show(report: "ShardsReport", as_json: bool) -> None:
         render.print_table(table)
         if report.n_verified:
             render.err().print(f"{report.n_verified} shards are intact")
+        if report.n_audio_files:
+            render.err().print(render.count(report.n_audio_files, "audio file"))
     raise typer.Exit(report.exit_code)

@@ -163,17 +163,17 @@ class _Crew:
 
     def make(self, jobs: Iterable[ShardJob] | Iterable[AudioJob], progress: Progress) -> None:
         """Have the shards of all jobs made. Few jobs are taken ahead, so that any number of them takes no memory."""
-        jobs = iter(jobs)
-        waiting = deque(islice(jobs, self._size))
+        ahead: Iterator[_Job] = iter(jobs)
+        waiting = deque(islice(ahead, self._size))
         lost: deque[_Job] = deque()  # behind all others: if they are to blame, the others are made first
-        for _ in range(len(waiting) - 1):
+        for _ in range(len(waiting) - len(self._idle)):
             self._hire()
         while waiting or lost or any(job for _, job in self._at_work.values()):
             while self._idle and (waiting or lost):
                 actor, job = self._idle.pop(), (waiting or lost).popleft()
                 job = replace(job, paths={name: path.absolute() for name, path in job.paths.items()})
                 self._at_work[actor.make.remote(job)] = (actor, job)
-                waiting.extend(islice(jobs, 1))
+                waiting.extend(islice(ahead, 1))
             ended, counts = self._await_one()
             if ended and counts is None:
                 lost.append(ended)

@@ -80,9 +80,7 @@ class ShardActor:
         """
         order, counts = self._order, _Counts()
         if isinstance(job, AudioJob):
-            make_audio(
-                job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts
-            )
+            make_audio(job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts)
             return dict(counts.segments)
         converter, device = order.conversion.built, order.conversion.ingredients.torch_device
         stream([job], order.inputs, order.segments, order.stream, converter, device, counts)

@@ -11,6 +11,7 @@ from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.errors import did_you_mean
 from umc_cli.machine_settings import WorkerSettings
+from umc_cli.shards.audio_index import AudioSettings
 from umc_cli.shards.part import Part, parse_part
 
 SECTION = "convert"
@@ -54,7 +55,7 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     """Channel of the source's recordings to take, counted from 1, or mix (the mean of all)."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None
     """Output folder."""
-    write: Annotated[Kinds, Option(RESULT, words=KINDS, is_repeated=True)] = ("shards",)
+    write: Annotated[Kinds, Option(RESULT, words=KINDS)] = ("shards",)
     """What to write, comma-separated: shards, and whole recordings as flac or wav."""
     rate: Annotated[
         Annotated[int, Field(ge=4_000, le=655_350)] | None, Option(RESULT, metavar="HZ", default="the recording's own")
@@ -65,7 +66,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
     keep_channels: Annotated[bool, Option(RESULT)] = False
     """Audio files have all channels of the recording, each converted on its own."""
     gain_db: Annotated[
-        Annotated[float, Field(ge=-120, le=0)] | None, Option(RESULT, metavar="DB", default="0, less where it would clip")
+        Annotated[float, Field(ge=-120, le=0)] | None,
+        Option(RESULT, metavar="DB", default="0, less where it would clip"),
     ] = None
     """Gain of all audio files, in dB."""
     with_source: Annotated[bool, Option(RESULT)] = False
@@ -92,3 +94,11 @@ class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
         """Return which segments the source's recordings give."""
         fields = self.model_dump(include=set(ChannelSegmentSettings.model_fields))
         return ChannelSegmentSettings.model_validate(fields)
+
+    @property
+    def audio(self) -> AudioSettings | None:
+        """Return how the audio files are made; None where none are wanted."""
+        kinds = tuple(kind for kind in self.write if kind != "shards")
+        if not kinds:
+            return None
+        return AudioSettings(kinds, self.rate, self.bit_depth, self.channel, self.keep_channels)

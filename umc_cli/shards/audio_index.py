@@ -81,9 +81,7 @@ class AudioIndex:
 
     def is_of(self, other: "AudioIndex") -> bool:
         """Tell whether another index speaks of the same run, target, place in the plan, and settings."""
-        return all(
-            getattr(self, name) == getattr(other, name) for name in ("run_id", "target_id", "target", "index", "settings")
-        )
+        return replace(self, files=(), failed=()) == replace(other, files=(), failed=())
 
 
 _INDEX = TypeAdapter(AudioIndex)
@@ -206,19 +204,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def damaged_audio(path: Path) -> Iterator[FailedInput]:
-    """Yield what is wrong with an index and the files that it lists."""
+def check_audio(path: Path) -> tuple[int, list[FailedInput]]:
+    """Return how many files an index lists, and what is wrong with it and them."""
     try:
         index = read_index(path)
     except SettingsError as error:
-        yield FailedInput(str(path), error.message, error.hint)
-        return
+        return 0, [FailedInput(str(path), error.message, error.hint)]
+    damaged = []
     for file in index.files:
         place = path.parent / file.path
         if not place.is_file():
-            yield FailedInput(str(place), "is missing", _AGAIN)
+            damaged.append(FailedInput(str(place), "is missing", _AGAIN))
         elif sha256_of(place) != file.sha256:
-            yield FailedInput(str(place), "is damaged: its checksum differs", f"remove it and {_AGAIN}")
+            damaged.append(FailedInput(str(place), "is damaged: its checksum differs", f"remove it and {_AGAIN}"))
+    return len(index.files), damaged
 
 
 Content = TypeVar("Content")

@@ -12,23 +12,28 @@ from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recording
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.cluster import MakeShards, open_cluster
+from umc_cli.conversion.cluster import HERE, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_jobs import open_jobs
 from umc_cli.conversion.source_recordings import cancellation_warnings, odd_devices, select_clips
 from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
+from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
+from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, plan_files
 from umc_cli.shards.recording_times import check_times
 from umc_cli.shards.run_folder import locked, settle
+from umc_cli.workflows.convert_audio import AudioRun, Makers, refuse_audio_contradictions
 from umc_cli.workflows.convert_report import (
     ConvertProgress,
     ConvertReport,
+    Kinds,
     all_failed,
     complete,
     counted,
@@ -70,6 +75,8 @@ def convert(
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)
     root = settings.output or workspace.converted
+    if settings.audio:
+        refuse_to_overwrite(root, workspace.data)
     report = ConvertReport(
         settings.source,
         list(conversion.outputs),
@@ -96,12 +103,8 @@ def convert(
             settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
         )
         order = Order(root, workspace.root, settings.segments, sizes, conversion)
-        making = (
-            open_cluster(settings.cluster, order, settings.workers, settings.compute_device, report.warnings)
-            if settings.cluster
-            else _make_here(order)
-        )
-        with making as (report.made_with, make_shards):
+        making = _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order)
+        with making as (report.made_with, makers):
             if slower := slower_engine_reason(settings.engine, report.made_with):
                 report.warnings.append(slower)
             progress.planning(len(clips))
@@ -112,15 +115,24 @@ def convert(
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
                 report.warnings += check_times(root, plan, part)
-            jobs = open_jobs(order, plan, part, target_ids)
             shards = part.shards(plan.n_shards)
-            progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
-            make_shards(counted(jobs, report, progress), progress)
-        complete(report, root, plan, shards, settings.part)
+            kinds = Kinds("shards" in settings.write, bool(settings.audio))
+            if kinds.shards:
+                jobs = open_jobs(order, plan, part, target_ids)
+                progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
+                makers.shards(counted(jobs, report, progress), progress)
+            if kinds.audio:
+                audio = AudioRun(order, plan, target_ids, part, settings)
+                with lock.alone():
+                    audio.settle(workspace.data)
+                audio.make(makers.audio, report, progress)
+        complete(report, root, plan, shards, settings.part, kinds)
         with lock.alone():
             if lock.leave():
-                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids)
+                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids, kinds)
                 write_failed(root, failed)
+                if kinds.audio:
+                    write_manifest(root)
     report.seconds = time.monotonic() - started
     return report
 
@@ -133,6 +145,7 @@ def _refuse_contradictions(settings: ConvertSettings) -> None:
         )
     if settings.part and settings.cluster:
         raise SettingsError("--part and --cluster both divide the run", "give one of them")
+    refuse_audio_contradictions(settings)
 
 
 def _plan(
@@ -167,8 +180,8 @@ def _plan(
 
 
 @contextmanager
-def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
-    """Yield what the converter says of itself, and the function that makes the shards of jobs in this process."""
+def _make_here(order: Order) -> Iterator[tuple[dict[str, str], Makers]]:
+    """Yield what the converter says of itself, and the functions that do the jobs in this process."""
     # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
     with compute_threads(1):
         converter, device = order.conversion.built, order.conversion.ingredients.torch_device
@@ -176,7 +189,23 @@ def _make_here(order: Order) -> Iterator[tuple[dict[str, str], MakeShards]]:
         def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
             stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
 
-        yield order.conversion.made_with, make_shards
+        def make_audio_files(jobs: Iterable[AudioJob], progress: Progress) -> None:
+            for job in jobs:
+                make_audio(
+                    job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, progress
+                )
+
+        yield order.conversion.made_with, Makers(make_shards, make_audio_files)
+
+
+@contextmanager
+def _make_on_cluster(
+    order: Order, settings: ConvertSettings, warnings: list[str]
+) -> Iterator[tuple[dict[str, str], Makers]]:
+    """Yield what the actors' converter says of itself, and the functions that have them do the jobs."""
+    address = settings.cluster or HERE
+    with open_cluster(address, order, settings.workers, settings.compute_device, warnings) as (made_with, make):
+        yield made_with, Makers(make, make)
 
 
 def _identity(settings: ConvertSettings, conversion: Conversion, made_with: Mapping[str, str]) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from umc_cli import atomic_write
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.conversion.streaming import Progress, ShardJob
 from umc_cli.shards import schema
+from umc_cli.shards.audio_index import index_name, read_index
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
 from umc_cli.shards.run_folder import complete_shard
@@ -18,6 +19,13 @@ from umc_cli.shards.schema import read_shard_header
 from umc_cli.workflows.report_base import Report
 
 _FAILED_NAME = "failed.csv"
+
+
+class Kinds(NamedTuple):
+    """What a run writes."""
+
+    shards: bool
+    audio: bool
 
 
 class ConvertProgress(Progress, Protocol):
@@ -54,6 +62,13 @@ class ConvertReport(Report):
     n_shards_written: int = 0
     n_shards_kept: int = 0
     """Complete shards that an earlier run left."""
+    n_audio_written: int = 0
+    """Audio files of all targets."""
+    n_audio_kept: int = 0
+    gain_db: float | None = None
+    """Of all audio files; None where there are none."""
+    n_clipped: int = 0
+    """Samples of audio files that exceed full scale and were cut off."""
     made_with: dict[str, str] = field(default_factory=dict)
     weights: str | None = None
     """What the converter computes with, in words, if it has weights."""
@@ -80,36 +95,53 @@ def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertPr
             yield job
 
 
-def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None) -> None:
-    """Count rows and gather failures from the finished shards, so that an interrupted run reports them all."""
+def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None, kinds: Kinds) -> None:
+    """Count rows and gather failures from what is finished, so that an interrupted run reports them all."""
     failures = _Failures(report.targets)
     report.segments_by_target = dict.fromkeys(report.targets, 0)
-    for index in shards:
+    for index in shards if kinds.shards else ():
         for target in report.targets:
             header = read_shard_header(root / target / schema.shard_name(index))
             report.segments_by_target[target] += header.n_segments
-            failures.add(target, header)
+            failures.add(target, header.failed)
     report.n_segments = min(report.segments_by_target.values())
-    failed = failures.by_input()
+    failed = _both(failures, _audio_failures(root, shards, report.targets) if kinds.audio else None)
     # What belongs to no shard is told by one part.
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed]
-    if shards and not report.n_segments and not report.failed:
+    if kinds.shards and shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment reaches the level of the silence gate: the shards are empty")
     if part is None:
         report.n_files = plan.summary.n_files  # with those that give no segment
     report.n_files -= len(failed)
 
 
-def all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str]) -> list[FailedInput]:
-    """Gather failures from the shards that all parts have finished so far."""
+def all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str], kinds: Kinds) -> list[FailedInput]:
+    """Gather failures from what all parts have finished so far."""
     failures = _Failures(target_ids)
-    for index in range(plan.n_shards):
+    for index in range(plan.n_shards) if kinds.shards else ():
         for target, known in target_ids.items():
             identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
             header = complete_shard(root / target / schema.shard_name(index), identity)
             if header:
-                failures.add(target, header)
-    return [*plan.failed, *failures.by_input()]
+                failures.add(target, header.failed)
+    audio = _audio_failures(root, range(plan.n_shards), target_ids) if kinds.audio else None
+    return [*plan.failed, *_both(failures, audio)]
+
+
+def _both(of_shards: "_Failures", of_audio: "_Failures | None") -> list[FailedInput]:
+    """Return the failures of both, each input once."""
+    entries = [*of_shards.by_input(), *(of_audio.by_input() if of_audio else ())]
+    return list({entry.path: entry for entry in reversed(entries)}.values())[::-1]
+
+
+def _audio_failures(root: Path, shards: range, targets: Iterable[str]) -> "_Failures":
+    failures = _Failures(targets)
+    for index in shards:
+        for target in targets:
+            path = root / target / index_name(index)
+            if path.exists():
+                failures.add(target, [asdict(entry) for entry in read_index(path).failed])
+    return failures
 
 
 class _Failures:
@@ -119,9 +151,9 @@ class _Failures:
         self._n_targets = len(list(targets))
         self._found: dict[str, tuple[FailedInput, list[str]]] = {}
 
-    def add(self, target: str, header: schema.ShardHeader) -> None:
-        """Note what a shard of `target` says."""
-        for entry in header.failed:
+    def add(self, target: str, entries: Iterable[Mapping[str, str]]) -> None:
+        """Note what failed in a shard of `target`."""
+        for entry in entries:
             _, targets = self._found.setdefault(entry["path"], (FailedInput(**entry), []))
             if target not in targets:  # a long recording may lie in several shards
                 targets.append(target)

@@ -86,7 +86,8 @@ def open_audio_jobs(
 
 def _is_readable(path: Path, file: PlannedFile, settings: AudioSettings, timeout_s: float) -> bool:
     def read() -> bool:
-        return any([bool(block.any()) for block in own_rate_blocks(path, file.header, settings.channel)])
+        loudest = [float(abs(block).max()) for block in own_rate_blocks(path, file.header, settings.channel)]
+        return max(loudest, default=0.0) > 0
 
     try:
         return within(timeout_s, read)

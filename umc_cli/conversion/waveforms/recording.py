@@ -67,7 +67,8 @@ def convert_recording(
     channels = [*range(1, header.channels + 1)] if settings.keeps_channels else [settings.channel]
     with ExitStack() as open_files:
         writers = {
-            target: _Writer(open_files, output, settings, rate, len(channels), header) for target, output in outputs.items()
+            target: _Writer(open_files, output, settings, rate, len(channels), header)
+            for target, output in outputs.items()
         }
         is_silent = True
 
@@ -146,10 +147,10 @@ class _Writer:
         self._peak = max(self._peak, float(magnitude.max()))
         if not self._is_float:
             self._n_clipped += int((magnitude > 1).sum())
-            samples = self._as_integers(samples)
+        stored = samples if self._is_float else self._as_integers(samples)
         for path, file in self._files.values():
             try:
-                file.write(samples)
+                file.write(stored)
             except soundfile.SoundFileError as error:
                 raise EnvironmentFault(
                     f"cannot write {path}: {error}", "free disk space, then run the same command again"
