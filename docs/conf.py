@@ -27,6 +27,7 @@ NAVIGATION = {
         "waveforms",
         "scaling",
         "clusters",
+        "pipelines",
         "security",
         "extending",
     ],
