@@ -1,18 +1,21 @@
 """Measure converters on real devices that recorded the same sounds at once: the yardstick of this project.
 
-    python examples/evaluate_real_devices.py <folder of the data> [--set mics/frankensnare] [--weights FILE] [--smoke]
+    python examples/evaluate_real_devices.py <folder of the data> [--set mics/frankensnare] [--weights FILE]
+        [--other-sounds] [--smoke]
 
 Everything that is known of the devices is learned from one half of the recordings, unpaired, as a user's workspace
 would (blind responses and noise floors, level tables); every ordered pair of devices is measured on the other half, and
-then the halves change places. Log-spectral distance in dB to what the target recorded: over all frames, over frames
-with signal, and as one root mean square over all bands, frames and segments. Of recordings at 16 kHz, the bands up to
-7.6 kHz count.
+then the halves change places. With --other-sounds the learning half is halved again, so that source and target are
+learned from other recordings each. Log-spectral distance in dB to what the target recorded: over all frames, over
+frames with signal, and as one root mean square over all bands, frames and segments. Of recordings at 16 kHz, the bands
+up to 7.6 kHz count.
 
 Where there are labels, two classifiers are trained on one device of the first half, its recordings converted to the
-others, and scored on the others' recordings of the second half (macro F1): the small network of `umc train-sec`, where
-every second sample is converted, with several seeds, and a logistic regression on the mean and deviation of every band,
-which gets each recording once as it is and once for every target. `ideal` gets what the others recorded themselves in
-the place of conversions. Differences are tested in pairs, source by source, half by half and seed by seed.
+others, and scored on the others' recordings of the second half (macro F1): a network, where every second sample is
+converted, with several seeds (--network: four strided convolutions, or the small network of `umc train-sec`, which
+takes ten times as long), and a logistic regression on the mean and deviation of every band, which gets each recording
+once as it is and once for every target. `ideal` gets what the others recorded themselves in the place of conversions.
+Differences are tested in pairs, source by source, half by half and seed by seed.
 
 Results are kept as JSON rows in <output>/rows.jsonl: a run that was ended goes on where it was, and other weights add
 rows of their own. Remove the file after a change of the library.
@@ -32,8 +35,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from real_device_classifiers import Lesson, network_f1, network_settings, regression_f1, train_network
-from real_device_sets import RealSet, Together, halves, learn_devices, read_set, read_together
+from real_device_classifiers import Lesson, network_f1, network_settings, regression_f1, train_network, train_strided
+from real_device_sets import RealSet, Together, halves, learn_devices, other_sounds, read_set, read_together
 from scipy.stats import ttest_rel
 
 from umc_cli.conversion.band_interpolation import noise_floor_db
@@ -49,9 +52,9 @@ STARTS = {"refiner": "eq_noise", "refiner_quantile": "quantile"}
 """What each refiner corrects, and so has to beat."""
 DISTANCES = {"all_db": "all frames", "signal_db": "frames with signal", "rms_db": "RMS"}
 COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"))
-NETWORK, REGRESSION = "network", "regression"
-EPOCHS = 20
-"""Of the network."""
+STRIDED, CNN, REGRESSION = "strided network", "network", "regression"
+EPOCHS = {STRIDED: 25, CNN: 60}
+"""After which scores move no more (the strided one), or hardly (the small network of `umc train-sec`)."""
 SMOKE_RECORDINGS, SMOKE_RECORDINGS_OF_A_LABEL = 40, 4
 """With --smoke, of a set without and with labels."""
 SIGNIFICANT = 0.05
@@ -96,12 +99,18 @@ class Half:
     learned_from: RealSet
     measured_on: RealSet
     weights: Path
+    has_other_sounds: bool = False
+    """Source and target are learned from other recordings each."""
+    _known: dict[tuple[str, ...], Ingredients] = field(default_factory=dict)
     _lessons: dict[tuple[str, str], Lesson] = field(default_factory=dict)
 
-    @cached_property
-    def known(self) -> Ingredients:
-        """Return what the converters may know."""
-        return learn_devices(self.learned_from, self.weights)
+    def known(self, source: str, target: str) -> Ingredients:
+        """Return what the converters may know of two devices."""
+        pair = (source, target) if self.has_other_sounds else ()
+        if pair not in self._known:
+            known_by = other_sounds(self.learned_from, *pair) if pair else self.learned_from
+            self._known[pair] = learn_devices(known_by, self.weights)
+        return replace(self._known[pair], source=source, targets=(target,))
 
     @cached_property
     def learning(self) -> Together:
@@ -118,8 +127,7 @@ class Half:
         if converter == IDEAL:
             return segments.log_mel[target]
         name = "no_conversion" if converter == NONE else converter
-        ingredients = replace(self.known, source=source, targets=(target,))
-        return convert_segments(name, segments.log_mel[source], (target,), ingredients)[target]
+        return convert_segments(name, segments.log_mel[source], (target,), self.known(source, target))[target]
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -146,7 +154,7 @@ def distance(half: Half, converter: str, source: str, target: str) -> Row:
     measured = half.measured
     bands = half.measured_on.bands
     true = measured.log_mel[target][:, bands]
-    floor_db = noise_floor_db(half.known.devices[target], torch.device("cpu"))[:, 0].numpy()[bands]
+    floor_db = noise_floor_db(half.known(source, target).devices[target], torch.device("cpu"))[:, 0].numpy()[bands]
     with_signal = frames_with_signal(true, floor_db, measured.recordings)
     converted = half.convert(converter, source, target, measured)[:, bands]
     by_segment = log_spectral_distance(converted, true)
@@ -183,18 +191,28 @@ def classify(half: Half, classifier: str, converter: str, source: str, epochs: i
     if classifier == REGRESSION:
         scores = regression_f1(lesson, list(heard.values()), labels)
     else:
-        network = train_network(lesson, network_settings(epochs, seed or 0))
+        if classifier == STRIDED:
+            network = train_strided(lesson, epochs, seed or 0)
+        else:
+            network = train_network(lesson, network_settings(epochs, seed or 0))
         scores = [network_f1(network, one, labels, len(half.classes)) for one in heard.values()]
     by_device = dict(zip(heard, scores, strict=True))
     return {"own_f1": by_device.pop(source), "f1": by_device}
 
 
 def measure_classifiers(
-    name: str, parts: Sequence[Half], converters: Sequence[str], epochs: int, seeds: int, key: Row, rows: Rows
+    name: str,
+    parts: Sequence[Half],
+    converters: Sequence[str],
+    network: str,
+    epochs: int,
+    seeds: int,
+    key: Row,
+    rows: Rows,
 ) -> list[Row]:
     """Return a row for every classifier, seed, converter, source and half; first all of a seed, then the next."""
     found = []
-    for classifier, seed in ((REGRESSION, None), *((NETWORK, number) for number in range(seeds))):
+    for classifier, seed in ((REGRESSION, None), *((network, number) for number in range(seeds))):
         about: Row = {"measure": "classifier", "set": name, "classifier": classifier}
         about |= {} if seed is None else {"epochs": epochs, "seed": seed}
         for fold, half in enumerate(parts):
@@ -303,7 +321,11 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("distance", "classifier"), help="default: both")
     parser.add_argument("--seeds", type=int, default=3, help="of the network")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the network")
+    parser.add_argument("--network", choices=("strided", "cnn"), default="strided")
+    parser.add_argument("--epochs", type=int, help=f"of the network; default: {EPOCHS[STRIDED]}, {EPOCHS[CNN]} for cnn")
+    parser.add_argument(
+        "--other-sounds", action="store_true", help="learn source and target from other recordings each"
+    )
     parser.add_argument("--output", type=Path, default=Path("real-devices"), help="folder of the rows")
     parser.add_argument("--smoke", action="store_true", help="few recordings, one half: to see that all works")
     options = parser.parse_args()
@@ -312,20 +334,22 @@ def main() -> None:
     converters = options.converters.split(",")
     key: Row = {"weights": hashlib.sha256(options.weights.read_bytes()).hexdigest()[:12]}
     key |= {"smoke": True} if options.smoke else {}
+    key |= {"other_sounds": True} if options.other_sounds else {}
+    network = {"strided": STRIDED, "cnn": CNN}[options.network]
     for name in options.sets or SETS:
         real = read_set(options.data, name)
         few = SMOKE_RECORDINGS_OF_A_LABEL if real.has_labels else SMOKE_RECORDINGS
         first, second = halves(real, few if options.smoke else None)
-        parts = [Half(first, second, options.weights)]
-        parts += [] if options.smoke else [Half(second, first, options.weights)]
+        parts = [Half(first, second, options.weights, options.other_sounds)]
+        parts += [] if options.smoke else [Half(second, first, options.weights, options.other_sounds)]
         if options.only != "classifier":
             _print_lines(f"## {name}: log-spectral distance, dB (refiner {key['weights']})")
             distances = measure_distances(name, parts, converters, key, rows)
             _print_lines("", *distance_table(distances), "", *distance_comparisons(distances), "")
         if real.has_labels and options.only != "distance":
-            epochs, seeds = (2, 1) if options.smoke else (options.epochs, options.seeds)
-            found = measure_classifiers(name, parts, [*converters, IDEAL], epochs, seeds, key, rows)
-            for classifier in (REGRESSION, NETWORK):
+            epochs, seeds = (2, 1) if options.smoke else (options.epochs or EPOCHS[network], options.seeds)
+            found = measure_classifiers(name, parts, [*converters, IDEAL], network, epochs, seeds, key, rows)
+            for classifier in (REGRESSION, network):
                 own = [row for row in found if row["classifier"] == classifier]
                 _print_lines(f"## {name}: macro F1 of the {classifier} on the other devices", "")
                 _print_lines(*classifier_table(own), "", *classifier_comparisons(own), "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.nn import functional as F
 
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.precision import Precision
 from umc_cli.sec.classifier_settings import SEC_PRESETS, SecSettings
 from umc_cli.sec.classifier_training import SecTraining
-from umc_cli.sec.dataset import SecSegments, TrainingBatches
+from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights
 from umc_cli.sec.method_parts import NetworkParts, SampleAlterations
 from umc_cli.sec.network import predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
@@ -23,6 +26,8 @@ Levels = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _CPU = torch.device("cpu")
+_STRIDED_WIDTHS = (1, 24, 48, 96, 128)
+_STRIDED_BATCH, _STRIDED_RATE = 32, 3e-3
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,66 @@ def network_f1(network: torch.nn.Module, heard: Levels, labels: Labels, n_classe
     """Return the macro F1 of a network on recordings of one device. Shape: [N, 80, 80] dB, [N]."""
     logits = predict_logits(network, heard.astype(np.float16), _CPU, batch_size=256)
     return score_device(labels, logits.argmax(dim=1).numpy(), n_classes).macro_f1
+
+
+class StridedNetwork(nn.Module):
+    """Four strided convolutions, the mean and the maximum over bands, the mean over time: 0.24 million parameters.
+
+    Scores on three microphones stop moving after some 25 epochs, a tenth of the time that the network of `umc
+    train-sec` takes for them.
+    """
+
+    def __init__(self, n_classes: int, mean_db: float, std_db: float) -> None:
+        """`mean_db`, `std_db`: of what is learned from."""
+        super().__init__()
+        self.mean_db, self.std_db = mean_db, std_db
+        layers: list[nn.Module] = []
+        for (n_in, n_out), size in zip(pairwise(_STRIDED_WIDTHS), (5, 3, 3, 3), strict=True):
+            layers += [nn.Conv2d(n_in, n_out, size, stride=2, padding=size // 2, bias=False)]
+            layers += [nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.output = nn.Linear(2 * _STRIDED_WIDTHS[-1], n_classes)
+
+    def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Return the logits. Shape: [B, 80, 80] dB -> [B, n_classes]."""
+        x = ((log_mel - self.mean_db) / self.std_db).unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            x = self.layers(x)
+        x = x.float()
+        logits: torch.Tensor = self.output(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1).mean(dim=2))
+        return logits
+
+
+def train_strided(lesson: Lesson, epochs: int, seed: int) -> StridedNetwork:
+    """Train the strided network: AdamW, a rate that falls from 3e-3 along half a cosine, half of all samples converted.
+
+    Classes weigh the same. The weights after the last step are returned.
+    """
+    random = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = StridedNetwork(len(lesson.classes), float(lesson.given.mean()), float(lesson.given.std()))
+    network.to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
+    weights = class_weights(lesson.labels, len(lesson.classes))
+    labels = torch.from_numpy(lesson.labels)
+    starts = range(0, len(labels), _STRIDED_BATCH)
+    for epoch in range(epochs):
+        order = random.permutation(len(labels))
+        for step, first in enumerate(starts, start=epoch * len(starts)):
+            rows = order[first : first + _STRIDED_BATCH]
+            batch = lesson.given[rows].astype(np.float32)
+            if len(lesson.converted):
+                for place in np.flatnonzero(random.random(len(rows)) < 0.5):
+                    batch[place] = lesson.converted[random.integers(len(lesson.converted))][rows[place]]
+            done = step / (epochs * len(starts))
+            for group in optimiser.param_groups:
+                group["lr"] = _STRIDED_RATE * min(1.0, (step + 1) / len(starts)) * 0.5 * (1 + np.cos(np.pi * done))
+            loss = F.cross_entropy(network(torch.from_numpy(batch)), labels[rows], weight=weights)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return network
 
 
 def regression_f1(lesson: Lesson, heard: Sequence[Levels], labels: Labels) -> list[float]:

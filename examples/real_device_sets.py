@@ -108,6 +108,14 @@ def halves(real: RealSet, most_of_a_label: int | None = None) -> tuple[RealSet, 
     return tuple(replace(real, clips=tuple(clip for clip in real.clips if clip.recording in part)) for part in parts)
 
 
+def other_sounds(real: RealSet, source: str, target: str) -> RealSet:
+    """Return two devices of a set with other recordings on each: one half of them on the source, the other on the
+    target."""
+    parts = zip((source, target), halves(real), strict=True)
+    clips = tuple(clip for device, part in parts for clip in part.clips if clip.device == device)
+    return replace(real, clips=clips)
+
+
 def read_together(real: RealSet) -> Together:
     """Read the whole segments that all devices recorded, with the lag taken out. Nothing is padded."""
     clips = {(clip.recording, clip.device): clip for clip in real.clips}

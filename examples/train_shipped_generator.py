@@ -1,19 +1,21 @@
 """Train the refiner that comes with the package, from the recordings and responses named in its model card.
 
     python examples/train_shipped_generator.py <folder of the data> <folder of the run> --debian <folder>
-        [--start FILE] [--output FILE]
+        [--start FILE] [--output FILE] [--smoke]
 
 <folder of the data> holds `events/` (`metadata.csv` with `filename` and `group_fold`, FLAC clips at 22,050 Hz) and
 `impulse_responses/` (WAV); --debian is the folder that `examples/debian_sounds.py` filled. Takes about three hours on
 two cores; started again with the same folders it goes on. Folds 1-3 and three quarters of the responses train; fold 4
 chooses the best weights of the near family; fold 5 and the other responses are left for the test, see
 `examples/simulate_devices.py`. The last stage, on the wide family, takes the Debian sounds besides, and its last
-weights. With --start, weights of the first two stages, it is the only one.
+weights. With --start, weights of the first two stages, it is the only one. --smoke: all stages in half a minute with a
+tiny network, to see that all works.
 """
 
 import argparse
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,10 @@ WIDE_STAGE = PRETRAINING_PRESETS["cpu"].model_copy(
         "seed": 7000,
     }
 )
+_TINY = {
+    name: getattr(PRETRAINING_PRESETS["smoke"], name)
+    for name in ("refiner", "n_worlds", "worlds_kept", "devices_per_world", "sounds_per_world")
+} | {"steps_per_world": 1, "batch_size": 4}
 _VALIDATION_SEED = 1_000_000
 
 
@@ -122,9 +128,11 @@ def main() -> None:
     parser.add_argument("--debian", type=Path, required=True)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--output", type=Path, default=Path("umc_cli/assets/refiner.safetensors"))
+    parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
+    *near, wide = (one.model_copy(update=_TINY if options.smoke else {}) for one in (*STAGES, WIDE_STAGE))
     responses_db, _ = split_responses(options.data)
-    start = options.start or train_near(options.data, responses_db, options.run)
+    start = options.start or train_near(near, options.data, responses_db, options.run)
     sounds, groups = read_debian_sounds(options.debian)
     for sound in read_sounds(options.data / "events", TRAIN_FOLDS):
         sounds.append(PEAK / max(np.abs(sound).max(), 1e-3) * sound[: round(LONGEST_S * SAMPLE_RATE_HZ)])
@@ -135,23 +143,23 @@ def main() -> None:
         "start": load_refiner(start).sha256,
     }
     held_out = read_sounds(options.data / "events", (VALIDATION_FOLD,))
-    size = WorldSettings(WIDE_STAGE.devices_per_world, WIDE_STAGE.sounds_per_world, "wide")
+    size = WorldSettings(wide.devices_per_world, wide.sounds_per_world, "wide")
     validation = make_training_world(held_out, responses_db, size, _VALIDATION_SEED)
     folder = options.run / "wide"
-    seed = WIDE_STAGE.seed
+    seed = wide.seed
     with WorldSource(sounds, responses_db, size, seed=seed, workers=1, groups=groups) as worlds:
-        training = RefinerPretraining(WIDE_STAGE, worlds, validation, load_refiner(start).refiner)
-        run_training(folder, training, schedule_of(WIDE_STAGE), about, Lines())
+        training = RefinerPretraining(wide, worlds, validation, load_refiner(start).refiner)
+        run_training(folder, training, schedule_of(wide), about, Lines())
     last = load_refiner(folder / "last.safetensors")
-    about["settings"] = [dump_settings(settings) for settings in (*STAGES, WIDE_STAGE)]
+    about["settings"] = [dump_settings(settings) for settings in (*near, wide)]
     save_refiner(options.output, last.refiner, about, torch.float16)
     print(f"{options.output}: {options.output.stat().st_size / 2**20:.1f} MiB")
 
 
-def train_near(data: Path, responses_db: np.ndarray, run: Path) -> Path:
+def train_near(stages: Sequence[PretrainingSettings], data: Path, responses_db: np.ndarray, run: Path) -> Path:
     """Train the stages of the near family; return where their best weights are."""
     sounds = read_sounds(data / "events", TRAIN_FOLDS)
-    size = WorldSettings(STAGES[0].devices_per_world, STAGES[0].sounds_per_world)
+    size = WorldSettings(stages[0].devices_per_world, stages[0].sounds_per_world)
     validation = make_training_world(
         read_sounds(data / "events", (VALIDATION_FOLD,)), responses_db, size, _VALIDATION_SEED
     )
@@ -160,7 +168,7 @@ def train_near(data: Path, responses_db: np.ndarray, run: Path) -> Path:
         "responses": f"{len(responses_db)} of MicIRP and phone makers",
     }
     best = None
-    for number, settings in enumerate(STAGES, 1):
+    for number, settings in enumerate(stages, 1):
         folder = run / f"stage-{number}"
         with WorldSource(sounds, responses_db, size, seed=settings.seed, workers=1) as worlds:
             training = RefinerPretraining(settings, worlds, validation, load_refiner(best).refiner if best else None)

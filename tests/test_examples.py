@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import PROJECT
 from tests.samples import noise, write_audio
 from umc_cli.audio.manifest import find_recordings
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.response.device import DeviceRegistry
 
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
@@ -51,6 +52,30 @@ def test_the_experiment_of_device_robustness_gives_a_table_and_goes_on_where_it_
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert again.stdout == run.stdout
     assert (tmp_path / "smoke/draw0/runs/none/last.safetensors").stat().st_mtime_ns == finished
+
+
+@pytest.mark.timeout(300)
+def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(tmp_path: Path) -> None:
+    """Half a minute: three trainings, each with worlds from another process."""
+    (tmp_path / "data/events").mkdir(parents=True)
+    names = [f"{fold}-{index}.wav" for fold in (1, 2, 3, 4) for index in range(3)]
+    rows = [f"{name},{name[0]}" for name in names]
+    (tmp_path / "data/events/metadata.csv").write_text("\n".join(["filename,group_fold", *rows]) + "\n")
+    for index, name in enumerate(names):
+        write_audio(tmp_path / "data/events" / name, noise(2.0, seed=index))
+        write_audio(tmp_path / f"sounds/usr/share/sounds/kit/{index}.wav", noise(1.0, seed=100 + index))
+    for index in range(16):
+        write_audio(tmp_path / f"data/impulse_responses/{index}.wav", noise(0.05, seed=200 + index), subtype="FLOAT")
+    script, output = PROJECT / "examples" / "train_shipped_generator.py", tmp_path / "refiner.safetensors"
+    asked = ["--debian", str(tmp_path / "sounds"), "--output", str(output), "--smoke"]
+    command = [sys.executable, str(script), str(tmp_path / "data"), str(tmp_path / "run"), *asked]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert run.returncode == 0, run.stderr
+    trained = load_refiner(output)
+    assert trained.training["sounds"].startswith("21 of ")  # 12 of the packages, and 9 of folds 1 to 3
+    assert [stage["family"] for stage in trained.training["settings"]] == ["near", "near", "wide"]
+    assert [stage["objective"] for stage in trained.training["settings"]] == ["distance", "distance", "share"]
+    assert trained.training["start"] == load_refiner(tmp_path / "run/stage-2/best.safetensors").sha256
 
 
 def test_the_last_devices_can_be_left_for_the_test(workspace: Path, tmp_path: Path) -> None:
@@ -119,6 +144,12 @@ def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: 
     assert again.stdout == run.stdout
     assert "a line is cut off" in again.stderr
     assert again.stderr.count("distance  ") == 1
+    other = [*command, "--other-sounds", "--set", "pairs/dance_studio", "--only", "distance"]
+    run = subprocess.run(other, capture_output=True, text=True, timeout=250, check=False)
+    assert run.returncode == 0, run.stderr
+    other_phones = run.stdout.splitlines()
+    assert _cell(other_phones, "none") == _cell(phones, "none")
+    assert _cell(other_phones, "quantile") > _cell(phones, "quantile")  # part of what it maps is other words
 
 
 def _cell(lines: list[str], converter: str) -> float:
