@@ -214,6 +214,23 @@ def test_devices_can_be_chosen_and_models_by_source_or_file(recorded: Path, eval
     assert [model["name"] for model in report["models"]] == ["phone-ideal-0", "phone-none-1", "watch-none-0"]
 
 
+def test_one_device_alone_says_nothing_of_others(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from umc_cli.cli.app import main
+
+    shutil.copytree(recorded / "data/phone", tmp_path / "data/phone")
+    rows = (recorded / "data/manifest.csv").read_text().splitlines()
+    own = [row for row in rows if row.startswith(("path", "phone"))]
+    (tmp_path / "data/manifest.csv").write_text("\n".join(own) + "\n")
+    shutil.copytree(recorded / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    run = run_here(monkeypatch, capfd, main, ["eval"])
+    assert run.exit_code == 0, run.stderr
+    assert "only phone has recordings in split val-sec: how well classifiers do on other devices was not" in run.stderr
+    assert "umc simulate --source phone" in run.stderr
+
+
 def test_the_same_draws_give_the_same_figures(evaluate: Callable[..., Run]) -> None:
     first, second, other = (
         evaluate("--json", "--bootstrap", 30, "--seed", seed, "--model", "phone-none-0").json for seed in (1, 1, 2)

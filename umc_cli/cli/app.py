@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from umc_cli import __version__
-from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, pair, shards, synth_fr, train, train_sec
+from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, pair, shards, simulate, synth_fr, train, train_sec
 from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
 
@@ -36,6 +36,7 @@ app.command("train-sec")(train_sec.command)
 app.command("measure-ir")(measure_ir.command)
 app.command("pair")(pair.command)
 app.command("synth-fr")(synth_fr.command)
+app.command("simulate")(simulate.command)
 app.command("demo")(demo.command)
 app.add_typer(devices.app, name="devices")
 app.add_typer(evaluate.app, name="eval")

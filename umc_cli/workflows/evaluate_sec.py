@@ -119,6 +119,13 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     recordings = find_recordings(workspace.data)
     warnings += recordings.warnings
     clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings)
+    recorded = {clip.device for clip in recordings.clips if clip.split == settings.split}
+    if len(recorded) == 1:
+        (only,) = recorded
+        warnings.append(
+            f"only {only} has recordings in split {settings.split}: how well classifiers do on other devices was not "
+            f"measured. Record with another one, or simulate some: umc simulate --source {only}"
+        )
     if settings.output is not None:
         with explain_os_errors(settings.output):  # now, not after hours of work
             settings.output.mkdir(parents=True, exist_ok=True)
