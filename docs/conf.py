@@ -49,6 +49,7 @@ NAVIGATION = {
         "commands/measure-ir",
         "commands/pair",
         "commands/synth-fr",
+        "commands/simulate",
         "commands/devices",
         "commands/shards",
         "commands/demo",

@@ -68,6 +68,7 @@ def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
     from umc_cli.settings.measure_ir import MakeStimulusSettings, MeasureIrSettings
     from umc_cli.settings.pair import PairSettings
     from umc_cli.settings.pretrain import PretrainSettings
+    from umc_cli.settings.simulate import SimulateSettings
     from umc_cli.settings.synth_fr import SynthFrSettings
     from umc_cli.settings.train import TrainSettings
     from umc_cli.settings.train_sec import TrainSecSettings
@@ -81,6 +82,7 @@ def schemas() -> dict[str, tuple[type[Any], Mapping[str, Any]]]:
         "make-stimulus": (MakeStimulusSettings, {}),
         "pair": (PairSettings, {}),
         "synth-fr": (SynthFrSettings, {}),
+        "simulate": (SimulateSettings, {}),
         "eval": (EvaluateSecSettings, {}),
         "eval-conversion": (EvaluateConversionSettings, {}),
         "eval-layers": (EvaluateLayersSettings, {}),

@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from simulate_devices import labelled_clips
 from train_shipped_generator import split_responses
 
 from umc_cli.audio.manifest import Clip
@@ -44,6 +43,7 @@ from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.evaluate_sec import evaluate_sec
+from umc_cli.workflows.simulate import labelled_clips
 from umc_cli.workflows.synth_fr import synth_fr
 from umc_cli.workflows.train import load_train_settings, train
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
@@ -248,12 +248,12 @@ def main() -> None:
     options = parser.parse_args()
     preset = PRESETS[options.preset]
     if options.data:
-        clips, responses_db = labelled_clips(options.data / "events"), split_responses(options.data)[1]
+        clips, responses_db = labelled_clips(options.data / "events").clips, split_responses(options.data)[1]
     else:
         folder = options.clips or options.output / "sounds"
         if not folder.exists():
             write_sound_events(folder, preset.clips_per_class, None, seed=0)
-        clips = labelled_clips(folder)
+        clips = labelled_clips(folder).clips
         responses_db = np.array([phone.frequency_response_db for phone in DeviceRegistry()])
     roots = [options.output / options.preset / f"draw{draw}" for draw in range(options.draws or preset.draws)]
     for draw, root in enumerate(roots):

@@ -10,9 +10,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.samples import noise, write_audio
-from umc_cli.audio.manifest import find_recordings
 from umc_cli.conversion.refiner_checkpoint import load_refiner
-from umc_cli.response.device import DeviceRegistry
 
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
 
@@ -21,19 +19,6 @@ EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
 def test_everything_that_an_example_imports_is_there(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(script.parent)
     runpy.run_path(str(script), run_name="example")  # its main() does not run
-
-
-def test_any_folder_of_clips_becomes_a_multi_device_workspace(workspace: Path, tmp_path: Path) -> None:
-    clips = workspace / "data" / "xperia1v"
-    script = PROJECT / "examples" / "simulate_devices.py"
-    command = [sys.executable, str(script), str(clips), str(tmp_path / "set"), "--devices", "2", "--seed", "5"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    assert "8 recordings of 2 devices" in run.stdout
-    found = find_recordings(tmp_path / "set" / "data").clips
-    assert {(clip.device, clip.label) for clip in found} == {(d, label) for d in ("sim0", "sim1") for label in "ab"}
-    assert {clip.recording for clip in found if clip.device == "sim0"} == {f"{'ab'[i % 2]}/good{i}" for i in range(4)}
-    assert DeviceRegistry(tmp_path / "set" / "devices").own_ids() == ["sim0", "sim1"]
 
 
 @pytest.mark.timeout(600)
@@ -76,19 +61,6 @@ def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(tmp_path:
     assert [stage["family"] for stage in trained.training["settings"]] == ["near", "near", "wide"]
     assert [stage["objective"] for stage in trained.training["settings"]] == ["distance", "distance", "share"]
     assert trained.training["start"] == load_refiner(tmp_path / "run/stage-2/best.safetensors").sha256
-
-
-def test_the_last_devices_can_be_left_for_the_test(workspace: Path, tmp_path: Path) -> None:
-    for index in range(8):
-        write_audio(workspace / f"data/xperia1v/a/more{index}.wav", noise(0.5, seed=index))
-    script = PROJECT / "examples" / "simulate_devices.py"
-    clips = workspace / "data" / "xperia1v"
-    command = [sys.executable, str(script), str(clips), str(tmp_path / "set"), "--devices", "3", "--unseen", "1"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    splits = {(clip.device, clip.split) for clip in find_recordings(tmp_path / "set" / "data").clips}
-    assert {split for device, split in splits if device == "sim1"} == {"train-mc", "train-sec", "val-sec"}
-    assert {split for device, split in splits if device == "sim2"} == {"val-sec"}
 
 
 @pytest.mark.timeout(600)

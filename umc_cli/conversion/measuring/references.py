@@ -39,7 +39,10 @@ def read_split(
         raise SettingsError(f"no recordings of {source!r} in split {split}", guess(source, recorded) + hint)
     wanted = targets if targets is not None else tuple(name for name in recorded if name != source)
     if not wanted:
-        raise SettingsError(f"no other device than {source} has recordings in split {split}", hint)
+        raise SettingsError(
+            f"no other device than {source} has recordings in split {split}",
+            f"record with another one, or simulate some: umc simulate --source {source}",
+        )
     known = {*registry.ids(), *(clip.device for clip in clips)}
     for target in wanted:
         if check_device_id(target) not in known:
