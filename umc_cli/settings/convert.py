@@ -11,7 +11,7 @@ from umc_cli.config import MACHINE, RECORDINGS, RESULT, Names, Option
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.errors import did_you_mean
 from umc_cli.machine_settings import WorkerSettings
-from umc_cli.shards.audio_index import AudioSettings
+from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.shards.part import Part, parse_part
 
 SECTION = "convert"

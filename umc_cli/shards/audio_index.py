@@ -17,6 +17,7 @@ from umc_cli import atomic_write
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat
+from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.wrong_settings import first_fault
 
 _AGAIN = "run `umc convert` again"
@@ -26,24 +27,6 @@ RUN_NAME = "audio.json"
 INDEX_GLOB = "audio-[0-9][0-9][0-9][0-9][0-9].json"
 MANIFEST_NAME = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "device", "label", "split", "recording", "source_path")
-
-
-@dataclass(frozen=True)
-class AudioSettings:
-    """What decides the audio files of a run beside the run's own settings."""
-
-    kinds: tuple[str, ...]
-    """`flac`, `wav`: the suffixes of the files."""
-    sample_rate_hz: int | None
-    """None: each recording's own."""
-    bit_depth: str
-    """`16`, `24` or `float`."""
-    channel: int | None
-    """Counted from 1; None means the mean of all."""
-    keeps_channels: bool
-    """Whether every channel is converted on its own."""
-    gain_db: float = 0.0
-    """Of all files, so that none exceeds full scale."""
 
 
 @dataclass(frozen=True)

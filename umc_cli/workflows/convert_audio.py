@@ -12,7 +12,8 @@ from umc_cli.conversion.waveforms.jobs import AudioJob, open_audio_jobs
 from umc_cli.conversion.waveforms.output_names import OutputNames
 from umc_cli.errors import SettingsError
 from umc_cli.settings.convert import ConvertSettings
-from umc_cli.shards.audio_index import AudioSettings, index_name, read_index, set_gain, settle_audio
+from umc_cli.shards.audio_index import index_name, read_index, set_gain, settle_audio
+from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import Plan
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport

@@ -17,7 +17,8 @@ from umc_cli.conversion.waveforms.known_target import known_target
 from umc_cli.conversion.waveforms.output_names import OutputNames
 from umc_cli.conversion.waveforms.recording import Written, convert_recording
 from umc_cli.errors import InputError
-from umc_cli.shards.audio_index import AudioFile, AudioIndex, AudioSettings, complete_index, index_name, write_index
+from umc_cli.shards.audio_index import AudioFile, AudioIndex, complete_index, index_name, write_index
+from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
 from umc_cli.shards.planned_files import PlannedFile

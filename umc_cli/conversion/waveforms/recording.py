@@ -19,7 +19,8 @@ from umc_cli.conversion.waveforms.converting import noise_seed
 from umc_cli.conversion.waveforms.following import KnownTarget
 from umc_cli.conversion.waveforms.stream import Samples, convert_blocks
 from umc_cli.errors import EnvironmentFault, InputError
-from umc_cli.shards.audio_index import AudioSettings, sha256_of
+from umc_cli.shards.audio_index import sha256_of
+from umc_cli.shards.audio_settings import AudioSettings
 
 _LONGEST_WAV_BYTES = 4_000_000_000
 """A WAV file counts its bytes in 32 bits; what is longer becomes RF64."""
