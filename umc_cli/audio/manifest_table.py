@@ -1,12 +1,13 @@
-"""The rows of a manifest: CSV, TSV or JSON lines as spreadsheets, scripts and other data sets write them."""
+"""The rows of a manifest or another table: CSV, TSV or JSON lines as spreadsheets, scripts and data sets write them."""
 
 import codecs
 import csv
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import parse_json
@@ -26,12 +27,31 @@ _BYTE_ORDER_MARKS = {  # UTF-32's begins like UTF-16's
 }
 
 
+@dataclass(frozen=True)
+class TableKind:
+    """What a table is called, and what its columns are."""
+
+    name: str = "manifest"
+    required: tuple[str, ...] = REQUIRED_COLUMNS
+    optional: tuple[str, ...] = ("split", "recording")
+    takes_objects: bool = False
+    """A value of JSON lines that is an object gives a column for each of its entries: `scores:rain`."""
+
+
+MANIFEST = TableKind()
+
+
 def manifest_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the number and the row of every line of a manifest that holds anything; see `table_rows`."""
+    yield from table_rows(path, MANIFEST)
+
+
+def table_rows(path: Path, kind: TableKind) -> Iterator[tuple[int, Row]]:
     """Yield the number and the row of every line that holds anything.
 
     The separator is that of a first line `sep=X`, else that of the suffix, else the one of comma, tab, semicolon and
-    bar that gives the required columns. Blanks after a separator, empty rows, and columns without name and values are
-    passed over. Encodings: UTF-8, UTF-16, and UTF-32 with a byte order mark.
+    bar that gives most of the known columns. Blanks after a separator, empty rows, and columns without name and values
+    are passed over. Encodings: UTF-8, UTF-16, and UTF-32 with a byte order mark.
 
     Raises:
         SettingsError: the file is missing, not text in one of these encodings, or lacks a required column.
@@ -41,13 +61,13 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, Row]]:
         with path.open("rb") as binary:
             encoding = _encoding(binary.read(_HEAD_BYTES))
         with path.open(encoding=encoding, newline="") as file:
-            yield from _json_rows(file) if path.suffix == ".jsonl" else _table_rows(file, path)
+            yield from _json_rows(file, kind) if path.suffix == ".jsonl" else _table_rows(file, path, kind)
     except OSError as error:
-        raise SettingsError(f"cannot read manifest {path}: {error.strerror}", "check the path") from error
+        raise SettingsError(f"cannot read {kind.name} {path}: {error.strerror}", "check the path") from error
     except UnicodeError as error:
-        raise _not_text(path, encoding) from error
+        raise _not_text(path, encoding, kind) from error
     except csv.Error as error:
-        raise SettingsError(f"manifest {path} cannot be read: {error}", "save it as UTF-8 text") from error
+        raise SettingsError(f"{kind.name} {path} cannot be read: {error}", "save it as UTF-8 text") from error
 
 
 def columns_problem(columns: Sequence[str]) -> str | None:
@@ -72,15 +92,15 @@ def _encoding(head: bytes) -> str:
     return "utf-8-sig"
 
 
-def _not_text(path: Path, encoding: str) -> SettingsError:
+def _not_text(path: Path, encoding: str, kind: TableKind) -> SettingsError:
     if not encoding.startswith("utf-8"):
         return SettingsError(
-            f"manifest {path} cannot be read: it is not {encoding.upper()} text", "save it as UTF-8 text"
+            f"{kind.name} {path} cannot be read: it is not {encoding.upper()} text", "save it as UTF-8 text"
         )
     with path.open("rb") as file:
         line = next((line for line, content in enumerate(file, start=1) if not _is_utf8(content)), 0)
     return SettingsError(
-        f"manifest {path} cannot be read: line {line} is not UTF-8 text",
+        f"{kind.name} {path} cannot be read: line {line} is not UTF-8 text",
         'save it as "CSV UTF-8" in the spreadsheet, or convert it: '
         f"iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} > utf-8{path.suffix}",
     )
@@ -94,23 +114,33 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _json_rows(file: TextIO) -> Iterator[tuple[int, Row]]:
+def _json_rows(file: TextIO, kind: TableKind) -> Iterator[tuple[int, Row]]:
     for line, text in enumerate(file, start=1):
         if text.strip():
-            yield line, _json_row(text)
+            yield line, _json_row(text, kind)
 
 
-def _json_row(text: str) -> Row:
+def _json_row(text: str, kind: TableKind) -> Row:
     try:
         row = parse_json(text)
     except ValueError:
         row = None
     if not isinstance(row, dict):
         return "is not a JSON object", "write one JSON object per line"
+    if kind.takes_objects:
+        row = {name: each for key, value in row.items() for name, each in _entries(key, value)}
     return {key: "" if value is None else str(value) for key, value in row.items()}
 
 
-def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
+def _entries(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, each in value.items():
+        yield f"{key}:{name}", each
+
+
+def _table_rows(file: TextIO, path: Path, kind: TableKind) -> Iterator[tuple[int, Row]]:
     n_before, first = 0, file.readline()
     own = "\t" if path.suffix == ".tsv" else ","
     separators: Sequence[str] = (own, *(each for each in _SEPARATORS if each != own))
@@ -120,18 +150,19 @@ def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
         n_before, first = 1, file.readline()
     while first and not first.strip(" \t\r\n;,|\ufeff"):  # rows that a spreadsheet left empty
         n_before, first = n_before + 1, file.readline()
-    separator = _separator(first, separators)
+    separator = _separator(first, separators, (*kind.required, *kind.optional))
     reader = csv.reader(chain([first], file), delimiter=separator, skipinitialspace=True, strict=True)
     columns = [column.strip() for column in next(reader, [])]
     named = [column for column in columns if column]
-    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+    missing = [column for column in kind.required if column not in columns]
     if missing:
         raise SettingsError(
-            f"manifest {path} has no column {missing[0]!r}",
-            f"required: {', '.join(REQUIRED_COLUMNS)}; optional: split, recording; found: {', '.join(named) or 'none'}",
+            f"{kind.name} {path} has no column {missing[0]!r}",
+            f"required: {', '.join(kind.required)}; optional: {', '.join(kind.optional)}; "
+            f"found: {', '.join(named) or 'none'}",
         )
     if wrong := columns_problem(named):
-        raise SettingsError(f"manifest {path} has {wrong}", "give every column a name of its own")
+        raise SettingsError(f"{kind.name} {path} has {wrong}", "give every column a name of its own")
     n_columns, is_whole = len(columns), len(named) == len(columns)
     for fields in reader:
         if is_whole and len(fields) == n_columns and fields[0]:
@@ -151,11 +182,11 @@ def _table_rows(file: TextIO, path: Path) -> Iterator[tuple[int, Row]]:
             yield reader.line_num + n_before, {column: field for column, field in row if column}
 
 
-def _separator(header: str, separators: Sequence[str]) -> str:
-    """Return the separator that gives the most of the required columns; the first of equals."""
+def _separator(header: str, separators: Sequence[str], known: Collection[str]) -> str:
+    """Return the separator that gives most of the known columns; the first of equals."""
 
-    def n_required(separator: str) -> int:
+    def n_known(separator: str) -> int:
         columns = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
-        return len({column.strip() for column in columns} & set(REQUIRED_COLUMNS))
+        return len({column.strip() for column in columns} & set(known))
 
-    return max(separators, key=n_required)
+    return max(separators, key=n_known)

@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Score sound event classifiers on the recordings of every device, or measure conversions.
 
-    Without a subcommand: macro F1, on every device, of the classifiers that umc train-sec trained.
+    Without a subcommand: macro F1, on every device, of the classifiers that umc train-sec trained, or of any other
+    model by its --predictions.
     """
     if context.invoked_subcommand is not None:
         if as_json or quiet or verbose or any(value is not None for value in given.values()):
@@ -57,9 +58,10 @@ def _show(report: "EvaluateSecReport", as_json: bool, quiet: bool, verbose: bool
         return
     n_segments = sum(device.n_segments for device in report.devices.values())
     n_recordings = sum(device.n_recordings for device in report.devices.values())
+    in_split = f" in split {report.split}" if report.split else ""
     render.err().print(
         f"macro F1 on {n_segments} segments of {render.count(n_recordings, 'recording')} of "
-        f"{render.count(len(report.devices), 'device')} in split {report.split}; means ± 95 % interval over devices; "
+        f"{render.count(len(report.devices), 'device')}{in_split}; means ± 95 % interval over devices; "
         f"{report.seconds:.0f} s",
         markup=False,
     )

@@ -44,6 +44,16 @@ class DevicePredictions:
     devices: dict[str, EvaluatedDevice] = field(default_factory=dict)
     checksum: Any = field(default_factory=hashlib.sha256)
 
+    def add(self, model: str, devices: Mapping[str, Predictions], classes: Sequence[str]) -> None:
+        """Add what a model said that was not asked here."""
+        self.by_model[model], self.n_unknown[model] = dict(devices), {}
+        for device, each in devices.items():
+            labels = [classes[number] for number in each.true.tolist()]
+            for row in zip(labels, each.recordings, strict=True):
+                self.checksum.update("\t".join([device, *row]).encode("utf-8", "surrogateescape") + b"\n")
+            found = EvaluatedDevice(len(labels), len(set(each.recordings)), tuple(sorted(set(labels))))
+            self.devices.setdefault(device, found)
+
 
 def clips_by_device(
     clips: Sequence[Clip], split: str, devices: Sequence[str], warnings: list[str]
@@ -87,6 +97,8 @@ def classify_devices(
     Raises:
         SettingsError: nothing can be classified, or a model knows none of the labels.
     """
+    if not models:
+        return DevicePredictions({}, {})
     predictions = DevicePredictions({model.name: {} for model in models}, {model.name: {} for model in models})
     networks = _Networks()
     for device, own in clips.items():

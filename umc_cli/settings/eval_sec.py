@@ -19,8 +19,11 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
 
     model: Annotated[Names, WordOrPath(), Option(default="all runs that hold a classifier", is_repeated=True)] = ()
     """Runs of umc train-sec, or files (safetensors), comma-separated; may be repeated."""
+    predictions: Annotated[Paths, Option(metavar="FILE", default="none", is_repeated=True)] = ()
+    """Predictions of other models (CSV, TSV or JSON lines), comma-separated; may be repeated. Without --model they are
+    scored alone."""
     source: Annotated[str | None, Option(devices=True, default="all")] = None
-    """Only models that were trained on this device."""
+    """Only models that were trained on this device; of predictions that do not say so: the device of their model."""
     devices: Annotated[Names, Option(devices=True)] = ALL
     """Devices whose recordings are classified, comma-separated, or all (every device with recordings)."""
     compare: Annotated[Names, Option(_TABLE, metavar="A:B", default="compare none", is_repeated=True)] = ()

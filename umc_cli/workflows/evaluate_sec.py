@@ -5,11 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
-from umc_cli.audio.manifest import TEST_SPLIT, find_recordings
+from umc_cli.audio.manifest import TEST_SPLIT, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
@@ -37,6 +38,7 @@ from umc_cli.evaluation.report.results_page import (
 from umc_cli.evaluation.report.results_table import scores_csv, scores_markdown
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, versions
 from umc_cli.sec.models import SecModel, find_models
+from umc_cli.sec.outside_predictions import OutsideModel, check_comparable, known_recordings, read_outside_models
 from umc_cli.sec.predictions import (
     DevicePredictions,
     EvaluatedDevice,
@@ -85,6 +87,7 @@ class EvaluateSecReport(Report):
     """What the models score."""
 
     split: str
+    """Empty where predictions are scored without recordings."""
     devices: dict[str, EvaluatedDevice]
     segments_sha256: str
     """Of the list of segments: device, label, recording and first sample of each."""
@@ -113,12 +116,20 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     pictures = _check(settings)
     torch_device = compute_device(settings.compute_device)
     warnings: list[str] = []
-    models = _chosen_models(workspace, settings, warnings)
+    own = [] if settings.predictions and not settings.model else _chosen_models(workspace, settings, warnings)
+    recordings = _recordings(workspace, is_needed=bool(own))
+    warnings += recordings.warnings
+    outside = _outside_models(workspace, settings, recordings, warnings)
+    models = [*own, *(each.model for each in outside.values())]
+    if len({each.name for each in models}) < len(models):
+        raise SettingsError("predictions and a run have the same name", "rename the file, or fill in its column model")
+    _warn_of_choice(models, settings, warnings)
     labelled = grouped_by_seed(models, warnings)
     pairs = [parse_pair(text, labelled) for text in settings.compare]
-    recordings = find_recordings(workspace.data)
-    warnings += recordings.warnings
-    clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings)
+    for names, first, second in pairs:
+        for one, other in product(first, second):
+            check_comparable(outside.get(one.name), outside.get(other.name), names)
+    clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings) if own else {}
     recorded = {clip.device for clip in recordings.clips if clip.split == settings.split}
     if len(recorded) == 1:
         (only,) = recorded
@@ -131,11 +142,14 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
             settings.output.mkdir(parents=True, exist_ok=True)
     reader = SegmentReader(settings.segments, sys.maxsize)
     with compute_threads(cpu_count()):
-        predictions = classify_devices(models, clips, reader, torch_device, warnings, say)
+        predictions = classify_devices(own, clips, reader, torch_device, warnings, say)
+    for name, each in outside.items():
+        predictions.add(name, each.devices, each.model.classes)
     warn_of_labels(models, predictions, warnings)
     say("computing scores and intervals")
     scored = _score(models, predictions, settings)
-    report = EvaluateSecReport(settings.split, predictions.devices, predictions.checksum.hexdigest())
+    split = settings.split if recordings.clips else ""
+    report = EvaluateSecReport(split, predictions.devices, predictions.checksum.hexdigest())
     rows = [table_row([scored[model.name] for model in group], label) for label, group in labelled]
     report.rows = with_gaps(rows, settings.baseline, settings.ideal, warnings)
     report.matrices = source_matrices(report.rows, list(predictions.devices))
@@ -145,11 +159,12 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
     report.warnings = warnings
     spectrograms = []
-    if settings.output is not None:
+    if settings.output is not None and recordings.clips:
         say("drawing spectrograms")
         in_split = [clip for clip in recordings.clips if clip.split == settings.split]
         with compute_threads(cpu_count()):
-            spectrograms = draw_spectrograms(workspace, models, report.rows, in_split, settings.segments)
+            rows = [row for row in report.rows if row.source]
+            spectrograms = draw_spectrograms(workspace, models, rows, in_split, settings.segments)
     report.seconds = time.monotonic() - started
     if settings.output is not None:
         _write(settings.output, report, list(scored.values()), spectrograms, pictures)
@@ -181,11 +196,34 @@ def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings
     if not chosen:
         sources = ", ".join(sorted({model.source for model in models}))
         raise SettingsError(f"no model was trained on {settings.source!r}", f"models were trained on: {sources}")
-    if len({frozenset(model.classes) for model in chosen}) > 1:
+    return chosen
+
+
+def _warn_of_choice(models: Sequence[SecModel], settings: EvaluateSecSettings, warnings: list[str]) -> None:
+    if len({frozenset(model.classes) for model in models}) > 1:
         warnings.append("the models know different classes, so that they are scored on different segments")
     if settings.split != TEST_SPLIT:
         warnings.append(f"split {settings.split} is for training: models look better on it than they are")
-    return chosen
+
+
+def _recordings(workspace: Workspace, is_needed: bool) -> Recordings:
+    """Return the workspace's recordings; none where it has no data folder and nobody needs them."""
+    if is_needed or workspace.data.is_dir():
+        return find_recordings(workspace.data)
+    return Recordings((), ())
+
+
+def _outside_models(
+    workspace: Workspace, settings: EvaluateSecSettings, recordings: Recordings, warnings: list[str]
+) -> dict[str, OutsideModel]:
+    """Return the models whose predictions are given, by name."""
+    if not settings.predictions:
+        return {}
+    known = known_recordings(workspace, recordings.clips, settings.split, settings.devices)
+    if known is None:
+        warnings.append(f"there are no recordings in {workspace.data}: devices and labels are what the predictions say")
+    found = read_outside_models(settings.predictions, known, settings.source, settings.devices, warnings)
+    return {each.model.name: each for each in found}
 
 
 def _score(
