@@ -16,23 +16,34 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a small workspace of synthesized sounds, convert it to all phones of the library, and draw a picture."""
+    """Simulate two phones that record the same sounds, convert from one to the other, and show how near it comes.
+
+    The sounds are synthesized: the figures show that it works, not how well it does on real phones.
+    """
     from umc_cli.workflows.demo import run_demo
 
-    with conversion_progress(quiet) as progress:
-        report = run_demo(folder, progress)
+    try:
+        with conversion_progress(quiet) as progress:
+            report = run_demo(folder, progress)
+    except KeyboardInterrupt:
+        render.err().print("[yellow]Interrupted.[/] Run the same command again to resume.")
+        raise typer.Exit(130) from None
     if as_json:
         render.print_report(report)
         raise typer.Exit(report.exit_code)
-    if not quiet:
-        render.err().print(
-            f"{report.n_clips} sounds in {report.n_labels} classes were synthesized (they are not recordings). Next:\n"
-            f"  cd {folder} && umc convert --source {report.conversion.source} --targets all"
-        )
     show_report(report.conversion, False, quiet, False)
-    render.print_text(f"picture: {report.picture}")
+    source, (target,) = report.conversion.source, report.conversion.targets
+    render.print_text(
+        f"\n{report.n_measured} segments that nothing was learned from, distance to what {target} really recorded:\n"
+        f"  as {source} recorded them  {report.distance_before_db:5.1f} dB\n"
+        f"  converted to {target}      {report.distance_after_db:5.1f} dB\n"
+        f"picture: {report.picture}"
+    )
     if not quiet:
         render.err().print(
-            f"next: umc shards {report.conversion.output}; umc devices; your own recordings in data/<device>/<label>/"
+            f"\n{report.n_clips} synthesized sounds in {report.n_labels} classes, recorded by two simulated phones. "
+            "Next, with your own:\n"
+            "  put recordings into data/<device>/<label>/, then: umc convert --source <device> --targets all",
+            markup=False,
         )
     raise typer.Exit(report.exit_code)

@@ -1,41 +1,38 @@
-"""`umc demo`: a small workspace of synthesized sounds, converted and drawn."""
+"""`umc demo`: two simulated phones record synthesized sounds; one's recordings are converted to the other's."""
 
+import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from umc_cli import atomic_write
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.manifest import TEST_SPLIT, Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments
 from umc_cli.config import find_workspace
 from umc_cli.errors import SettingsError
-from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
-from umc_cli.response.device import DeviceRegistry
-from umc_cli.response.difference import fr_difference_db
+from umc_cli.evaluation.conversion_metrics import log_spectral_distance
+from umc_cli.evaluation.report.demo_figure import ConvertedSound, draw_demo_figure
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.settings.simulate import SimulateSettings
 from umc_cli.shards.schema import LOG_MEL, open_shard, shard_name
+from umc_cli.simulation.data_set import SIMULATION_NAME
 from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
+from umc_cli.workflows.simulate import simulate
 
-SOURCE = "xperia1v"
-PICTURED_TARGETS = ("pixel3", "xperia1", "xperia1ii")
-PICTURED_LABEL = "plucked_string"
+SOURCE, TARGET = "phone-0", "phone-1"
 CLIPS_PER_CLASS = 6
 
-_NOISE_LEVEL_DBFS = -75.0
-"""RMS of the noise in the synthesized recordings: a quiet room, far above the microphone's own noise."""
-
-_WORKSPACE_FILE = """\
-# A workspace of `umc`: made by `umc demo`. The sounds in data/ are synthesized, not recorded.
-[convert]
-source = "{source}"
-targets = "all"
-"""
+_PREFIX, _SEED = "phone-", 4
+_PICTURED = ("plucked_string", "knock", "bell")
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,12 @@ class DemoReport:
     n_labels: int
     conversion: ConvertReport
     picture: str
+    n_measured: int
+    """Segments in split val-sec, which nothing was learned from."""
+    distance_before_db: float
+    """Mean log-spectral distance of what the source recorded from what the target recorded."""
+    distance_after_db: float
+    """The same after conversion."""
 
     @property
     def exit_code(self) -> int:
@@ -55,45 +58,68 @@ class DemoReport:
 
 
 def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
-    """Write a workspace of synthesized sounds to `folder`, convert it to all devices of the library, draw a picture.
+    """Simulate two phones in a workspace at `folder`, convert from one to the other, measure, draw a picture.
 
     Raises:
         SettingsError: the folder holds something else.
         EnvironmentFault: the folder cannot be written.
     """
-    settings_path = folder / "umc.toml"
-    content = _WORKSPACE_FILE.format(source=SOURCE)
-    if folder.exists() and any(folder.iterdir()) and not _is_demo(settings_path, content):
-        raise SettingsError(f"{folder} is not empty", "name a new folder: umc demo DIR")
-    atomic_write.write_text(settings_path, content)
-    clips = write_sound_events(folder / "data" / SOURCE, CLIPS_PER_CLASS, _NOISE_LEVEL_DBFS, seed=0)
+    if not _is_demo(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise SettingsError(f"{folder} is not empty", "name a new folder: umc demo DIR")
+        settings = SimulateSettings(devices=2, prefix=_PREFIX, seed=_SEED, output=folder)
+        with tempfile.TemporaryDirectory() as sounds:
+            write_sound_events(Path(sounds), CLIPS_PER_CLASS, None, seed=0)
+            simulate(find_workspace(folder.parent), settings, Path(sounds), lambda _: None)
     workspace = find_workspace(folder)
-    report = convert(workspace, ConvertSettings(source=SOURCE), None, progress)
-    picture = folder / "conversion.png"
-    _draw(picture, folder, Path(report.output))
-    return DemoReport(str(folder), len(clips), len(SOUND_EVENTS), report, str(picture))
-
-
-def _is_demo(settings_path: Path, content: str) -> bool:
-    return settings_path.is_file() and settings_path.read_text(encoding="utf-8") == content
-
-
-def _draw(picture: Path, folder: Path, converted_root: Path) -> None:
-    """Draw one segment as in the paper's Figure 4: input, difference, converted, for three targets."""
-    registry = DeviceRegistry(folder / "devices")
-    source = registry.get(SOURCE)
-    clip = Path("data") / SOURCE / PICTURED_LABEL / f"{PICTURED_LABEL}-00.flac"
-    converted = {}
-    for target in PICTURED_TARGETS:
-        with open_shard(converted_root / target / shard_name(0)) as shard:
-            row = int(np.flatnonzero(shard["source_path"].asstr()[()] == clip.as_posix())[0])
-            converted[target] = shard[LOG_MEL][row].astype(np.float32)
-    segments, _ = read_segments(folder / clip, read_header(folder / clip), range(1), SegmentSettings())
-    draw_conversion_figure(
-        picture,
-        input_log_mel=log_mel(torch.from_numpy(segments))[0].numpy(),
-        differences={target: fr_difference_db(source, registry.get(target)) for target in PICTURED_TARGETS},
-        converted=converted,
-        source=SOURCE,
-        band_centres_hz=np.array(source.band_centres_hz),
+    report = convert(workspace, ConvertSettings(source=SOURCE, targets=(TARGET,)), None, progress)
+    clips = [clip for clip in find_recordings(workspace.data).clips if clip.device == SOURCE]
+    measured = _measure(workspace.root, Path(report.output) / TARGET / shard_name(0), clips)
+    before, after = (
+        float(np.mean([getattr(each, name) for each in measured]))
+        for name in ("distance_given_db", "distance_converted_db")
     )
+    picture = folder / "conversion.png"
+    pictured = [next(each for each in measured if each.name == label) for label in _PICTURED]
+    draw_demo_figure(picture, pictured, SOURCE, TARGET, report.converter, (before, after), len(measured))
+    return DemoReport(
+        str(folder),
+        len(clips),
+        len(SOUND_EVENTS),
+        report,
+        str(picture),
+        len(measured),
+        round(before, 2),
+        round(after, 2),
+    )
+
+
+def _is_demo(folder: Path) -> bool:
+    try:
+        truth = json.loads((folder / SIMULATION_NAME).read_text(encoding="utf-8"))
+        return truth["seed"] == _SEED and list(truth["devices"]) == [SOURCE, TARGET]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _measure(folder: Path, shard_path: Path, clips: Sequence[Clip]) -> list[ConvertedSound]:
+    """Return every segment of split val-sec: as recorded, as converted, as the target recorded it."""
+    labels = {Path(clip.file).relative_to(folder).as_posix(): clip.label for clip in clips if clip.split == TEST_SPLIT}
+    measured = []
+    with open_shard(shard_path) as shard:
+        paths, starts = shard["source_path"].asstr()[()], shard["segment_start"][()]
+        for row, path in enumerate(paths):
+            if path not in labels:
+                continue
+            converted = shard[LOG_MEL][row].astype(np.float32)
+            given = _spectrogram(folder / path, int(starts[row]))
+            true = _spectrogram(folder / path.replace(f"/{SOURCE}/", f"/{TARGET}/"), int(starts[row]))
+            distances = [float(log_spectral_distance(each[None], true[None])[0]) for each in (given, converted)]
+            measured.append(ConvertedSound(labels[path], given, converted, true, *distances))
+    return measured
+
+
+def _spectrogram(path: Path, start: int) -> NDArray[np.float32]:
+    segments, _ = read_segments(path, read_header(path), range(start, start + 1), SegmentSettings())
+    spectrogram: NDArray[np.float32] = log_mel(torch.from_numpy(segments))[0].numpy()
+    return spectrogram

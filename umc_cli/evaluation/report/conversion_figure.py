@@ -34,7 +34,8 @@ _SPECTROGRAM_INCHES = 1.45
 _DIFFERENCE_INCHES = 1.05
 _DIFFERENCE_STEP_DB = 5.0
 _BAR_INCHES = 0.12
-_FONT_POINTS = 7.0
+FONT_POINTS = 7.0
+"""Of all text in these pictures."""
 _TITLE_CHARACTERS = 24
 
 
@@ -96,7 +97,7 @@ def conversion_figure(
     truths = {target: _spectrogram(image, f"recorded by {target}") for target, image in (recorded or {}).items()}
     curves = {target: _difference(differences.get(target), band_centres_hz, target) for target in converted}
     shown = [source_image, *images.values(), *(truths[target] for target in converted if target in truths)]
-    colour_limits = _colour_limits(shown)
+    colour_limits = colour_limits_of(shown)
 
     rows = {"input": _SPECTROGRAM_INCHES}
     if any(curve is not None for curve in curves.values()):
@@ -117,18 +118,18 @@ def conversion_figure(
     mappable = None
     for column, target in enumerate(converted):
         axes: dict[str, Axes] = dict(zip(rows, grid[:, column], strict=True))
-        axes["input"].set_title(_title(source, target), fontsize=_FONT_POINTS, fontweight="bold", parse_math=False)
-        mappable = _draw_spectrogram(axes["input"], source_image, colour_limits)
+        axes["input"].set_title(_title(source, target), fontsize=FONT_POINTS, fontweight="bold", parse_math=False)
+        mappable = draw_spectrogram(axes["input"], source_image, colour_limits)
         if "difference" in axes:
             limit_db = _difference_limit_db(list(curves.values()))
             _draw_difference(axes["difference"], curves[target], band_centres_hz, limit_db)
         if "converted" in axes:
-            _draw_spectrogram(axes["converted"], images.get(target), colour_limits, "not converted")
+            draw_spectrogram(axes["converted"], images.get(target), colour_limits, "not converted")
         if "recorded" in axes:
-            _draw_spectrogram(axes["recorded"], truths.get(target), colour_limits)
+            draw_spectrogram(axes["recorded"], truths.get(target), colour_limits)
         if target in truths:
             where = axes["converted" if "converted" in axes else "recorded"]
-            where.set_title(_distances(source_image, images.get(target), truths[target]), fontsize=_FONT_POINTS)
+            where.set_title(_distances(source_image, images.get(target), truths[target]), fontsize=FONT_POINTS)
     _label_rows(grid, list(rows))
     if mappable is not None:
         below = min(float(image.min()) for image in shown) < colour_limits[0]
@@ -137,19 +138,20 @@ def conversion_figure(
             extend="min" if below else "neither", extendfrac=0.02,
             aspect=sum(rows.values()) / _BAR_INCHES, pad=_BAR_INCHES / figure.get_figwidth(),
         )  # fmt: skip
-        bar.ax.tick_params(labelsize=_FONT_POINTS)
-        bar.ax.yaxis.label.set_fontsize(_FONT_POINTS)
+        bar.ax.tick_params(labelsize=FONT_POINTS)
+        bar.ax.yaxis.label.set_fontsize(FONT_POINTS)
     return figure
 
 
-def _draw_spectrogram(
+def draw_spectrogram(
     axes: Axes,
     image: NDArray[np.float64] | None,
     colour_limits: tuple[float, float],
     without: str = "no recording",
 ) -> AxesImage | None:
+    """Draw a log-mel spectrogram [80, 80] in dB; None draws the words `without`."""
     settings = LOG_MEL_SETTINGS
-    axes.tick_params(labelsize=_FONT_POINTS)
+    axes.tick_params(labelsize=FONT_POINTS)
     end_ms = 1000 * settings.n_frames * settings.hop_samples / settings.sample_rate_hz
     # Equal steps on the mel axis; the outer half of the first and the last band lies outside the picture.
     edges_mel = hz_to_mel(mel_band_edges_hz(settings.n_mels))
@@ -174,7 +176,7 @@ def _draw_difference(
     band_centres_hz: Sequence[float] | NDArray[np.float64],
     limit_db: float,
 ) -> None:
-    axes.tick_params(labelsize=_FONT_POINTS)
+    axes.tick_params(labelsize=FONT_POINTS)
     axes.set_xlim(0, float(hz_to_mel(LOG_MEL_SETTINGS.f_max_hz)))
     axes.set_ylim(-limit_db, limit_db)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
@@ -193,14 +195,14 @@ def _label_rows(grid: NDArray[np.object_], names: Sequence[str]) -> None:
     """Name the rows at the left; write ticks and units once per row and column, where panels share an axis."""
     for row, name in enumerate(names):
         unit = "target − source (dB)" if name == "difference" else "frequency (kHz)"
-        grid[row, 0].set_ylabel(f"{name}\n{unit}", fontsize=_FONT_POINTS)
+        grid[row, 0].set_ylabel(f"{name}\n{unit}", fontsize=FONT_POINTS)
         for axes in grid[row, 1:]:
             axes.tick_params(labelleft=False)
         for axes in grid[row]:
             if name == "difference":
-                axes.set_xlabel("frequency (kHz)", fontsize=_FONT_POINTS)
+                axes.set_xlabel("frequency (kHz)", fontsize=FONT_POINTS)
             elif row == len(names) - 1:
-                axes.set_xlabel("time (ms)", fontsize=_FONT_POINTS)
+                axes.set_xlabel("time (ms)", fontsize=FONT_POINTS)
             else:
                 axes.tick_params(labelbottom=False)
 
@@ -223,7 +225,7 @@ def _distances(given: NDArray[np.float64], converted: NDArray[np.float64] | None
 
 
 def _say(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.5", fontsize=_FONT_POINTS)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.5", fontsize=FONT_POINTS)
 
 
 def _spectrogram(image: ArrayLike, what: str) -> NDArray[np.float64]:
@@ -252,7 +254,8 @@ def _difference_limit_db(curves: Sequence[NDArray[np.float64] | None]) -> float:
     return _DIFFERENCE_STEP_DB * max(1, float(np.ceil(1.02 * largest / _DIFFERENCE_STEP_DB)))
 
 
-def _colour_limits(images: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+def colour_limits_of(images: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return the levels, in dB, that the ends of one colour scale stand for."""
     loudest = max(float(image.max()) for image in images)
     quietest = min(float(image.min()) for image in images)
     # Digital silence alone would leave no range to map.
