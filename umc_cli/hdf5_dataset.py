@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: opened without locks; only what lies in the file itself, and no more than it can hold."""
+"""Untrusted HDF5 files, opened without locks: only what is in the file itself, and no more than it can contain."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""JSON that strangers may have written, and the documents of ours that say what they are."""
+"""Untrusted JSON, and JSON documents that name their format and version."""
 
 import json
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _MOST_LEVELS = 64
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text says.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is no JSON or no UTF-8, is nested deeper than 64 levels, or holds a number without end.
+        ValueError: it is not JSON or not UTF-8, is nested deeper than 64 levels, or has a number with too many digits.
     """
     try:
         content = json.loads(text)

@@ -17,10 +17,10 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "extra_forbidden": lambda _: "is not a known name",
     "literal_error": lambda about: f"must be {about['expected']}",
     "enum": lambda about: f"must be {about['expected']}",
-    "greater_than_equal": lambda about: f"must be at least {about['ge']}",
-    "greater_than": lambda about: f"must be more than {about['gt']}",
-    "less_than_equal": lambda about: f"must be at most {about['le']}",
-    "less_than": lambda about: f"must be less than {about['lt']}",
+    "greater_than_equal": lambda about: f"must be at least {_plain(about['ge'])}",
+    "greater_than": lambda about: f"must be more than {_plain(about['gt'])}",
+    "less_than_equal": lambda about: f"must be at most {_plain(about['le'])}",
+    "less_than": lambda about: f"must be less than {_plain(about['lt'])}",
     "finite_number": lambda _: "must be a finite number",
     "int_from_float": lambda _: "must be a whole number",
     "int_parsing_size": lambda _: "is too long for a number",
@@ -35,6 +35,11 @@ _TYPES = {
     "tuple": "a list", "list": "a list", "dict": "a table of settings", "model": "a table of settings",
     "mapping": "a table of settings",
 }  # fmt: skip
+
+
+def _plain(limit: Any) -> str:
+    """Return a limit without needless digits: `0`, not `0.0`."""
+    return str(int(limit)) if isinstance(limit, float) and limit.is_integer() else str(limit)
 
 
 def explain(error: ValidationError, origins: Mapping[str, str], names: Mapping[str, str], section: str) -> str:

@@ -90,12 +90,12 @@ def test_a_sound_that_one_device_alone_holds_is_cut_out() -> None:
     ids=["other sounds", "noise", "silence"],
 )
 def test_recordings_of_other_sounds_are_refused(device: np.ndarray) -> None:
-    with pytest.raises(InputError, match="do not hold the same sounds"):
+    with pytest.raises(InputError, match="do not contain the same sounds"):
         align(REFERENCE, device)
 
 
 def test_too_little_in_common_is_refused() -> None:
-    with pytest.raises(InputError, match=r"have 2\.\d s in common, of which at least 8 are needed"):
+    with pytest.raises(InputError, match=r"have only 2\.\d s in common; at least 8 s are needed"):
         align(REFERENCE, DEVICE[10 * RATE_HZ : 13 * RATE_HZ])
 
 

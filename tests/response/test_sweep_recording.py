@@ -148,7 +148,7 @@ def test_a_clipped_sweep_is_left_out() -> None:
 
 def test_noise_holds_no_sweep() -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(6 * RATE_HZ)
-    with pytest.raises(InputError, match="does not hold the sweep"):
+    with pytest.raises(InputError, match="does not contain the sweep"):
         take_sweeps(noise, sweep_of_stimulus(SWEEP, RATE_HZ), SWEEP.spacing_s, 200)
 
 

@@ -295,8 +295,8 @@ def test_noise_over_most_bands_fails_the_gate(umc: Umc, workspace: Path, take: P
     run = umc("measure-ir", "noisy.wav", "--device", "mine", "--stimulus", "sweep.json", "--json", "--figure", "a.png")
     assert run.exit_code == 1
     (gate,) = run.json["failed_gates"]
-    assert gate["reason"].startswith("signal to noise is 10 dB or more in 0-")
-    assert "play louder or nearer" in gate["hint"]
+    assert gate["reason"].startswith("the signal-to-noise ratio is 10 dB or more only in 0-")
+    assert "play louder or closer" in gate["hint"]
     assert (run.json["written"], run.json["exit_code"]) == (False, 1)
     assert (workspace / "a.png").exists()
     assert not (workspace / "devices").exists()
@@ -329,7 +329,7 @@ def test_clipping_of_most_repeats_fails_the_gate(umc: Umc, workspace: Path, take
         (lambda path: write_audio(path, np.zeros(96_000), RATE_HZ), "is silent"),
         (
             lambda path: write_audio(path, np.random.default_rng(0).normal(0, 0.1, 300_000), RATE_HZ),
-            "does not hold the sweep",
+            "does not contain the sweep",
         ),
         (lambda path: path.write_bytes(b"RIFF"), "cannot be decoded"),
         (lambda path: None, "does not exist"),
@@ -364,7 +364,7 @@ def test_recordings_of_different_rates_are_not_averaged(umc: Umc, workspace: Pat
         (("--device", "mine"), "no file is named"),
         (("a.wav", "--device", "../x"), "is not a device id"),
         (("a.wav", "--device", "mine", "--rate", 48000), "--rate belongs to --make-stimulus"),
-        (("a.wav", "--device", "mine", "--blind"), "belong together"),
+        (("a.wav", "--device", "mine", "--blind"), "are only used together"),
         (("a.wav", "--device", "mine", "--figure", "a.gif"), "cannot draw a figure"),
         (("--make-stimulus", "chirp", "a.wav"), "unknown stimulus 'chirp'"),
         (("--make-stimulus", "sweep", "a.mp3"), "give it the suffix .wav"),
@@ -523,8 +523,8 @@ def test_a_sweep_that_lost_a_millisecond_is_named_and_left_out(umc: Umc, workspa
     assert run.exit_code == 0
     (entry,) = run.json["rejected"]
     assert entry["time_s"] == pytest.approx(2.5 + 0.037, abs=0.002)
-    assert "differs in waveform from the other repeats" in entry["reason"]
-    assert run.json["warnings"][0].startswith("1 of 3 repeats differ in waveform")
+    assert "its waveform differs from the other repeats" in entry["reason"]
+    assert run.json["warnings"][0].startswith("1 of 3 repeats were left out: their waveforms differ")
     assert (run.json["device"]["repeats"], len(run.json["arrivals_s"][str(workspace / "lossy.wav")])) == (2, 2)
     error_db = np.subtract(run.json["device"]["frequency_response_db"], true_shape_db(microphone(), RATE_HZ))
     assert rms(error_db) < 0.2
@@ -540,7 +540,7 @@ def test_a_gate_gives_no_noise_floor_and_a_warning(umc: Umc, workspace: Path, ta
     assert run.exit_code == 0
     device = run.json["device"]
     assert device["noise_floor_db"] is None
-    assert "gated.wav holds exact zeros" in run.json["warnings"][0]
+    assert "gated.wav contains zeros" in run.json["warnings"][0]
     assert "noise floor" not in device["note"]
     # The scatter of repeats holds their noise, and what the drifting clocks leave, 70 dB below them.
     whole = umc("measure-ir", take, "--device", "whole", "--stimulus", "sweep.json", "--json").json["device"]
@@ -573,7 +573,7 @@ def test_a_sweep_without_stimulus_asks_for_it(umc: Umc, take: Path) -> None:
     for options in ((), ("--stimulus", "impulse")):
         run = umc("measure-ir", take, "--device", "mine", *options)
         assert run.exit_code == 2
-        assert "take.wav holds a sine sweep" in run.stderr
+        assert "take.wav contains a sine sweep" in run.stderr
         assert "loudspeaker" not in run.stderr
 
 

@@ -119,18 +119,18 @@ def test_one_of_three_devices_that_heard_something_else_is_named(umc: Umc, side_
     assert run.json["devices"] == ["near", "phone"]
     (failed,) = run.json["failed"]
     assert failed["path"] == "other.wav"
-    assert "near.wav and other.wav do not hold the same sounds" in failed["reason"]
+    assert "near.wav and other.wav do not contain the same sounds" in failed["reason"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["near=near.wav", "other=other.wav"], 1, "do not hold the same sounds"),
+        (["near=near.wav", "other=other.wav"], 1, "do not contain the same sounds"),
         (["near=near.wav", "near=near.wav"], 2, "all recordings are of 'near'"),
         (["near=near.wav", "phone=near.wav"], 2, "phone=near.wav is the same recording as near=near.wav"),
         (["near=near.wav", "phone=silent.wav"], 1, "silent.wav is silent"),
         (["near=near.wav", "phone=loud.wav"], 1, r"loud.wav is clipped: \d+%"),
-        (["near=near.wav", "phone=short.wav"], 1, "short.wav have .* s in common, of which at least 8 are needed"),
+        (["near=near.wav", "phone=short.wav"], 1, "short.wav have only .* s in common; at least 8 s are needed"),
         (["near=near.wav", "phone=missing.wav"], 1, "cannot read missing.wav"),
         (["near=near.wav", "phone=umc.toml"], 1, "umc.toml"),
         (["near=near.wav"], 2, "all recordings are of 'near'"),
@@ -139,7 +139,7 @@ def test_one_of_three_devices_that_heard_something_else_is_named(umc: Umc, side_
         (["neer=near.wav", "phone=phone.ogg"], 2, "no recording of the reference device 'near'"),
         (["near=near.wav", "../x=phone.ogg"], 2, "is not a device id"),
         (["near=near.wav", "near=other.wav", *(f"phone={n}" for n in ("phone.ogg", "short.wav", "loud.wav"))], 2,
-         "phone has 3 recordings and near 2"),
+         "phone has 3 recordings, but near has 2"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_paired_is_refused_and_nothing_is_written(
@@ -178,7 +178,7 @@ def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: P
 def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_side: Path) -> None:
     run = umc("pair", "--from-data", "--reference-device", "xperia1v", "--json")
     assert run.exit_code == 1
-    assert "no recording in split train-mc is one of 'xperia1v' and another device" in run.json["error"]["message"]
+    assert "no recording in split train-mc was made by 'xperia1v' and another device" in run.json["error"]["message"]
 
 
 @pytest.mark.realdata

@@ -21,7 +21,7 @@ N_QUANTILES = 20
 QUANTILE_SHARES = (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES
 """2.5 %, 7.5 %, ... 97.5 %."""
 MOST_SEGMENTS = 2_000
-"""Segments of one device that a table rests on at the most: 160,000 frames a band, 51 MB."""
+"""Maximum number of segments in the table of one device: 160,000 frames per band, 51 MB."""
 
 MIN_SEGMENTS = 10
 """Fewer segments than this say nothing about a device."""

@@ -14,7 +14,7 @@ from umc_cli.shards.planned_files import PlannedFile
 
 _REASONS_SHOWN = 3
 _LOOKED_AT = 32
-"""Recordings whose channels are compared, at the most: about a second."""
+"""Maximum number of recordings whose channels are compared: about a second."""
 _OF_A_ROW = re.compile(r"^\S+ line \d+: ")
 
 

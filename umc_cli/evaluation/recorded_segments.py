@@ -29,7 +29,7 @@ class SegmentReader:
 
     settings: SegmentSettings
     most: int
-    """Segments of one device that are read at the most."""
+    """Maximum number of segments to read of one device."""
     failed: dict[str, FailedInput] = field(default_factory=dict)
     """By path."""
 

@@ -57,17 +57,17 @@ def take_impulses(recording: NDArray[np.float64], rate_hz: int, train: ImpulseTr
     frames = _match_spacing(envelope, train) if train else _onsets(envelope)
     if not len(frames):
         raise InputError(
-            "holds no impulse that stands out from the noise",
-            "play the stimulus louder or nearer, in a quieter room, and record the whole of it",
+            "contains no impulse above the noise",
+            "play the stimulus louder or closer, in a quieter room, and record all of it",
         )
     if train and len(frames) < 0.5 * (
         places := min(train.repeats, int(len(envelope) * _FRAME_S / train.spacing_s) + 1)
     ):
         distance_s = _FRAME_S * float(np.median(np.diff(_onsets(envelope)))) if len(_onsets(envelope)) > 1 else 0.0
         raise InputError(
-            f"holds {len(frames)} of {places} impulses at the distances of the stimulus",
+            f"contains {len(frames)} of {places} impulses at the distances of the stimulus",
             rate_hint(distance_s / train.spacing_s, rate_hz)
-            or "check that --stimulus names what was played, and record the whole of it",
+            or "check that --stimulus names what was played, and record all of it",
         )
     half_frame = round(_FRAME_S * rate_hz)
     arrivals = [_peak(audible, round(frame * _FRAME_S * rate_hz), half_frame) for frame in frames]
@@ -78,10 +78,10 @@ def take_impulses(recording: NDArray[np.float64], rate_hz: int, train: ImpulseTr
     if not kept:
         problems = sorted({entry.reason for entry in rejected})
         raise InputError(
-            f"holds {len(rejected)} impulse{'' if len(rejected) == 1 else 's'}, but none that can be used "
+            f"contains {len(rejected)} impulse{'' if len(rejected) == 1 else 's'}, but none that can be used "
             f"({'; '.join(problems)})",
-            "record again from before the first impulse on: quieter if it clips, louder if noise covers it; "
-            "a ready impulse response needs --stimulus response",
+            "record again and start before the first impulse: quieter if it clips, louder if noise covers it. If the "
+            "file is an impulse response, give --stimulus response",
         )
     weights = window(rate_hz, window_ms)
     before = round(BEFORE_S * rate_hz)

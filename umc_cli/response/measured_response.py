@@ -66,7 +66,7 @@ def measure_response(takes: Sequence[Take], taken_out: Sequence[Curve], window_m
     if len(rates) > 1:
         raise InputError(
             f"the recordings have different sample rates: {', '.join(map(str, rates))} Hz",
-            "measure those of one rate at a time, or record all with the same settings",
+            "measure recordings of one rate at a time, or record all with the same settings",
         )
     every = np.concatenate([take.repeats for take in takes])
     if len(every) > 1:

@@ -87,7 +87,7 @@ def align(reference: NDArray[np.float32], device: NDArray[np.float32]) -> Alignm
     anchors = find_anchors(reference, device)
     if not anchors:
         raise InputError(
-            "do not hold the same sounds: no part of one is found in the other",
+            "do not contain the same sounds: no part of one was found in the other",
             _REMEDY,
         )
     windows = track(reference, device, anchors)
@@ -95,19 +95,17 @@ def align(reference: NDArray[np.float32], device: NDArray[np.float32]) -> Alignm
     lines = _lines(windows, drift)
     if not lines:
         raise InputError(
-            "do not hold the same sounds for long enough to be laid beside each other",
+            "do not contain the same sounds for long enough to be aligned",
             _REMEDY,
         )
     if _sure_share(reference, windows, lines) < _LEAST_SURE:
-        raise InputError(
-            "do not hold the same sounds: most of what sounds in one has no certain place in the other", _REMEDY
-        )
+        raise InputError("do not contain the same sounds: most sounds of one cannot be located in the other", _REMEDY)
     found = _stretches(reference, device, windows, lines, drift)
     common = Alignment(found, round(drift * 1e6, 2), 0.0, len(lines) - 1)
     if common.common_s < LEAST_COMMON_S:
         raise InputError(
-            f"have {common.common_s:.1f} s in common, of which at least {LEAST_COMMON_S:g} are needed",
-            "record for a minute with both devices at once",
+            f"have only {common.common_s:.1f} s in common; at least {LEAST_COMMON_S:g} s are needed",
+            "record with both devices at the same time for a minute",
         )
     whole_s = (found[-1].stop - found[0].start) / SAMPLE_RATE_HZ
     return Alignment(found, common.drift_ppm, round(whole_s - common.common_s, 2), common.n_jumps)

@@ -70,7 +70,7 @@ def sweep_of_played_file(samples: NDArray[np.float64], file_rate_hz: int, rate_h
     misfit_s = np.abs(delay_s[fitted] - offset - slope * np.log(frequency_hz[fitted]))
     duration_s = len(sweep) / file_rate_hz
     if slope <= 0 or np.median(misfit_s) > _MOST_MISFIT * duration_s:
-        raise SettingsError("the played file holds no exponential sine sweep", "make one with --make-stimulus sweep")
+        raise SettingsError("the played file contains no exponential sine sweep", "make one with --make-stimulus sweep")
     start_hz, stop_hz = float(np.exp(-offset / slope)), float(np.exp((duration_s - offset) / slope))
     if rate_hz != file_rate_hz:
         sweep = soxr.resample(sweep, file_rate_hz, rate_hz, quality="VHQ")
@@ -93,8 +93,8 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
     starts = find_sweeps(responses, len(recording), sweep)
     if not starts:
         raise InputError(
-            "does not hold the sweep",
-            "play it louder or nearer and record the whole of it; check that --stimulus names what was played",
+            "does not contain the sweep",
+            "play it louder or closer, record all of it, and check that --stimulus names what was played",
         )
     reasons = _reasons(recording, starts, sweep, spacing_s)
     rejected = tuple(Rejected(start / rate_hz, why) for start, why in zip(starts, reasons, strict=True) if why)
@@ -102,7 +102,7 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
     if not kept:
         problems = "; ".join(sorted({entry.reason for entry in rejected}))
         raise InputError(
-            f"holds no sweep that can be used ({problems})",
+            f"contains no sweep that can be used ({problems})",
             "record the stimulus from its first to its last second; lower the level if it clips",
         )
     weights = window(rate_hz, window_ms)
@@ -116,7 +116,7 @@ def take_sweeps(recording: NDArray[np.float64], sweep: Sweep, spacing_s: float |
     drift = drift_ppm(arrivals_s, spacing_s) if spacing_s else None
     if drift is not None and abs(drift) > MOST_DRIFT_PPM:
         raise InputError(
-            f"holds sweeps whose distance is {1 + drift * 1e-6:.4f} times what was played",
+            f"contains sweeps whose distance is {1 + drift * 1e-6:.4f} times that of the played ones",
             rate_hint(1 + drift * 1e-6, rate_hz) or "check that --stimulus names what was played",
         )
     repeats = []

@@ -68,7 +68,7 @@ class NoiseSuppression(Settings):
     oversubtraction: Annotated[float, Field(gt=0)]
     """How many times the noise's power is taken off."""
     most_db: Annotated[float, Field(gt=0)]
-    """By how much a frequency is lowered at the most."""
+    """Largest reduction of a frequency."""
 
 
 class Codec(Settings):

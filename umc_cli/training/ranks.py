@@ -35,7 +35,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """Return which of `n` rows this rank computes; shares differ by one row at the most."""
+        """Return which of `n` rows this rank computes; shares differ by at most one row."""
         return slice(n * self.rank // self.count, n * (self.rank + 1) // self.count)
 
     @contextmanager

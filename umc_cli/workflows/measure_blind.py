@@ -95,7 +95,10 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
     report.reference_noise_floor_db = rounded(to_response_bands(before.spectra.noise_floor_db))
     _check_with_pairs(report, before, after, found.difference_db, trusted)
     if not found.labels:
-        report.warnings.append("the devices share no label: if they recorded different sounds, the response holds that")
+        report.warnings.append(
+            "the devices have no label in common: if they recorded different sounds, the response is wrong by what "
+            "these differ in"
+        )
     finish(report, workspace, settings.figure)
     report.seconds = time.monotonic() - started
     return report
@@ -157,8 +160,8 @@ def _check_with_pairs(
     report.paired_rms_db = round(float(np.nanstd(apart_db)), 2)
     if report.paired_rms_db > MOST_DISAGREEMENT_DB:
         report.warnings.append(
-            f"the estimate lies {report.paired_rms_db:.1f} dB (RMS) from the one that {len(shared)} recordings of the "
-            "same sounds give: what else the devices recorded differs"
+            f"the estimate differs by {report.paired_rms_db:.1f} dB (RMS) from that of {len(shared)} recordings of the "
+            "same sounds: the other recordings of the two devices are of different sounds"
         )
 
 

@@ -45,9 +45,9 @@ WINDOW_MS = 200.0
 
 _STIMULUS_HINT = f"name its JSON file or the played sweep, or give {', '.join((*STIMULI, READY_MADE))}"
 
-_FLOOR_NOTE = "The noise floor holds the noise of the room."
-_ODD_ONE = "differs in waveform from the other repeats: samples were lost, or another sound came in"
-_ODD = "differ in waveform from the others, as where samples were lost or another sound came in, and were left out"
+_FLOOR_NOTE = "The noise floor includes the noise of the room."
+_ODD_ONE = "its waveform differs from the other repeats: samples were lost, or there was another sound"
+_ODD = "were left out: their waveforms differ from the others, because samples were lost or there was another sound"
 
 
 def measure(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[Path]) -> MeasureIrReport:
@@ -57,7 +57,7 @@ def measure(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[P
         SettingsError: --blind or --reference-device is given without the other.
     """
     if settings.blind != (settings.reference_device is not None):
-        raise SettingsError("--blind and --reference-device belong together", "give both or none")
+        raise SettingsError("--blind and --reference-device are only used together", "give both or neither")
     if settings.blind:
         return measure_blind(workspace, settings, [str(file) for file in files])
     return measure_ir(workspace, settings, files)
@@ -146,7 +146,7 @@ def _measure_recordings(
         report.warnings.append(f"{len(measured.odd_repeats)} of {repeats + len(measured.odd_repeats)} repeats {_ODD}")
     if measured.incoherent_hz is not None:
         report.warnings.append(
-            "the repeats differ in waveform in {:.0f}-{:.0f} Hz".format(*measured.incoherent_hz)
+            "the waveforms of the repeats differ in {:.0f}-{:.0f} Hz".format(*measured.incoherent_hz)
             + f" (averaging them loses up to {measured.loss_db:.1f} dB): these bands are not trusted; "
             "samples were lost while recording or playing, or something moved"
         )
@@ -158,22 +158,23 @@ def _noise_floor_db(files: Sequence[Path], takes: Sequence[Take], warnings: list
     gated = [path for path, take in zip(files, takes, strict=True) if is_gated(take.silence, take.sample_rate_hz)]
     if gated:
         warnings.append(
-            f"{gated[0]} holds exact zeros, or one value, where it should hold the noise of the room: a gate or noise "
-            "suppression, or an editor. The record gets no noise floor; signal to noise is what the repeats' scatter "
-            "says. Record with an app that writes what it hears (docs/measuring-a-phone.md, step 4)"
+            f"{gated[0]} contains zeros, or one value, instead of the noise of the room: a noise gate, noise "
+            "suppression or an editor removed it. The record gets no noise floor, and the signal-to-noise ratio is "
+            "estimated from the scatter of the repeats. Record with an app that does not process the sound "
+            "(docs/measuring-a-phone.md, step 4)"
         )
         return None
     floors = [floor for take in takes if (floor := noise_floor_db(take.silence, take.sample_rate_hz)) is not None]
     if not floors:
-        warnings.append("no noise floor: there is less than 140 ms of silence before the first sound")
+        warnings.append("the record gets no noise floor: there is less than 140 ms of silence before the first sound")
         return None
     floor_db = np.asarray(np.min(floors, axis=0), np.float64)
     if is_too_loud(floor_db):
         highest_db = white_noise_floor_db(MOST_NOISE_DBFS)
         warnings.append(
             f"the silence before the first sound is loud ({np.median(floor_db):.0f} dB in the middle band; white noise "
-            f"of {MOST_NOISE_DBFS:g} dBFS would be {highest_db:.0f} dB): that is the room, or gain control, not the "
-            "device. The record gets no noise floor; record in a quiet room, gain control off"
+            f"of {MOST_NOISE_DBFS:g} dBFS would be {highest_db:.0f} dB): this is the room, or gain control, not the "
+            "device. The record gets no noise floor. Record in a quiet room, with gain control turned off"
         )
         return None
     return floor_db
@@ -207,7 +208,7 @@ def _take(path: Path, channel: str | None, played: ImpulseTrain | SineSweep | Pa
         take = partial(take_sweeps, recording, _read_sweep(played, rate_hz), None, window_ms)
     elif holds_a_sweep(recording, rate_hz):
         raise SettingsError(
-            f"{path} holds a sine sweep, and impulses are to be measured",
+            f"{path} contains a sine sweep, but impulses would be measured",
             "name what was played: --stimulus with the JSON file that --make-stimulus wrote, the sweep as a WAV file, "
             "or sweep for the default one",
         )
@@ -242,15 +243,15 @@ def _failed_gates(measured: MeasuredResponse, rejected: Sequence[RejectedRepeat]
         low, high = trusted_range_hz(measured.trusted)
         gates.append(
             FailedGate(
-                f"signal to noise is {LEAST_SNR_DB:g} dB or more in {low:.0f}-{high:.0f} Hz only",
-                "play louder or nearer, quieten the room, or take a sweep with more repeats",
+                f"the signal-to-noise ratio is {LEAST_SNR_DB:g} dB or more only in {low:.0f}-{high:.0f} Hz",
+                "play louder or closer, make the room quieter, or use a sweep with more repeats",
             )
         )
     if measured.disagreement_db > MOST_DISAGREEMENT_DB:
         gates.append(
             FailedGate(
                 f"two repeats differ by {measured.disagreement_db:.1f} dB (RMS over trusted bands)",
-                "keep device and loudspeaker where they are, and switch gain control and noise suppression off",
+                "do not move device and loudspeaker, and turn off gain control and noise suppression",
             )
         )
     return gates

@@ -213,5 +213,5 @@ def check_trusted(trusted: NDArray[np.bool_]) -> None:
         raise InputError(
             f"the response cannot be trusted around 1 kHz: noise is less than {LEAST_SNR_DB:g} dB below it, "
             "or stimulus and calibrations do not reach it",
-            "record louder, nearer, in a quieter room, with more repeats; see docs/measuring-a-phone.md",
+            "record louder, closer, in a quieter room, with more repeats; see docs/measuring-a-phone.md",
         )

@@ -113,7 +113,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
     own = frozenset(registry.own_ids())
     if settings.from_data:
         if named:
-            raise SettingsError("files and --from-data exclude each other", "give one of them")
+            raise SettingsError("files and --from-data cannot be combined", "give one of them")
         check_device_id(settings.reference_device)
         progress.say(f"reading the recordings in {workspace.data}")
         found = find_recordings(workspace.data)
@@ -137,7 +137,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
     folder = folder_for(workspace, together.devices)
     if folder.exists() and not settings.overwrite:
         raise SettingsError(
-            f"{' and '.join(together.devices)} were paired before: {folder} is there", "use --overwrite to replace it"
+            f"{' and '.join(together.devices)} were paired before: {folder} exists", "use --overwrite to replace it"
         )
     records, new = _records(registry, own, settings, material)
     learned = [together.rows([index], held_back=False) for index in range(len(records))]
@@ -148,18 +148,18 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
     base, rival_path = load_refiner(base_path), there if there.is_file() else base_path
     report.base = weights_in_words(rival_path)
     with compute_threads(cpu_count()):
-        progress.say("measuring the weights that are there on what is held back")
+        progress.say("measuring the current weights on the segments held back")
         before = measure(load_refiner(rival_path).refiner, together, known)
         adapted = _adapt(base.refiner, together, known, settings, progress)
         after = measure(adapted, together, known)
     _note_distances(report, before, after)
     report.is_kept = report.after_db is not None and report.before_db is not None and report.after_db < report.before_db
     if not before:
-        report.warnings.append("nothing could be held back to measure on: the adapted weights are not kept")
+        report.warnings.append("no segments could be held back to measure on, so the adapted weights are not kept")
     elif not report.is_kept:
         report.warnings.append(
-            f"the adapted weights are not nearer on what was held back ({report.after_db:.2f} dB, "
-            f"{report.before_db:.2f} before) and are not kept; records and level tables are"
+            f"on the segments held back, the adapted weights are not nearer ({report.after_db:.2f} dB, "
+            f"{report.before_db:.2f} before), so they are not kept; records and level tables are"
         )
     about = _provenance(settings, material, report, base.sha256)
     tables = {
@@ -209,7 +209,7 @@ def _read_names(named: Sequence[str], reference: str) -> dict[str, list[Path]]:
     """Return the files by device, in order."""
     if not named:
         raise SettingsError(
-            "no recordings are named", "give them as DEVICE=FILE, two devices at least, or use --from-data"
+            "no recordings are named", "give them as DEVICE=FILE, for at least two devices, or use --from-data"
         )
     files: dict[str, list[Path]] = {}
     for name in named:
@@ -224,14 +224,14 @@ def _read_names(named: Sequence[str], reference: str) -> dict[str, list[Path]]:
         )
     if len(files) < 2:
         raise SettingsError(
-            f"all recordings are of {reference!r}", "name those of another device too, made at the same time"
+            f"all recordings are of {reference!r}", "also name recordings that another device made at the same time"
         )
     n_reference = len(files[reference])
     for device, own in files.items():
         if 1 != len(own) != n_reference != 1:
             raise SettingsError(
-                f"{device} has {len(own)} recordings and {reference} {n_reference}",
-                "give as many of each, in the same order, or one of one side",
+                f"{device} has {len(own)} recordings, but {reference} has {n_reference}",
+                "give the same number for both, in the same order, or only one for one of them",
             )
     seen: dict[str, str] = {}
     for device, own in files.items():
@@ -275,11 +275,13 @@ def _enough(material: Material) -> Together:
         if count < LEAST_SEGMENTS:
             together = without_device(together, device)
             if device in material.files:  # else its files are listed as failed
-                material.warnings.append(f"{device} is left out: {count} segments in common, {LEAST_SEGMENTS} needed")
+                material.warnings.append(
+                    f"{device} is left out: it has {count} segments in common, and {LEAST_SEGMENTS} are needed"
+                )
     if len(together.devices) < 2:
         raise InputError(
-            f"too little to learn from: {'; '.join(material.warnings) or 'no device is left beside the reference'}",
-            "record for a minute with both devices at once",
+            f"too little to learn from: {'; '.join(material.warnings) or 'no device is left except the reference'}",
+            "record with both devices at the same time for a minute",
         )
     material.together = together
     return together

@@ -87,7 +87,7 @@ def verify_shards(root: Path) -> ShardsReport:
         report.damaged += _missing_indexes(root, plan, targets, indexes)
         damaged_paths = {entry.path for entry in report.damaged}
         intact = [name for name in sorted(found & expected) if str(root / name) not in damaged_paths]
-        report.damaged += _strangers(root, plan.run_id, targets, intact)
+        report.damaged += _of_other_runs(root, plan.run_id, targets, intact)
     return report
 
 
@@ -124,18 +124,18 @@ def _shards_and_plan(root: Path) -> tuple[list[Path], tuple[Plan, dict[str, str]
         ) from error
 
 
-def _strangers(root: Path, run_id: str, target_ids: Mapping[str, str], names: Sequence[str]) -> list[FailedInput]:
+def _of_other_runs(root: Path, run_id: str, target_ids: Mapping[str, str], names: Sequence[str]) -> list[FailedInput]:
     """Find shards that another run left, or that do not belong where they lie."""
-    strangers = []
+    others = []
     for name in names:
         header = read_shard_header(root / name)
         target = Path(name).parent.name
         if (header.run_id, header.target_id) != (run_id, target_ids.get(header.target)):
-            strangers.append(FailedInput(str(root / name), "was made by another run", "run `umc convert` again"))
+            others.append(FailedInput(str(root / name), "was made by another run", "run `umc convert` again"))
         elif (header.target, shard_name(header.index)) != (target, Path(name).name):
             reason = f"is shard {header.index} of {header.target}, in the wrong place"
-            strangers.append(FailedInput(str(root / name), reason, "run `umc convert` again"))
-    return strangers
+            others.append(FailedInput(str(root / name), reason, "run `umc convert` again"))
+    return others
 
 
 def _inspect(

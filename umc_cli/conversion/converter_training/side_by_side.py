@@ -132,7 +132,7 @@ def read_side_by_side(
         found: dict[str, list[tuple[Samples, Alignment]]] = defaultdict(list)
         for device in devices[1:]:
             for file in _beside(files[device], number, len(files[reference])):
-                say(f"laying {file} beside {reference_file}")
+                say(f"aligning {file} with {reference_file}")
                 try:
                     own = _read(file)
                     alignment = _aligned(samples, own, reference_file, file)
@@ -155,7 +155,7 @@ def read_side_by_side(
 def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
     """Return the segments of clips in split `train-mc` that share a recording with one of `reference`.
 
-    Clips of one recording lie in step, but for half a second at the most: the lag that is usual between two devices is
+    Clips of one recording are aligned to within half a second: the lag that is usual between two devices is
     taken out, or that of a clip which began at another time. Every fifth recording is held back; of fewer than ten, a
     fifth of the segments. Of recordings with several files on a device none is taken.
 
@@ -174,7 +174,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
     shared = sorted((name for name, of in single.items() if len(of) > 1), key=_hash)
     if not shared:
         raise InputError(
-            f"no recording in split {CONVERSION_SPLIT} is one of {reference!r} and another device",
+            f"no recording in split {CONVERSION_SPLIT} was made by {reference!r} and another device",
             "give the files of both devices the same name, or the same `recording` in the manifest",
         )
     others = sorted({device for name in shared for device in single[name]} - {reference})
@@ -262,14 +262,15 @@ def _read(path: Path) -> Samples:
     try:
         header = read_header(path)
         if header.n_samples > LONGEST_S * SAMPLE_RATE_HZ:
-            raise InputError("is longer than an hour", "cut out the part that both devices recorded")
+            raise InputError("is longer than an hour", "keep only the part that both devices recorded")
         samples = read_samples(path, header, 0, header.n_samples)
         if not samples.any():
             raise InputError("is silent: every sample is zero", "check the microphone and record again")
         clipped = float(np.mean(np.abs(samples) >= _FULL_SCALE))
         if clipped > _CLIPPED_SHARE:
             raise InputError(
-                f"is clipped: {clipped:.0%} of it is at full scale", "record again, further away or at a lower level"
+                f"is clipped: {clipped:.0%} of its samples are at full scale",
+                "record again, farther away or at a lower level",
             )
     except InputError as error:
         raise InputError(f"{path} {error.message}", error.hint) from error
@@ -322,7 +323,7 @@ def _collect(
                 places[device].setdefault(start, (own, place))
     starts = sorted(set().union(*places.values()))
     if n_clipped:
-        warnings.append(f"{n_clipped} segments in which a recording is clipped are left out")
+        warnings.append(f"{n_clipped} segments are left out because a recording is clipped there")
     learned, held_back = _divided(starts)
     starts = sorted([*learned, *held_back])
     starts = (
