@@ -46,6 +46,10 @@ from umc_cli.workflows.report_base import Report
 
 LEAST_SEGMENTS = 6
 """To learn from, of each device."""
+LEAST_HELD_BACK_S = 1.0
+"""Of less, no difference between weights can be told."""
+ENOUGH_S = 8.0
+"""To learn from: of less, records and tables say more of the sounds than of the devices."""
 COMPARED = ("refiner", "refiner_quantile")
 
 
@@ -154,12 +158,21 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         after = measure(adapted, together, known)
     _note_distances(report, before, after)
     report.is_kept = report.after_db is not None and report.before_db is not None and report.after_db < report.before_db
-    if not before:
-        report.warnings.append("no segments could be held back to measure on, so the adapted weights are not kept")
+    if not before or report.held_back_s < LEAST_HELD_BACK_S:
+        report.is_kept = False
+        report.warnings.append(
+            f"only {report.held_back_s:g} s could be held back to measure on, at least {LEAST_HELD_BACK_S:g} s are "
+            "needed: the adapted weights are not kept; record for a minute"
+        )
     elif not report.is_kept:
         report.warnings.append(
             f"on the segments held back, the adapted weights are not nearer ({report.after_db:.2f} dB, "
             f"{report.before_db:.2f} before), so they are not kept; records and level tables are"
+        )
+    if report.learned_s < ENOUGH_S:
+        report.warnings.append(
+            f"the records and level tables were learned from only {report.learned_s:g} s, so they tell more about the "
+            "sounds than about the devices; record for a minute"
         )
     about = _provenance(settings, material, report, base.sha256)
     tables = {
