@@ -94,6 +94,17 @@ def test_the_benchmark_of_planning_plans_every_row() -> None:
         }  # fmt: skip
 
 
+def test_the_benchmark_of_waveforms_measures_what_its_page_says() -> None:
+    script = PROJECT / "examples" / "benchmarks" / "waveforms.py"
+    command = [sys.executable, str(script), "--quick", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)
+    assert max(figures[converter]["rms_db"] for converter in ("eq", "eq_noise")) < 1
+    assert max(figures[converter]["side_lobe_of_segments_db"] for converter in ("eq", "eq_noise", "refiner")) < -60
+    assert figures["eq"]["own_source_error_db"] < -60
+
+
 @pytest.mark.realdata
 @pytest.mark.timeout(300)
 def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: Path, tmp_path: Path) -> None:
