@@ -17,6 +17,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from umc_cli.atomic_write import atomic_path
 from umc_cli.audio.length_promise import Promise, length_promise
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
@@ -314,3 +315,13 @@ def _explain(path: Path) -> Iterator[None]:
         raise InputError(
             f"cannot be decoded: {reason}", "it is damaged or not audio: record it again, or export it as WAV or FLAC"
         ) from error
+
+
+def write_samples(path: Path, samples: NDArray[np.floating], rate_hz: int, kind: str, subtype: str) -> None:
+    """Write a file of one channel, complete or not at all. `kind`: `FLAC` or `WAV`; `subtype`: `PCM_16` or `PCM_24`.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+    """
+    with atomic_path(path) as partial, partial.open("w+b") as file:  # libsndfile takes no name that is not UTF-8
+        soundfile.write(file, samples, rate_hz, format=kind, subtype=subtype)

@@ -10,11 +10,11 @@ from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import scipy.signal
-import soundfile
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from umc_cli import atomic_write
+from umc_cli.audio.files import write_samples
 from umc_cli.config import Settings
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat
@@ -133,8 +133,7 @@ def write_stimulus(stimulus: ImpulseTrain | SineSweep, path: Path) -> Path:
     Raises:
         EnvironmentFault: a file cannot be written.
     """
-    with atomic_write.atomic_path(path) as partial:
-        soundfile.write(partial, stimulus_samples(stimulus), stimulus.sample_rate_hz, format="WAV", subtype="PCM_24")
+    write_samples(path, stimulus_samples(stimulus), stimulus.sample_rate_hz, "WAV", "PCM_24")
     described = stimulus.model_copy(update={"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
     sidecar = path.with_suffix(".json")
     atomic_write.write_text(sidecar, json.dumps(described.model_dump(mode="json"), indent=2) + "\n")

@@ -8,16 +8,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from umc_cli import atomic_write
-from umc_cli.audio.files import read_header, read_samples
+from umc_cli.audio.files import read_header, read_samples, write_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import TEST_SPLIT, Clip, FailedInput
 from umc_cli.config import dump_settings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import write_device
-from umc_cli.simulation.simulated_device import SimulatedDevice, Waveform
+from umc_cli.simulation.simulated_device import SimulatedDevice
 
 SIMULATION_NAME = "simulation.json"
 LONGEST_S = 300
@@ -70,7 +69,8 @@ def write_simulated_data_set(
             # A seed per file: its noise does not depend on which other devices there are.
             random = np.random.default_rng([seed, number, device_number])
             path = Path(device.record.id) / name
-            _write_flac(folder / "data" / path, device.record_sound(sound, random))
+            samples = device.record_sound(sound, random)
+            write_samples(folder / "data" / path, samples, SAMPLE_RATE_HZ, "FLAC", "PCM_24")
             rows.append((path.as_posix(), device.record.id, clip.label, clip.split, clip.recording))
     for device in devices:
         write_device(device.record, folder / "devices")
@@ -95,8 +95,3 @@ def _names(clips: Sequence[Clip]) -> list[str]:
             name = f"{stem}-{number}.flac"
         names[name] = None
     return list(names)
-
-
-def _write_flac(path: Path, samples: Waveform) -> None:
-    with atomic_write.atomic_path(path) as partial:
-        soundfile.write(partial, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_24")

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.signal
-import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from umc_cli.atomic_write import atomic_path
+from umc_cli.audio.files import write_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import SettingsError, did_you_mean
 
@@ -236,8 +235,7 @@ def write_sound_events(folder: Path, clips_per_class: int, noise_level_dbfs: flo
                 noise = _generator(f"{label} noise", clip_seed).standard_normal(len(waveform), dtype=np.float32)
                 waveform = np.clip(waveform + np.float32(10 ** (noise_level_dbfs / 20)) * noise, -1, 1)
             path = folder / label / f"{label}-{index:02d}.flac"
-            with atomic_path(path) as partial:
-                soundfile.write(partial, waveform, SAMPLE_RATE_HZ, subtype="PCM_16", format="FLAC")
+            write_samples(path, waveform, SAMPLE_RATE_HZ, "FLAC", "PCM_16")
             paths.append(path)
     return paths
 
