@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, read_manifest
+from umc_cli.audio.manifest import Clip, read_manifest
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
@@ -30,6 +30,7 @@ from umc_cli.precision import Precision
 from umc_cli.response.device import N_BANDS, Device, DeviceRegistry, write_device
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.splits import CONVERTER
 from umc_cli.workflows.measure_blind import measure_blind
 
 _ANY_LEVEL_DBFS = -20.0
@@ -155,7 +156,7 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
             writer.writerow(("path", "device", "label", "split", "recording"))
             for clip in learned_from.clips:
                 path = clip.path.resolve()
-                writer.writerow((path, clip.device, clip.label, CONVERSION_SPLIT, clip.recording))
+                writer.writerow((path, clip.device, clip.label, CONVERTER, clip.recording))
         workspace = find_workspace(root)
         flat = _flat_device(reference)
         write_device(flat, workspace.devices)
@@ -202,7 +203,7 @@ def _on_all_devices(clips: Sequence[Clip]) -> tuple[Clip, ...]:
 
 
 def _of(clips: Sequence[Clip], device: str) -> list[Clip]:
-    own = (replace(clip, split=CONVERSION_SPLIT) for clip in clips if clip.device == device)
+    own = (replace(clip, split=CONVERTER) for clip in clips if clip.device == device)
     return sorted(own, key=lambda clip: clip.file)
 
 

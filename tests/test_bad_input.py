@@ -299,7 +299,7 @@ GOOD_ROWS = [f"{SOURCE}/{'ab'[index % 2]}/good{index}.wav,{SOURCE},{'ab'[index %
     [
         (GOOD_ROWS[0], "already listed in line 2"),
         (f"./{SOURCE}//a/good0.wav,{SOURCE},a,val-sec", "already listed in line 2"),
-        (f"x.wav,{SOURCE},a,test", "unknown split 'test'"),
+        (f"x.wav,{SOURCE},a,testing", "unknown split 'testing'"),
         (f"x.wav,{SOURCE},,", "has no label"),
         (f",{SOURCE},a,", "has no path"),
         ("x.wav,,a,", "has no device"),

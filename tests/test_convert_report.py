@@ -80,7 +80,7 @@ def labels_at_the_top(data: Path) -> None:
 
 
 def unknown_splits(data: Path) -> None:
-    rows = [f"{index}.wav,{SOURCE},a,{split}" for index, split in enumerate(["test", "test", "valid"])]
+    rows = [f"{index}.wav,{SOURCE},a,{split}" for index, split in enumerate(["testing", "testing", "valid"])]
     (data / "manifest.csv").write_text("\n".join(["path,device,label,split", *rows]) + "\n")
 
 
@@ -95,7 +95,7 @@ NOTHING: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "labels at the top": (labels_at_the_top, ["there are recordings of: cat, dog", "move them into", "the label"]),
     "unknown splits": (
         unknown_splits,
-        ["0.wav and 1 more: unknown split 'test'", "2.wav: unknown split 'valid'", "known splits: train-mc"],
+        ["0.wav and 1 more: unknown split 'testing'", "2.wav: unknown split 'valid'", "known splits: train, val"],
     ),
     "only text": (only_text, ["only files whose names are not those of audio files: 2 .txt", "put recordings into"]),
     "nothing at all": (lambda data: None, ["it holds no files", "put recordings into"]),
@@ -183,7 +183,7 @@ def test_strict_refuses_to_leave_targets_out(workspace: Path, umc: Umc) -> None:
     command = ("convert", "--source", SOURCE, "--converter", "quantile")
     run = umc(*command)
     assert run.exit_code == 0
-    assert "1 target is left out for lack of recordings in split train-mc: pixel3" in run.stderr
+    assert "1 target is left out for lack of recordings in split train-converter or train: pixel3" in run.stderr
     assert "x 1 target in" in run.stderr
     strict = umc(*command, "--strict")
     assert strict.exit_code == 2

@@ -18,11 +18,19 @@ from umc_cli.audio.manifest import find_recordings
 from umc_cli.evaluation.conversion_measures import MEASURES
 from umc_cli.response.device import Device, write_device
 from umc_cli.response.frequency_response import band_centres_hz
+from umc_cli.splits import OLD_SHARES, SplitRules
+
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give converters recordings of their own."""
+    monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
+
 
 Evaluate = Callable[..., Run]
 
 N_RECORDINGS = 12
-"""Of each label: 5 in train-mc, 5 in train-sec, 2 in val-sec."""
+"""Of each label: 5 in train-converter, 5 in train, 2 in test."""
 SECONDS = 3.0
 """Three whole segments."""
 HIGH_PASS = np.array([1.0, -0.9])
@@ -149,14 +157,14 @@ def test_settings_from_the_workspace_file(evaluate: Evaluate, recorded: Path) ->
     try:
         assert list(evaluate("--json", "--converters", "eq").json["targets"]) == ["quiet"]
         os.environ["UMC_EVAL_CONVERSION_SPLIT"] = "train-sec"
-        assert evaluate("--json", "--converters", "eq").json["split"] == "train-sec"
+        assert evaluate("--json", "--converters", "eq").json["split"] == "train"
     finally:
         (recorded / "umc.toml").unlink()
         os.environ.pop("UMC_EVAL_CONVERSION_SPLIT", None)
 
 
 def test_segments_without_counterpart_are_counted(evaluate: Evaluate, recorded: Path) -> None:
-    options = ("--source", "plain", "--no-probe", "--converters", "eq", "--split", "train-sec", "--json")
+    options = ("--source", "plain", "--no-probe", "--converters", "eq", "--split", "train", "--json")
     assert evaluate(*options, "--targets", "quiet").json["targets"]["quiet"]["n_without_counterpart"] == 0
     folder, hidden = recorded / "data/quiet/hum", recorded / "data/quiet/.hum"
     folder.rename(hidden)
@@ -168,18 +176,18 @@ def test_segments_without_counterpart_are_counted(evaluate: Evaluate, recorded: 
 
 
 def test_a_broken_recording_is_listed_and_the_others_are_measured(evaluate: Evaluate, recorded: Path) -> None:
-    clips = find_recordings(recorded / "data").clips
+    clips = find_recordings(recorded / "data", SplitRules(OLD_SHARES)).clips
     broken = next(clip.path for clip in clips if (clip.device, clip.split) == ("quiet", "train-mc"))
     content = broken.read_bytes()
     broken.write_bytes(b"RIFF")
     try:
-        options = ("--no-probe", "--converters", "level_only", "--split", "train-mc", "--json")
+        options = ("--no-probe", "--converters", "level_only", "--split", "train-converter", "--json")
         run = evaluate("--source", "plain", "--targets", "quiet", *options)
     finally:
         broken.write_bytes(content)
     assert run.exit_code == run.json["exit_code"] == 1
     assert [entry["path"] for entry in run.json["failed"]] == [str(broken)]
-    assert "converters learn from split train-mc" in run.json["warnings"][0]
+    assert "converters learn from split train-converter" in run.json["warnings"][0]
     assert values(run, "level_only", "quiet")["log_spectral_distance_db"] == pytest.approx(0, abs=0.01)
 
 
@@ -197,7 +205,7 @@ def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, rec
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        (("--source", "nobody"), "no recordings of 'nobody' in split val-sec", "of: bright, plain, quiet, stranger"),
+        (("--source", "nobody"), "no recordings of 'nobody' in split test", "of: bright, plain, quiet, stranger"),
         (("--source", "plain", "--targets", "nobody"), "unknown device 'nobody'", "known devices: bright, pixel3"),
         (("--source", "plain", "--targets", "plain"), "target 'plain' is the source itself", "leave it out"),
         (("--source", "plain", "--targets", ""), "no target is named", "--targets all"),
@@ -212,8 +220,8 @@ def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, rec
             "cannot read checkpoint none.safetensors",
             "give an existing",
         ),
-        (("--source", "plain", "--hop", "30000", "--split", "val-sec"), "only 8 segments of plain", "add recordings"),
-        (("--source", "plain", "--split", "test"), "--split is 'test': must be 'train-mc'", "umc eval conversion"),
+        (("--source", "plain", "--hop", "30000", "--split", "test"), "only 8 segments of plain", "add recordings"),
+        (("--source", "plain", "--split", "tets"), "--split is 'tets': must be 'train'", "umc eval conversion"),
         (("--source", "plain", "--seeds", "0"), "--seeds is '0': must be at least 1", "umc eval conversion --help"),
         ((), "setting 'source' is required: give --source", "umc eval conversion --help"),
     ],
@@ -235,7 +243,7 @@ def test_a_target_without_recordings_in_the_split(evaluate: Evaluate, recorded: 
     finally:
         (recorded / "devices/mute.json").unlink()
     assert run.exit_code == 2
-    assert "no recordings of 'mute' in split val-sec" in run.stderr
+    assert "no recordings of 'mute' in split test" in run.stderr
 
 
 def test_of_all_targets_those_with_too_few_recordings_are_left_out(evaluate: Evaluate, recorded: Path) -> None:
@@ -251,7 +259,7 @@ def test_of_all_targets_those_with_too_few_recordings_are_left_out(evaluate: Eva
     assert sorted(every.json["targets"]) == ["bright", "quiet", "stranger"]
     assert "few is left out: only 6 segments of few" in " ".join(every.json["warnings"])
     assert named.exit_code == 2
-    assert "only 6 segments of few in split val-sec, at least 10 are needed" in named.stderr
+    assert "only 6 segments of few in split test, at least 10 are needed" in named.stderr
 
 
 def test_files_of_one_recording_are_compared_with_their_like(
@@ -314,7 +322,7 @@ def test_auto_goes_by_a_saved_verdict(
         assert by_verdict["converter"] == "eq"
         assert by_verdict["reason"].startswith("by umc eval conversion: 0.00 dB from what 1 target recorded, refiner ")
         assert plan["run_id"] == other_plan["run_id"]  # the rows are the same
-        assert (plan["chosen_by"]["split"], "chosen_by" in other_plan) == ("val-sec", False)
+        assert (plan["chosen_by"]["split"], "chosen_by" in other_plan) == ("test", False)
         assert convert("by-verdict")[0]["n_shards_kept"] == 1
         # Another record: what was measured says nothing of it.
         write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-41.0), recorded / "devices")
@@ -329,7 +337,7 @@ def test_auto_goes_by_a_saved_verdict(
     [
         (("--split", "train-mc"), "no verdict can rest on it"),
         (("--checkpoint", "small.safetensors"), "of the weights that `umc convert` takes"),
-        (("--targets", "stranger"), "no target recorded the same sounds as plain in split val-sec"),
+        (("--targets", "stranger"), "no target recorded the same sounds as plain in split test"),
         (("--targets", "quiet", "--converters", "eq"), "what `auto` takes for them is not measured"),
     ],
 )

@@ -80,8 +80,8 @@ def test_auto_takes_quantile_where_both_devices_are_recorded(umc: Umc, workspace
     given = log_mel(torch.from_numpy(samples)).numpy()
     assert abs(np.median(converted[:, :, 5:-5] - given[:, :, 5:-5]) + 10) < 0.3
     tables = json.loads((workspace / "converted/level_quantiles.json").read_text())["devices"]
-    assert tables["other"]["n_segments"] == 16
-    assert tables[SOURCE]["labels"] == {"a": 2, "b": 2, "noise": 16}
+    assert tables["other"]["n_segments"] == 33
+    assert tables[SOURCE]["labels"] == {"a": 4, "b": 4, "noise": 31}
 
 
 def test_different_labels_are_warned_of(umc: Umc, workspace: Path) -> None:

@@ -83,7 +83,7 @@ def test_samples_are_pairs_where_nothing_else_is_asked_for(kept: Path) -> None:
 def test_further_columns_of_a_manifest(workspace: Path, convert: Callable[..., Run]) -> None:
     (workspace / "data/manifest.csv").write_text(f"path,device,label,room\n{SOURCE}/a/good0.wav,{SOURCE},a,kitchen\n")
     convert()
-    assert ShardDataset(workspace / "converted", item=["extra/room", "split"])[0] == ("kitchen", "train-sec")
+    assert ShardDataset(workspace / "converted", item=["extra/room", "split"])[0] == ("kitchen", "train")
 
 
 @pytest.mark.parametrize(

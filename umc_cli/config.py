@@ -6,7 +6,7 @@ section `[<command>]` of `umc.toml`, from variables `UMC_<COMMAND>_<FIELD>`, and
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from umc_cli.errors import SettingsError, did_you_mean
+from umc_cli.splits import SplitRules, parse_shares, parse_split_map
 from umc_cli.wrong_settings import COMMAND_LINE, explain
 
 WORKSPACE_FILE = "umc.toml"
@@ -90,6 +91,12 @@ class Option:
         return next((mark for mark in field.metadata if isinstance(mark, Option)), None)
 
 
+_SPLIT_RULES: dict[str, tuple[str, Callable[[Any], Mapping[str, Any]]]] = {
+    "shares": ("shares", parse_shares),
+    "split_map": ("names", parse_split_map),
+}
+"""What `[workspace]` may say of splits: the field of `SplitRules`, and who reads it."""
+
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
 
@@ -152,6 +159,8 @@ class Workspace:
     """Training runs: `<runs>/<name>/`."""
     sections: Mapping[str, Mapping[str, Any]]
     """The sections of `umc.toml`, by command."""
+    splits: SplitRules
+    """How recordings get their splits."""
 
 
 def find_workspace(start: Path) -> Workspace:
@@ -169,21 +178,35 @@ def find_workspace(start: Path) -> Workspace:
                 f"{root / WORKSPACE_FILE}: unknown section {section!r}", did_you_mean(section, SECTIONS, "sections")
             )
     folders = {name: root / name for name in ("data", "devices", "checkpoints", "converted", "runs")}
+    rules: dict[str, Any] = {}
+    names = (*folders, *_SPLIT_RULES)
     for origin, given in (
         (f"{root / WORKSPACE_FILE} [workspace]", content.pop("workspace", {})),
         (
             "the environment",
-            {name: os.environ[f"UMC_{name.upper()}"] for name in folders if f"UMC_{name.upper()}" in os.environ},
+            {name: os.environ[f"UMC_{name.upper()}"] for name in names if f"UMC_{name.upper()}" in os.environ},
         ),
     ):
         if not isinstance(given, Mapping):
             raise SettingsError(f"{origin} is not a section", "write [workspace] above its folders")
-        unknown = set(given) - set(folders)
+        unknown = set(given) - set(names)
         if unknown:
             name = min(unknown)
-            raise SettingsError(f"{origin}: unknown name {name!r}", did_you_mean(name, folders, "folders"))
-        folders |= {name: _folder(root, value, f"{origin}: {name}") for name, value in given.items()}
-    return Workspace(root=root, sections=content, **folders)
+            raise SettingsError(f"{origin}: unknown name {name!r}", did_you_mean(name, names, "names"))
+        for name, value in given.items():
+            if name in folders:
+                folders[name] = _folder(root, value, f"{origin}: {name}")
+            else:
+                rules |= _split_rule(name, value, f"{origin}: {name}")
+    return Workspace(root=root, sections=content, splits=SplitRules(**rules), **folders)
+
+
+def _split_rule(name: str, value: Any, origin: str) -> dict[str, Any]:
+    field, parse = _SPLIT_RULES[name]
+    try:
+        return {field: parse(value)}
+    except ValueError as error:
+        raise SettingsError(f"{origin}: {error}", "see docs/data-flow.md, section Splits") from error
 
 
 def load_settings(

@@ -29,13 +29,13 @@ import soundfile
 import torch
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from umc_cli.audio.manifest import CLASSIFIER_SPLIT
 from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import Workspace, find_workspace
 from umc_cli.runtime import cpu_count
 from umc_cli.sec import classifier_training as training
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
+from umc_cli.splits import TRAIN
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
@@ -65,7 +65,7 @@ def write_data_set(folder: Path, clips_per_class: int, segments_a_clip: int) -> 
             sound = np.resize(synthesize(label, number), segments_a_clip * SEGMENT_SAMPLES)
             path = f"{SOURCE}/{label}/{number:04d}.flac"
             soundfile.write(folder / path, sound + 1e-3 * random.standard_normal(len(sound)), SAMPLE_RATE_HZ)
-            rows.append((path, SOURCE, label, CLASSIFIER_SPLIT))
+            rows.append((path, SOURCE, label, TRAIN))
     with (folder / "manifest.csv").open("w", newline="") as table:
         csv.writer(table).writerows(rows)
 
@@ -78,7 +78,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def make_shards(workspace: Workspace, converter: str, output: Path) -> None:
     """Do `umc convert --split train-sec --targets all`."""
-    settings = ConvertSettings(source=SOURCE, converter=converter, split=(CLASSIFIER_SPLIT,), output=output)
+    settings = ConvertSettings(source=SOURCE, converter=converter, split=(TRAIN,), output=output)
     convert(workspace, settings, None, Silent())
 
 

@@ -33,7 +33,7 @@ def test_listed_files_are_looked_up_in_the_manifest(tmp_path: Path) -> None:
 def test_a_listed_file_has_the_split_that_it_has_in_the_whole(tmp_path: Path) -> None:
     files = [str(touch(tmp_path / f"x/bell/{number}.wav")) for number in range(10)]
     whole = {clip.file: clip.split for clip in find_recordings(tmp_path).clips}
-    assert set(whole.values()) == {"train-mc", "train-sec", "val-sec"}
+    assert set(whole.values()) == {"train", "test"}
     for file in files:
         assert list_files([file], "x", tmp_path).clips[0].split == whole[file]
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umc_cli.audio.manifest import SPLITS, Clip, assign_splits, find_recordings, read_manifest, scan_folders
+from umc_cli.audio.manifest import Clip, assign_splits, find_recordings, read_manifest, scan_folders
 from umc_cli.errors import SettingsError
+from umc_cli.splits import DEFAULT_RULES
 
 
 def touch(path: Path) -> Path:
@@ -141,7 +142,7 @@ def test_paths_and_recordings_are_those_of_pathlib(names: list[str]) -> None:
 def test_splits_are_stratified_by_label() -> None:
     recordings = {f"{label}{index}": label for label in "abcd" for index in range(20)}
     counts = Counter((clip.label, clip.split) for clip in assign_splits(clips_of(recordings, ["x"])))
-    assert counts == {(label, split): 20 * share for label in "abcd" for split, share in SPLITS.items()}
+    assert counts == {(label, split): 20 * share for label in "abcd" for split, share in DEFAULT_RULES.shares.items()}
 
 
 def test_a_given_split_holds_for_the_whole_recording() -> None:

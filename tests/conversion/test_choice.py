@@ -50,13 +50,13 @@ def test_auto_takes_what_serves_most_targets_and_the_best_of_equals(
 def test_all_leaves_out_what_cannot_be_served_and_says_why() -> None:
     chosen = choose(("quantile",), "a", ("b", "c"), True, Known(FULL, "ab"))
     assert chosen.targets == ("b",)
-    assert chosen.left_out == {"c": "recordings of c in split train-mc"}
+    assert chosen.left_out == {"c": "recordings of c in split train-converter or train"}
 
 
 @pytest.mark.parametrize(
     ("converter", "facts", "message", "hint"),
     [
-        ("quantile", Known(FULL), "lacks recordings of a in split train-mc", "would work: eq_noise, eq"),
+        ("quantile", Known(FULL), "lacks recordings of a in split train-conv", "would work: eq_noise, eq"),
         ("eq_noise", Known(NO_FLOOR), "lacks a noise floor in the record of a", "would work: eq "),
         ("film_gan", Known(FULL), "lacks a checkpoint at missing", "would work: eq_noise, eq"),
         ("auto", Known({}), "no record of a: what its microphone does", "umc measure-ir CURVE.csv --device a"),

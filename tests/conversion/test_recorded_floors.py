@@ -54,7 +54,7 @@ def test_a_record_with_a_floor_stays_as_it_is(tmp_path: Path) -> None:
     [
         (-20.0, "train-mc", 6, "its recordings hold no quiet moments"),
         (FLOOR_DBFS, "train-mc", 2, "6.* s of sound are too few"),
-        (FLOOR_DBFS, "val-sec", 6, "no recordings in split train-mc or train-sec"),
+        (FLOOR_DBFS, "val-sec", 6, "no recordings in split train or train-converter"),
     ],
 )
 def test_recordings_that_do_not_tell_leave_the_floor_unknown(

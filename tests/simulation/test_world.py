@@ -85,7 +85,7 @@ def test_unseen_devices_record_only_what_nothing_is_trained_on(tmp_path: Path) -
 
 
 def test_unseen_devices_need_a_split_of_their_own(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no clip is in split val-sec"):
+    with pytest.raises(SettingsError, match="no clip is in split test"):
         write_simulated_data_set(tmp_path / "set", clips(tmp_path)[:1], devices(2), seed=3, unseen=["d1"])
 
 

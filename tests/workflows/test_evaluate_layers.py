@@ -22,6 +22,13 @@ from umc_cli.response.device import write_device
 from umc_cli.settings.eval_layers import EvaluateLayersSettings
 from umc_cli.workflows.evaluate_layers import EvaluateLayersReport, evaluate_layers
 
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give converters recordings of their own."""
+    monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
+
+
 N_RECORDINGS = 16
 BANDS = np.linspace(-1, 1, 128)
 RESPONSES_DB = {
@@ -161,7 +168,7 @@ def test_table_for_people(recorded: Workspace, monkeypatch: pytest.MonkeyPatch) 
     assert rows[4][:2] == ["block", "1"]
     assert float(rows[4][2]) > 0.9
     assert len(rows) == 11
-    assert "10 segments of 10 recordings of plain in split val-sec, each converted to 2 targets" in shown.stderr
+    assert "10 segments of 10 recordings of plain in split test, each converted to 2 targets" in shown.stderr
     assert "H(target) 1.00 bits, chance 50 %" in shown.stderr
     assert "0.00 ± 0.00" in run(recorded, monkeypatch, "--verbose").stdout
     assert run(recorded, monkeypatch, "--quiet").stderr == ""
@@ -210,7 +217,7 @@ def test_a_broken_recording_is_listed_and_the_others_are_measured(recorded: Work
         ({"targets": "wavy"}, "wavy as target, at least two are needed", "--targets all"),
         ({"targets": "wavy,wavy"}, "wavy as target, at least two are needed", "--targets all"),
         ({"targets": ""}, "no target is named", "--targets all"),
-        ({"source": "wavy"}, "no recordings of 'wavy' in split val-sec", "recordings in split val-sec of: plain"),
+        ({"source": "wavy"}, "no recordings of 'wavy' in split test", "recordings in split test of: plain"),
         ({"split": "train-mc"}, "segments from only 4 recordings of plain", "add recordings"),
         ({"figure": Path("layers.txt")}, "cannot draw a figure as 'layers.txt'", "png"),
         ({"checkpoint": Path("none.safetensors")}, "there is no generator at none.safetensors", "umc train"),

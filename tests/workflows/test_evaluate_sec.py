@@ -28,6 +28,13 @@ from umc_cli.response.device import write_device
 from umc_cli.sec import predictions as sec_predictions
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, TrainedSec, load_sec, save_sec
 
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give converters recordings of their own."""
+    monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
+
+
 LABELS = ("hiss", "hum", "tick")
 DEVICES = {"phone": 1.0, "tablet": 0.6, "watch": 0.05}
 """By device: how much of the treble it records."""
@@ -196,7 +203,7 @@ def test_verbose_shows_devices_and_several_sources_a_matrix(evaluate: Callable[.
     ):
         assert f"\n\n{title}" in run.stdout
     assert ["device", "F1", "95", "%", "F1", "accuracy"] in lines
-    assert "macro F1 on 36 segments of 36 recordings of 3 devices in split val-sec" in run.stderr
+    assert "macro F1 on 36 segments of 36 recordings of 3 devices in split test" in run.stderr
 
 
 def test_quiet_prints_the_result_alone(evaluate: Callable[..., Run]) -> None:
@@ -457,9 +464,9 @@ def test_a_model_that_knows_none_of_the_labels_is_refused(recorded: Path, evalua
         (["--model", SHIPPED_REFINER], "holds a 'refiner', not a sec", "such as the best.safetensors of its run"),
         (["--devices", "gramophone"], "no recordings of 'gramophone'", "phone, tablet, watch"),
         (["--devices", ""], "no device is named", "--devices all"),
-        (["--split", "train-mc"], "no recordings in split train-mc", "--split"),
-        (["--split", "train-mc", "--devices", "phone"], "no recordings of 'phone' in split train-mc", "--split"),
-        (["--split", "all"], "--split is 'all': must be 'train-mc', 'train-sec' or 'val-sec'", "umc eval --help"),
+        (["--split", "train-converter"], "no recordings in split train-converter", "--split"),
+        (["--split", "val", "--devices", "phone"], "no recordings of 'phone' in split val", "--split"),
+        (["--split", "all"], "--split is 'all': must be 'train', 'val', 'test' or 'train-con", "umc eval --help"),
         (["--source", "gramophone"], "no model was trained on 'gramophone'", "phone, watch"),
         (["--baseline", "nothing"], "no model 'nothing'", "phone-none-0"),
         (["--ideal", "nothing"], "no model 'nothing'", "phone-none-0"),
@@ -513,7 +520,7 @@ def test_runs_of_other_kinds_are_passed_over_and_broken_ones_named(
 
 
 def test_another_split_is_scored_with_a_warning(evaluate: Callable[..., Run]) -> None:
-    report = evaluate("--json", "--bootstrap", 0, "--split", "train-sec", "--model", "phone-none-0").json
+    report = evaluate("--json", "--bootstrap", 0, "--split", "train", "--model", "phone-none-0").json
     assert report["warnings"] == ["split train-sec is for training: models look better on it than they are"]
 
 

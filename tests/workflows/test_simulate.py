@@ -35,7 +35,7 @@ def test_the_workspaces_recordings_become_those_of_several_devices(umc: Umc, wor
     clips = find_recordings(workspace / "simulated/data").clips
     splits = {clip.recording: clip.split for clip in find_recordings(workspace / "data").clips}
     assert {clip.recording: clip.split for clip in clips} == splits
-    assert {clip.split for clip in clips if clip.device == "sim2"} <= {"val-sec"}
+    assert {clip.split for clip in clips if clip.device == "sim2"} <= {"test"}
     assert DeviceRegistry(workspace / "simulated/devices").own_ids() == ["sim0", "sim1", "sim2"]
     assert not list(workspace.glob(".simulated*"))
 

@@ -15,6 +15,13 @@ from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.training.metrics import read_metrics
 
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give converters recordings of their own."""
+    monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
+
+
 Umc = Callable[..., Run]
 
 DEVICES = ("xperia1v", "pixel3", "xperia1")
@@ -229,7 +236,7 @@ def bad_data(workspace: Path) -> dict[str, Any]:
         ("few segments", (), "device pixel3 has 1 segments to train on; 2 are needed"),
         ("leak", (), "recording 'door' is in two splits"),
         ("", ("--preset", "huge"), "unknown preset 'huge'"),
-        ("", ("--pair", "xperia1v:nokia"), "no recordings of 'nokia' in split train-mc"),
+        ("", ("--pair", "xperia1v:nokia"), "no recordings of 'nokia' in split train-converter"),
         ("", ("--pair", "xperia1v"), "is not a pair of devices"),
         ("", ("--devices", "xperia1v,nokia"), "no recordings of 'nokia'"),
         ("", ("--batch-size", "3"), "must be even"),

@@ -19,6 +19,13 @@ from umc_cli.sec.methods import METHODS
 from umc_cli.sec.sec_checkpoint import load_sec
 from umc_cli.training.metrics import read_metrics
 
+
+@pytest.fixture(autouse=True)
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give converters recordings of their own."""
+    monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
+
+
 Umc = Callable[..., Run]
 
 DEVICES = ("xperia1v", "pixel3", "xperia1")
@@ -194,7 +201,7 @@ def test_mc_and_adapt_take_what_they_need(small: Umc, umc: Umc, workspace: Path)
     write_checkpoint(other, trained.tensors, dict(trained.metadata) | {"training": of_pair})
     for target in ("pixel3", "xperia1"):
         options = ("--checkpoint", f"checkpoints/{SOURCE}-to-{target}.safetensors", "--output", f"out/{target}")
-        convert = ("convert", "--source", SOURCE, "--targets", target, "--split", "train-sec", "--engine", "torch")
+        convert = ("convert", "--source", SOURCE, "--targets", target, "--split", "train", "--engine", "torch")
         assert umc(*convert, *options, "--quiet").exit_code == 0
     assert small("--method", "mc", "--shards", "out", "--name", "of-shards").exit_code == 0
     assert "(weights or engine)" in small("--method", "unified-real", "--shards", "out").stderr
@@ -245,7 +252,7 @@ def test_labels_that_look_alike_are_named(small: Umc, umc: Umc, workspace: Path)
     warning = "labels look alike but differ: 'Low' and 'low'. If they mean the same, spell them the same way"
     assert warning in small("--json").json["warnings"]
     assert warning in umc("eval", "--bootstrap", "0", "--json").json["warnings"]
-    options = ("--split", "train-mc", "--no-probe", "--converters", "no_conversion")
+    options = ("--split", "train-converter", "--no-probe", "--converters", "no_conversion")
     assert warning in umc("eval", "conversion", "--source", SOURCE, *options, "--json").json["warnings"]
 
 
@@ -301,7 +308,7 @@ def test_shards_of_something_else_are_refused(
 
 
 def test_the_converter_of_shards_can_be_named(small: Umc, umc: Umc, workspace: Path) -> None:
-    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--split", "train-sec", "--quiet")
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--split", "train", "--quiet")
     assert umc(*convert, "--converter", "refiner", "--output", "one").exit_code == 0
     options = ("--method", "unified-real", "--shards", "one")
     assert small(*options, "--converter", "refiner").exit_code == 0
@@ -311,7 +318,7 @@ def test_the_converter_of_shards_can_be_named(small: Umc, umc: Umc, workspace: P
 
 
 def one_refiner_target_each(umc: Umc, workspace: Path) -> None:
-    convert = ("convert", "--source", SOURCE, "--split", "train-sec", "--quiet")
+    convert = ("convert", "--source", SOURCE, "--split", "train", "--quiet")
     assert umc(*convert, "--targets", "pixel3", "--converter", "refiner", "--output", "out/1").exit_code == 0
     assert umc(*convert, "--targets", "xperia1", "--converter", "refiner_quantile", "--output", "out/2").exit_code == 0
 
@@ -321,16 +328,16 @@ def one_target_by_two_weights(umc: Umc, workspace: Path) -> None:
     other = {name: weight * 1.01 for name, weight in refiner.tensors.items()}
     write_checkpoint(workspace / "other.safetensors", other, refiner.metadata)
     convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "refiner", "--quiet")
-    assert umc(*convert, "--split", "train-sec", "--output", "out/1").exit_code == 0
+    assert umc(*convert, "--split", "train", "--output", "out/1").exit_code == 0
     weights = ("--checkpoint", "other.safetensors")
-    assert umc(*convert, "--split", "train-mc", "--output", "out/2", *weights).exit_code == 0
+    assert umc(*convert, "--split", "train-converter", "--output", "out/2", *weights).exit_code == 0
 
 
 def another_record(device: str) -> Callable[[Umc, Path], None]:
     def convert_before_and_after(umc: Umc, workspace: Path) -> None:
         registry = DeviceRegistry(workspace / "devices")
         records = {name: registry.get(name) for name in DEVICES}
-        convert = ("convert", "--source", SOURCE, "--converter", "eq", "--split", "train-sec", "--quiet")
+        convert = ("convert", "--source", SOURCE, "--converter", "eq", "--split", "train", "--quiet")
         for number, label in enumerate(("low", "high")):
             for name, record in records.items():
                 response = tuple(value + number * (name == device) for value in record.frequency_response_db)
@@ -392,8 +399,8 @@ def test_invented_devices_from_a_set_are_targets(small: Umc) -> None:
         (("--method", "unified-synth", "--targets", "nokia"), "unknown device 'nokia'"),
         (("--method", "dir", "--targets", "pixel3,nokia"), "unknown device 'nokia'"),
         (("--method", "dir+freq-mixstyle", "--targets", "synth:3"), "dir lacks a device record of synth:3"),
-        (("--source", ""), "there are recordings in split train-sec of: pixel3, xperia1, xperia1v"),
-        (("--source", "nokia"), "no recordings of 'nokia' in split train-sec"),
+        (("--source", ""), "there are recordings in split train of: pixel3, xperia1, xperia1v"),
+        (("--source", "nokia"), "no recordings of 'nokia' in split train"),
         (("--preset", "huge"), "unknown preset 'huge'"),
         (("--backbone", "rsnet"), "unknown backbone 'rsnet'"),
         (("--precision", "fp16"), "fp16 would lose small gradients"),
@@ -414,9 +421,9 @@ def test_a_run_without_source_is_told_which_there_are(umc: Umc, workspace: Path)
     run = umc("train-sec", "--preset", "smoke")
     assert run.exit_code == 2
     assert "Error: no source is given" in run.stderr
-    assert "with --source; there are recordings in split train-sec of: pixel3, xperia1, xperia1v" in run.stderr
+    assert "with --source; there are recordings in split train of: pixel3, xperia1, xperia1v" in run.stderr
     (workspace / "data").rename(workspace / "elsewhere")
-    assert "there are recordings in split train-sec of: no device" in umc("train-sec", "--preset", "smoke").stderr
+    assert "there are recordings in split train of: no device" in umc("train-sec", "--preset", "smoke").stderr
 
 
 def test_a_run_of_a_name_goes_on_without_its_source(small: Umc, umc: Umc, workspace: Path) -> None:

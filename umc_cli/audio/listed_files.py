@@ -15,9 +15,12 @@ from umc_cli.audio.manifest import (
     recording_name,
 )
 from umc_cli.audio.names import FilesOnDisk, plain_path
+from umc_cli.splits import DEFAULT_RULES, SplitRules
 
 
-def list_files(names: Iterable[str], device: str, data: Path, everything: Recordings) -> Recordings:
+def list_files(
+    names: Iterable[str], device: str, data: Path, everything: Recordings, rules: SplitRules = DEFAULT_RULES
+) -> Recordings:
     """Return listed files as recordings of `device`. `everything`: all recordings of the folder `data`.
 
     A file that is among `everything`, under this or another path, is what they say, with the split that it has there;
@@ -48,7 +51,7 @@ def list_files(names: Iterable[str], device: str, data: Path, everything: Record
         if isinstance(found, Clip):
             seen.add(found.file)
     everything_else = everything.clips if any(not clip.split for clip in clips) else ()
-    return Recordings(assign_splits(clips, everything_else), tuple(failed), everything.warnings)
+    return Recordings(assign_splits(clips, everything_else, rules), tuple(failed), everything.warnings)
 
 
 class _KnownFiles:

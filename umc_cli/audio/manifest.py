@@ -12,12 +12,16 @@ from umc_cli.audio.files import AUDIO_SUFFIXES
 from umc_cli.audio.manifest_table import REQUIRED_COLUMNS, Row, columns_problem, manifest_rows
 from umc_cli.audio.names import FilesOnDisk, lookalikes, plain_name, plain_path
 from umc_cli.errors import SettingsError, did_you_mean
-
-SPLITS = {"train-mc": 0.4, "train-sec": 0.4, "val-sec": 0.2}
-"""The splits (paper, section 4.1) and the share of recordings each gets where none are given."""
-
-CONVERSION_SPLIT, CLASSIFIER_SPLIT, TEST_SPLIT = "train-mc", "train-sec", "val-sec"
-"""What converters learn from, what classifiers learn from, and what neither does."""
+from umc_cli.splits import (
+    CONVERTER,
+    DEFAULT_RULES,
+    KNOWN_NAMES,
+    SPLIT_NAMES,
+    TRAIN,
+    SplitRules,
+    left_out_of_map,
+    role,
+)
 
 MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl")
 _OWN_COLUMNS = (*REQUIRED_COLUMNS, "split", "recording")
@@ -41,7 +45,7 @@ class Clip:
     device: str
     label: str
     split: str
-    """One of `SPLITS`; empty until `assign_splits`."""
+    """As the manifest calls it (one of `splits.KNOWN_NAMES`); empty until `assign_splits`."""
     recording: str
     """Clips of the same acoustic event, on whichever device, share it; it never straddles a split."""
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +55,11 @@ class Clip:
     def path(self) -> Path:
         """Return the path of the file."""
         return Path(self.file)
+
+    @property
+    def role(self) -> str:
+        """Return what the recording is for: one of `splits.SPLIT_NAMES`."""
+        return role(self.split)
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,22 @@ class Recordings:
     """By suffix: files that are not audio by their name."""
 
 
-def find_recordings(data: Path) -> Recordings:
+def for_converters(clips: Iterable[Clip]) -> list[Clip]:
+    """Return what converters may learn from: the split `train-converter`, or `train` if nothing is in that.
+
+    `clips`: all of the workspace; which split it is does not depend on the device.
+    """
+    clips = [clip for clip in clips if clip.role in (CONVERTER, TRAIN)]
+    own = [clip for clip in clips if clip.role == CONVERTER]
+    return own or clips
+
+
+def find_recordings(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     """Return all recordings of a data folder: those of its manifest, else those in `<device>/<label>/**`.
 
     Raises:
-        SettingsError: the folder is missing, its manifest cannot be read as a table, or a recording is in two splits.
+        SettingsError: the folder is missing, its manifest cannot be read as a table, a recording is in two splits, or
+            the rules leave out a split of the manifest.
     """
     if not data.is_dir():
         raise SettingsError(
@@ -91,7 +111,7 @@ def find_recordings(data: Path) -> Recordings:
             "put recordings into data/<device>/<label>/, name the folder in umc.toml, or list files as arguments",
         )
     manifest = find_manifest(data)
-    return read_manifest(manifest) if manifest else scan_folders(data)
+    return read_manifest(manifest, rules) if manifest else scan_folders(data, rules)
 
 
 def find_manifest(data: Path) -> Path | None:
@@ -99,24 +119,31 @@ def find_manifest(data: Path) -> Path | None:
     return next((data / name for name in MANIFEST_NAMES if (data / name).is_file()), None)
 
 
-def read_manifest(path: Path) -> Recordings:
+def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     """Read a CSV, TSV or JSONL manifest; paths in it are relative to its folder.
 
     A row that cannot be used (unknown split, bad device id, listed before) is returned as failed, the others as clips.
 
     Raises:
-        SettingsError: see `manifest_rows`; or the clips of one recording have two splits.
+        SettingsError: see `manifest_rows`; or the clips of one recording have two splits; or the map of split names
+            leaves some out.
     """
     clips: list[Clip] = []
     failed: list[FailedInput] = []
     lines_by_path: dict[str, int] = {}
     words: dict[str, str] = {}
     nothing: dict[str, str] = {}
+    left_out: Counter[str] = Counter()
     columns: tuple[str, ...] = ()
     on_disk = FilesOnDisk()
     folder = os.path.normpath(path.parent / "x")[:-1]
     for line, row in manifest_rows(path):
         where = f"{path.name} line {line}"
+        if rules.names and isinstance(row, dict) and (split := plain_name(row.get("split", ""))):
+            row["split"] = rules.names.get(split, split)
+            if row["split"] not in KNOWN_NAMES:
+                left_out[split] += 1
+                continue
         problem = row if isinstance(row, tuple) else _row_problem(row, columns)
         if problem:
             failed.append(FailedInput(_printable_path(row) or where, f"{where}: {problem[0]}", problem[1]))
@@ -153,10 +180,12 @@ def read_manifest(path: Path) -> Recordings:
             )
         )
     del lines_by_path
-    return _recordings(clips, failed)
+    if left_out:
+        raise left_out_of_map(left_out)
+    return _recordings(clips, failed, rules)
 
 
-def scan_folders(data: Path) -> Recordings:
+def scan_folders(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     """Find the audio files in `<data>/<device>/<label>/**`; symbolic links are followed, loops are not."""
     clips: list[Clip] = []
     failed: list[FailedInput] = []
@@ -173,7 +202,7 @@ def scan_folders(data: Path) -> Recordings:
             )
         else:
             clips.append(clip_at(str(path), place))
-    return replace(_recordings(clips, failed), passed_over=dict(passed_over.most_common()))
+    return replace(_recordings(clips, failed, rules), passed_over=dict(passed_over.most_common()))
 
 
 def clip_at(file: str, place: Sequence[str]) -> Clip:
@@ -187,7 +216,7 @@ def recording_name(path: str) -> str:
     return plain_path(_without_suffix(path))
 
 
-def assign_splits(clips: list[Clip], known: Iterable[Clip] = ()) -> tuple[Clip, ...]:
+def assign_splits(clips: list[Clip], known: Iterable[Clip] = (), rules: SplitRules = DEFAULT_RULES) -> tuple[Clip, ...]:
     """Give every clip without a split one, in place: deterministic, grouped by recording, stratified by label.
 
     Within a label the recordings are ordered by a hash of their name, so neither the order of the files nor that of
@@ -201,7 +230,7 @@ def assign_splits(clips: list[Clip], known: Iterable[Clip] = ()) -> tuple[Clip, 
     """
     split_by_recording = {clip.recording: clip.split for clip in known}
     for clip in clips:
-        if clip.split and split_by_recording.setdefault(clip.recording, clip.split) != clip.split:
+        if clip.split and role(split_by_recording.setdefault(clip.recording, clip.split)) != clip.role:
             raise _leak(clip, clips)
     label_by_recording: dict[str, str] = {}
     for clip in clips:
@@ -214,20 +243,20 @@ def assign_splits(clips: list[Clip], known: Iterable[Clip] = ()) -> tuple[Clip, 
     for recordings in recordings_by_label.values():
         recordings.sort(key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
         for index, recording in enumerate(recordings):
-            split_by_recording[recording] = _split_at((index + 0.5) / len(recordings))
+            split_by_recording[recording] = rules.split_at((index + 0.5) / len(recordings))
     for index, clip in enumerate(clips):
         if not clip.split:
             clips[index] = replace(clip, split=split_by_recording[clip.recording])
     return tuple(clips)
 
 
-def _recordings(clips: list[Clip], failed: Iterable[FailedInput]) -> Recordings:
+def _recordings(clips: list[Clip], failed: Iterable[FailedInput], rules: SplitRules) -> Recordings:
     warnings = [
         *lookalikes("labels", {clip.label for clip in clips}),
         *lookalikes("devices", {clip.device for clip in clips}),
         *lookalikes("recordings", {clip.recording for clip in clips}),
     ]
-    return Recordings(assign_splits(clips), tuple(failed), tuple(warnings))
+    return Recordings(assign_splits(clips, rules=rules), tuple(failed), tuple(warnings))
 
 
 def _leak(leaking: Clip, clips: Iterable[Clip]) -> SettingsError:
@@ -260,14 +289,6 @@ def _without_suffix(name: str) -> str:
     return (path.with_suffix("") if path.name else path).as_posix()
 
 
-def _split_at(share: float) -> str:
-    for split, size in SPLITS.items():
-        if share < size:
-            return split
-        share -= size
-    return split
-
-
 def _printable_path(row: Row) -> str:
     name = row.get("path", "") if isinstance(row, dict) else ""
     return name if name.isprintable() else ""
@@ -287,8 +308,9 @@ def _row_problem(row: dict[str, str], good_columns: tuple[str, ...]) -> tuple[st
     if "/" in device or "\\" in device or device.startswith("."):
         return f"{device!r} is not a device id", "use letters, digits, dots, dashes and underscores"
     split = row.get("split", "").strip()
-    if split and split not in SPLITS:
-        return f"unknown split {split!r}", f"{did_you_mean(split, SPLITS, 'splits')}; an empty one is assigned"
+    if split and split not in KNOWN_NAMES:
+        hint = f"{did_you_mean(split, SPLIT_NAMES, 'splits')}; an empty one is assigned; other names: --split-map"
+        return f"unknown split {split!r}", hint
     return None
 
 

@@ -32,7 +32,7 @@ _SHARES = {"probe_target_share", "probe_source_share", "content_accuracy"}
 def conversion_command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure converters on recordings of several devices, of the same or of different sounds.
 
-    Converters learn from split train-mc, judges from all splits except the measured one.
+    Converters learn from split train-converter, else train; judges from all splits except the measured one.
     """
     from umc_cli.workflows.evaluate_conversion import evaluate_conversion
 

@@ -48,7 +48,7 @@ def command(
     if as_json:
         render.print_report(report)
         raise typer.Exit(report.exit_code)
-    unseen = f" ({', '.join(report.unseen)}: val-sec only)" if report.unseen else ""
+    unseen = f" ({', '.join(report.unseen)}: test only)" if report.unseen else ""
     render.print_text(
         f"{render.count(report.n_recordings, 'recording')}: {render.count(report.n_clips, 'clip')} with "
         f"{render.count(report.labels, 'label')} x {render.count(len(report.devices), 'device')}{unseen}\n"

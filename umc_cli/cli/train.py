@@ -26,7 +26,7 @@ def command(
     pretrain: Annotated[
         str | None,
         typer.Option(
-            help="simulated: train a refiner instead, on the sounds of train-mc as simulated devices record them.",
+            help="simulated: train a refiner instead, on sounds as simulated devices record them.",
             autocompletion=complete_words("simulated"),
             show_default=False,
             rich_help_panel=RUN,

@@ -10,7 +10,7 @@ import numpy as np
 
 from umc_cli import atomic_write
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
+from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import dump_settings
@@ -35,8 +35,9 @@ def load_level_tables(
 
     `root` None: nothing is kept.
 
-    A table is measured from the device's recordings in split `train-mc`, or taken from the file if it was measured
-    from the same recordings (name, size, time) with the same settings. What a user should know is added to `warnings`.
+    A table is measured from the device's recordings that converters may learn from, or taken from the file if it was
+    measured from the same ones (name, size, time) with the same settings. What a user should know is added to
+    `warnings`.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -45,9 +46,10 @@ def load_level_tables(
     kept = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)} if path else {}
     entries: dict[str, dict[str, Any]] = {}
     tables: dict[str, LevelQuantiles] = {}
+    clips = for_converters(clips)
     for device in devices:
         own = sorted(
-            (clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT),
+            (clip for clip in clips if clip.device == device),
             key=lambda clip: clip.file,
         )
         cut = settings if device == devices[0] else settings.segments  # a channel is one of the source's
@@ -69,7 +71,7 @@ def load_level_tables(
         entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
         if tables[device].n_failed:
             warnings.append(
-                f"{tables[device].n_failed} recordings of {device} in split {CONVERSION_SPLIT} cannot be read; "
+                f"{tables[device].n_failed} recordings of {device} in split {own[0].role} cannot be read; "
                 "its table is made from the others"
             )
     source = devices[0]

@@ -11,6 +11,7 @@ from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError, SettingsError, guess
 from umc_cli.response.device import check_device_id, is_device_id
 from umc_cli.shards.planned_files import PlannedFile
+from umc_cli.splits import role
 
 _REASONS_SHOWN = 3
 _LOOKED_AT = 32
@@ -49,9 +50,10 @@ def select_clips(
     """
     check_device_id(source)
     found = [clip for clip in recordings.clips if clip.device == source]
+    wanted_roles = {role(split) for split in splits}
     for name, wanted, present in (
         ("label", labels, {clip.label for clip in found}),
-        ("split", splits, {clip.split for clip in found}),
+        ("split", wanted_roles, {clip.role for clip in found}),
     ):
         for value in wanted:
             if found and value not in present:
@@ -59,7 +61,9 @@ def select_clips(
                     f"no recording of {source} has {name} {value!r}",
                     f"{guess(value, present)}there are: {', '.join(sorted(present))}",
                 )
-    matching = [clip for clip in found if (not labels or clip.label in labels) and (not splits or clip.split in splits)]
+    matching = [
+        clip for clip in found if (not labels or clip.label in labels) and (not splits or clip.role in wanted_roles)
+    ]
     if found and not matching:
         raise SettingsError(
             f"no recording of {source} has both that label and that split", "leave out --label or --split"

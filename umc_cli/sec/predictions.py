@@ -72,7 +72,7 @@ def clips_by_device(
                 f"no recordings of {device!r}",
                 f"{guess(device, known)}there are recordings of: {', '.join(known) or 'none'}",
             )
-        own = [clip for clip in clips if clip.device == device and clip.split == split]
+        own = [clip for clip in clips if clip.device == device and clip.role == split]
         if own:
             chosen[device] = own
         elif means_all(devices):

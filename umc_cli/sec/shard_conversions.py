@@ -174,7 +174,7 @@ def _copied(shards: Sequence[Path], copy: Path, target: str, segments: Sequence[
         raise SettingsError(
             f"the shards of {target} lack {np.count_nonzero(~rows_there)} of {len(segments)} training segments, "
             f"such as {lacking.recording} ({lacking.path}) from sample {lacking.start}",
-            "convert split train-sec with the same --hop, --short-clips and --remainder, and fix what failed",
+            "convert split train with the same --hop, --short-clips and --remainder, and fix what failed",
         )
     written.flush()
     return np.memmap(copy, np.float16, "r", shape=shape)

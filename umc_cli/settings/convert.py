@@ -13,6 +13,8 @@ from umc_cli.errors import did_you_mean
 from umc_cli.machine_settings import WorkerSettings
 from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.shards.part import Part, parse_part
+from umc_cli.split_settings import SplitSettings
+from umc_cli.splits import SPLIT_NAMES
 
 SECTION = "convert"
 
@@ -42,15 +44,13 @@ def _known_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
 Kinds = Annotated[Names, AfterValidator(_known_kinds)]
 
 
-class ConvertSettings(ConversionSettings, SegmentSettings, WorkerSettings):
+class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, WorkerSettings):
     """Settings of `umc convert`; also the section `[convert]` of umc.toml."""
 
     label: Annotated[Labels, Option(RECORDINGS, is_whole=True, default="all")] = ()
     """Only recordings with this label; may be repeated."""
-    split: Annotated[
-        Names, Option(RECORDINGS, words=("train-mc", "train-sec", "val-sec"), is_whole=True, default="all")
-    ] = ()
-    """Only this split (train-mc, train-sec or val-sec); may be repeated."""
+    split: Annotated[Names, Option(RECORDINGS, words=SPLIT_NAMES, is_whole=True, default="all")] = ()
+    """Only this split (train, val, test or train-converter); may be repeated."""
     channel: Annotated[Channel, Option(RECORDINGS, metavar="N", default="mix")] = None
     """Channel of the source's recordings to take, counted from 1, or mix (the mean of all)."""
     output: Annotated[Path | None, Option(RESULT, ("-o",), default="converted")] = None

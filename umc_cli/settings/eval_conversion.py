@@ -8,12 +8,14 @@ from pydantic import Field
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RECORDINGS, RESULT, Names, Option
 from umc_cli.conversion.chosen.conversion_settings import ConverterEngineSettings
+from umc_cli.split_settings import SplitName, SplitSettings
+from umc_cli.splits import SPLIT_NAMES
 
 SECTION = "eval-conversion"
 _JUDGES = "Judges"
 
 
-class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
+class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings, SplitSettings):
     """Settings of `umc eval conversion`; also the section `[eval-conversion]` of umc.toml."""
 
     source: Annotated[str, Option(devices=True)]
@@ -24,8 +26,8 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings):
     """no_conversion, level_only, or converters, comma-separated."""
     checkpoint: Annotated[Path | None, Option(default="as for umc convert")] = None
     """Weights (safetensors) for film_gan or for the refiners."""
-    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
-    """Split that is measured: train-mc, train-sec or val-sec."""
+    split: Annotated[SplitName, Option(RECORDINGS, words=SPLIT_NAMES)] = "test"
+    """Split that is measured: train, val, test or train-converter."""
     most_segments: Annotated[int, Field(ge=10), Option(RECORDINGS)] = 500
     """Maximum segments of one device to measure or to learn from; one recording gives a tenth of them."""
     # A converter that adds a noise floor to padding would be blamed for being right.

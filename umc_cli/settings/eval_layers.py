@@ -8,13 +8,15 @@ from pydantic import Field
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RECORDINGS, Names, Option
 from umc_cli.machine_settings import ComputeDeviceSettings
+from umc_cli.split_settings import SplitName, SplitSettings
+from umc_cli.splits import SPLIT_NAMES
 
 SECTION = "eval-layers"
 MIN_RECORDINGS = 10
 """Fewer cannot be divided into those that the probe learns from and those that it is asked about."""
 
 
-class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings):
+class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings, SplitSettings):
     """Settings of `umc eval layers`; also the section `[eval-layers]` of umc.toml."""
 
     source: Annotated[str, Option(devices=True)]
@@ -23,8 +25,8 @@ class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings):
     """Devices to convert to, comma-separated, or all (every other device with a record)."""
     checkpoint: Annotated[Path | None, Option(default="checkpoints/generator.safetensors")] = None
     """Generator (safetensors) that was trained for all devices."""
-    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
-    """Split that is converted: train-mc, train-sec or val-sec."""
+    split: Annotated[SplitName, Option(RECORDINGS, words=SPLIT_NAMES)] = "test"
+    """Split that is converted: train, val, test or train-converter."""
     most_segments: Annotated[int, Field(ge=MIN_RECORDINGS), Option(RECORDINGS)] = 200
     """Maximum segments to convert to every target; one recording gives a tenth of them."""
     short_clips: Literal["pad", "drop"] = "drop"

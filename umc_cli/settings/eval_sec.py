@@ -1,20 +1,22 @@
 """Settings of `umc eval`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RECORDINGS, Names, Option, Paths, WordOrPath
 from umc_cli.machine_settings import ComputeDeviceSettings
+from umc_cli.split_settings import SplitName, SplitSettings
+from umc_cli.splits import SPLIT_NAMES
 
 SECTION = "eval"
 
 _TABLE, _REPORT = "Table", "Report"
 
 
-class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
+class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings, SplitSettings):
     """Settings of `umc eval`; also the section `[eval]` of umc.toml."""
 
     model: Annotated[Names, WordOrPath(), Option(default="all runs that hold a classifier", is_repeated=True)] = ()
@@ -42,5 +44,5 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings):
     """Replace these files."""
     picture: Annotated[Paths, Option(_REPORT, metavar="PNG", default="none", is_repeated=True)] = ()
     """Picture to show in report.html; may be repeated."""
-    split: Annotated[Literal["train-mc", "train-sec", "val-sec"], Option(RECORDINGS)] = "val-sec"
-    """Split that is classified: train-mc, train-sec or val-sec."""
+    split: Annotated[SplitName, Option(RECORDINGS, words=SPLIT_NAMES)] = "test"
+    """Split that is classified: train, val, test or train-converter."""

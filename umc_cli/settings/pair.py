@@ -15,8 +15,8 @@ class PairSettings(Settings):
     reference_device: Annotated[str, Option(metavar="ID", devices=True)]
     """Device that the others are measured next to; a device without a record counts as flat."""
     from_data: Annotated[bool, Option()] = False
-    """Instead of files, use the workspace's recordings in split train-mc that several devices made of the same sounds
-    (the same recording in the manifest)."""
+    """Instead of files, use the workspace's recordings in split train (or train-converter) that several devices made of
+    the same sounds (the same recording in the manifest)."""
     steps: Annotated[int, Field(ge=1, le=100_000), Option(LEARNING)] = 240
     """Training steps of the refiner, of 16 segments each."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3

@@ -18,7 +18,7 @@ class SimulateSettings(Settings):
     devices: Annotated[int, Field(ge=1, le=1_000), Option()] = 6
     """Number of devices; the first one stands for the phone that you have."""
     unseen: Annotated[int, Field(ge=0), Option()] = 0
-    """How many of them, the last ones, record split val-sec only, so that nothing is trained on them."""
+    """How many of them, the last ones, record split test only, so that nothing is trained on them."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1), Option()] = 0
     """Random seed of the devices and of their noise."""
     prefix: Annotated[str, Option()] = "sim"

@@ -6,12 +6,15 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import RECORDINGS, RUN, Names, Option
 from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
+from umc_cli.split_settings import SplitSettings
 from umc_cli.training.run_options import RunSettings
 
 SECTION = "train"
 
 
-class TrainSettings(RunSettings, AdversarialSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+class TrainSettings(
+    RunSettings, AdversarialSettings, SegmentSettings, SplitSettings, WorkerSettings, ComputeDeviceSettings
+):
     """Settings of `umc train`; also the section `[train]` of umc.toml. What is not given comes from the preset."""
 
     preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "cpu"

@@ -10,12 +10,13 @@ from umc_cli.config import ALL, RUN, Option
 from umc_cli.conversion.chosen.conversion_settings import Targets
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 from umc_cli.sec.classifier_settings import SecSettings
+from umc_cli.split_settings import SplitSettings
 from umc_cli.training.run_options import RunSettings
 
 SECTION = "train-sec"
 
 
-class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, WorkerSettings, ComputeDeviceSettings):
+class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, SplitSettings, WorkerSettings, ComputeDeviceSettings):
     """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
 
     source: Annotated[str, Option(devices=True)]

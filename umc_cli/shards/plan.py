@@ -25,6 +25,7 @@ from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat, parse_json
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
+from umc_cli.splits import OLD_NAMES, OLD_SHARES, SplitRules
 
 _ANOTHER_OUTPUT = "choose another --output, or replace it with --overwrite"
 
@@ -338,9 +339,16 @@ def differences(old: Plan, new: Plan) -> Iterator[str]:
     if before != now:
         yield f"recordings: {len(now - before)} new or changed, {len(before - now)} gone or changed"
     elif n_moved := sum(before.split != after.split for before, after in zip(old.files, new.files, strict=False)):
-        yield f"recordings: {n_moved} in another split, as others came or went (a manifest's column `split` fixes it)"
+        yield f"recordings: {n_moved} in another split, {_why_moved(old.files, new.files)}"
     elif any(before != after for before, after in zip(old.files, new.files, strict=False)):
         yield "recordings: other labels, columns or order"
+
+
+def _why_moved(old: Iterable[PlannedFile], new: Iterable[PlannedFile]) -> str:
+    if any(file.split in OLD_NAMES for file in old) and not any(file.split in OLD_NAMES for file in new):
+        shares = SplitRules(OLD_SHARES).in_words()
+        return f"as version 0.1.0 dealt them out differently; --shares {shares} does as it did"
+    return "as others came or went, or other shares are given (a manifest's column `split` fixes it)"
 
 
 def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from umc_cli.audio.names import plain_name
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.hdf5_dataset import BROKEN, refusal
 from umc_cli.shards import schema
+from umc_cli.splits import KNOWN_NAMES, SPLIT_NAMES, role
 
 ITEM = ("log_mel", "label")
 """What a sample is made of where nothing else is asked for."""
@@ -42,19 +43,23 @@ class ShardDataset(Dataset[tuple[Any, ...]]):
     ) -> None:
         """Read the labels and splits of all shards below `root`; spectrograms stay on disk.
 
-        `root`: an output root (all targets) or the folder of one target. `split`: only its segments. `labels`: their
-        order; default: all labels below `root`, in whichever split, sorted. So an index means the same in every split.
+        `root`: an output root (all targets) or the folder of one target. `split`: only its segments, whether shards
+        call it by its name of today or by that of version 0.1.0. `labels`: their order; default: all labels below
+        `root`, in whichever split, sorted. So an index means the same in every split.
         `item`: the parts of a sample, in order: `log_mel`, `label` (an index), `target` and `source` (device ids),
         `recording`, `path`, `split`, `segment_start` and `segment_index` (numbers), `extra/<column of the manifest>`
         (empty where a shard lacks it).
 
         Raises:
-            SettingsError: no shards, a label that `labels` lacks, or a part that is unknown.
+            SettingsError: no shards, a label that `labels` lacks, or a split or part that is unknown.
             InputError: a shard is damaged or of an unknown version.
         """
         self._paths = schema.find_shards(Path(root))
         self._files: dict[int, Any] = {}
         self._owner = os.getpid()
+        if split and split not in KNOWN_NAMES:
+            raise SettingsError(f"unknown split {split!r}", did_you_mean(split, SPLIT_NAMES, "splits"))
+        wanted = role(split) if split else None
         self.item = tuple(item)
         kept: dict[str, list[Any]] = {name: [] for name in self.item if name not in ITEM}
         shard, row, texts = [], [], []
@@ -67,7 +72,7 @@ class ShardDataset(Dataset[tuple[Any, ...]]):
                 schema.column(file, schema.LOG_MEL, n_rows)
                 further.update(name for name in schema.column_names(file) if name.startswith(f"{schema.EXTRA}/"))
                 splits = schema.read_texts(file, "split", n_rows)
-                keep = np.flatnonzero(splits == split) if split else np.arange(len(splits))
+                keep = np.flatnonzero([role(name) == wanted for name in splits]) if wanted else np.arange(len(splits))
                 shard.append(np.full(len(keep), index))
                 row.append(keep)
                 of_rows = schema.read_texts(file, "label", n_rows)

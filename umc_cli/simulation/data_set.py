@@ -12,11 +12,12 @@ import numpy as np
 from umc_cli import atomic_write
 from umc_cli.audio.files import read_header, read_samples, write_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
-from umc_cli.audio.manifest import TEST_SPLIT, Clip, FailedInput
+from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.config import dump_settings
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.response.device import write_device
 from umc_cli.simulation.simulated_device import SimulatedDevice
+from umc_cli.splits import TEST
 
 SIMULATION_NAME = "simulation.json"
 LONGEST_S = 300
@@ -35,7 +36,7 @@ def write_simulated_data_set(
     """Write `data/<device>/<label>/*.flac`, `data/manifest.csv`, `devices/*.json` and `simulation.json` to `folder`.
 
     Clips keep their label, split and `recording`, which all devices share; FLAC of 24 bits at 22,050 Hz. The devices
-    `unseen` (ids) record the split `val-sec` only, so that what is trained on the others can be measured on them.
+    `unseen` (ids) record the split `test` only, so that what is trained on the others can be measured on them.
     `simulation.json` holds what no record does: gain control, clipping, codec. Equal seeds give equal files. Of
     a clip longer than `LONGEST_S` the beginning is recorded. A clip that cannot be read is added to `failed`.
 
@@ -51,8 +52,8 @@ def write_simulated_data_set(
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise SettingsError(f"two {kind} are called {twice[0]!r}", "rename one of them")
-    if unseen and all(clip.split != TEST_SPLIT for clip in clips):
-        raise SettingsError(f"no clip is in split {TEST_SPLIT}, which unseen devices record", "put some clips into it")
+    if unseen and all(clip.role != TEST for clip in clips):
+        raise SettingsError(f"no clip is in split {TEST}, which unseen devices record", "put some clips into it")
     rows = []
     for number, (clip, name) in enumerate(zip(clips, _names(clips), strict=True)):
         try:
@@ -64,7 +65,7 @@ def write_simulated_data_set(
             failed.append(FailedInput(clip.file, error.message, error.hint))
             continue
         for device_number, device in enumerate(devices):
-            if device.record.id in unseen and clip.split != TEST_SPLIT:
+            if device.record.id in unseen and clip.role != TEST:
                 continue
             # A seed per file: its noise does not depend on which other devices there are.
             random = np.random.default_rng([seed, number, device_number])

@@ -1,13 +1,14 @@
-"""Which devices a training learns from, their records and their recordings in the split `train-mc`."""
+"""Which devices a training learns from, their records and their recordings that converters may learn from."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.audio.manifest import Clip, FailedInput, find_recordings, for_converters
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError, guess
 from umc_cli.response.device import Device, DeviceRegistry, is_device_id
+from umc_cli.splits import FOR_CONVERTERS
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,22 @@ def find_training_devices(workspace: Workspace, named: Sequence[str], pair: str 
     Raises:
         SettingsError: a device has no recordings or no record, there are fewer than two, or see `find_recordings`.
     """
-    found = find_recordings(workspace.data)
+    found = find_recordings(workspace.data, workspace.splits)
     clips: dict[str, list[Clip]] = defaultdict(list)
-    for clip in found.clips:
-        if clip.split == CONVERSION_SPLIT:
-            clips[clip.device].append(clip)
+    for clip in for_converters(found.clips):
+        clips[clip.device].append(clip)
     usable = sorted(device for device in clips if is_device_id(device))
     chosen = _split_pair(pair) if pair else list(dict.fromkeys(named)) or usable
     for device in chosen:
         if device not in usable:
             raise SettingsError(
-                f"there are no recordings of {device!r} in split {CONVERSION_SPLIT} in {workspace.data}",
+                f"there are no recordings of {device!r} in split {FOR_CONVERTERS} in {workspace.data}",
                 f"{guess(device, usable)}there are recordings of: {', '.join(usable) or 'no device'}",
             )
     if len(chosen) < 2:
         raise SettingsError(
             f"training needs recordings of at least two devices; found: {', '.join(chosen) or 'none'}",
-            f"add recordings to {workspace.data}/<device>/<label>/ (split {CONVERSION_SPLIT})",
+            f"add recordings to {workspace.data}/<device>/<label>/ (split {FOR_CONVERTERS})",
         )
     registry = DeviceRegistry(workspace.devices)
     without = [device for device in chosen if device not in registry]

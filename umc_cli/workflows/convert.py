@@ -56,9 +56,18 @@ def convert(
     """
     started = time.monotonic()
     _refuse_contradictions(settings)
+    workspace = settings.applied_to(workspace)
     registry = DeviceRegistry(workspace.devices)
-    everything = find_recordings(workspace.data) if files is None or workspace.data.is_dir() else Recordings((), ())
-    chosen = everything if files is None else list_files(files, settings.source, workspace.data, everything)
+    everything = (
+        find_recordings(workspace.data, workspace.splits)
+        if files is None or workspace.data.is_dir()
+        else Recordings((), ())
+    )
+    chosen = (
+        everything
+        if files is None
+        else list_files(files, settings.source, workspace.data, everything, workspace.splits)
+    )
     clips = select_clips(
         chosen,
         settings.source,

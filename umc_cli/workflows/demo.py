@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
-from umc_cli.audio.manifest import TEST_SPLIT, Clip, find_recordings
+from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments
 from umc_cli.config import find_workspace
@@ -24,6 +24,7 @@ from umc_cli.settings.simulate import SimulateSettings
 from umc_cli.shards.schema import LOG_MEL, open_shard, shard_name
 from umc_cli.simulation.data_set import SIMULATION_NAME
 from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
+from umc_cli.splits import TEST
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
 from umc_cli.workflows.simulate import simulate
@@ -45,7 +46,7 @@ class DemoReport:
     conversion: ConvertReport
     picture: str
     n_measured: int
-    """Segments in split val-sec, which nothing was learned from."""
+    """Segments in split test, which nothing was learned from."""
     distance_before_db: float
     """Mean log-spectral distance of what the source recorded from what the target recorded."""
     distance_after_db: float
@@ -73,7 +74,7 @@ def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
             simulate(find_workspace(folder.parent), settings, Path(sounds), lambda _: None)
     workspace = find_workspace(folder)
     report = convert(workspace, ConvertSettings(source=SOURCE, targets=(TARGET,)), None, progress)
-    clips = [clip for clip in find_recordings(workspace.data).clips if clip.device == SOURCE]
+    clips = [clip for clip in find_recordings(workspace.data, workspace.splits).clips if clip.device == SOURCE]
     measured = _measure(workspace.root, Path(report.output) / TARGET / shard_name(0), clips)
     before, after = (
         float(np.mean([getattr(each, name) for each in measured]))
@@ -103,8 +104,8 @@ def _is_demo(folder: Path) -> bool:
 
 
 def _measure(folder: Path, shard_path: Path, clips: Sequence[Clip]) -> list[ConvertedSound]:
-    """Return every segment of split val-sec: as recorded, as converted, as the target recorded it."""
-    labels = {Path(clip.file).relative_to(folder).as_posix(): clip.label for clip in clips if clip.split == TEST_SPLIT}
+    """Return every segment of split test: as recorded, as converted, as the target recorded it."""
+    labels = {Path(clip.file).relative_to(folder).as_posix(): clip.label for clip in clips if clip.role == TEST}
     measured = []
     with open_shard(shard_path) as shard:
         paths, starts = shard["source_path"].asstr()[()], shard["segment_start"][()]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, find_recordings
+from umc_cli.audio.manifest import Clip, find_recordings, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.known import Weights, find_weights
@@ -41,6 +41,7 @@ from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import DeviceRegistry, check_device_id, is_device_id
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, utc_now
 from umc_cli.settings.eval_conversion import EvaluateConversionSettings
+from umc_cli.splits import FOR_CONVERTERS
 from umc_cli.workflows.report_base import Report
 
 TRUE_RECORDINGS = "target_recordings"
@@ -120,9 +121,14 @@ def evaluate_conversion(
     """
     started = time.monotonic()
     _check(settings)
+    workspace = settings.applied_to(workspace)
     weights = find_weights(workspace, settings.checkpoint)
-    recordings = find_recordings(workspace.data)
+    recordings = find_recordings(workspace.data, workspace.splits)
     clips = [clip for clip in recordings.clips if is_device_id(clip.device)]
+    if settings.save_verdict and any(clip.role == settings.split for clip in for_converters(clips)):
+        raise SettingsError(
+            f"converters learn from split {settings.split}: no verdict can rest on it", "use another --split"
+        )
     registry = DeviceRegistry(workspace.devices)
     reader = SegmentReader(settings.segments, settings.most_segments)
     warnings = list(recordings.warnings)
@@ -155,7 +161,7 @@ def evaluate_conversion(
             warnings += floor_warnings(ingredients.devices.values(), ingredients.level_quantiles)
         judges = Judges()
         if settings.probe:
-            others = [clip for clip in clips if clip.split != settings.split]
+            others = [clip for clip in clips if clip.role != settings.split]
             judges = train_judges(others, settings.source, tuple(real), settings.seeds, reader, warnings, say)
             report.seeds = list(range(settings.seeds))
         distances: dict[str, dict[str, list[float]]] = {target: {} for target in references}
@@ -180,10 +186,6 @@ def _check(settings: EvaluateConversionSettings) -> None:
             raise SettingsError(f"unknown converter {name!r}", did_you_mean(name, MEASURED_CONVERTERS, "converters"))
     if not settings.targets:
         raise SettingsError("no target is named", "use --targets all, or comma-separated device ids")
-    if settings.save_verdict and settings.split == CONVERSION_SPLIT:
-        raise SettingsError(
-            f"converters learn from split {CONVERSION_SPLIT}: no verdict can rest on it", "use another --split"
-        )
     if settings.save_verdict and settings.checkpoint is not None:
         raise SettingsError("--save-verdict is of the weights that `umc convert` takes", "leave --checkpoint out")
 
@@ -201,13 +203,14 @@ def _ingredients(
     devices = (settings.source, *targets)
     beside = tables_side_by_side(workspace, devices) or {}
     tables = {device: table.levels_db for device, table in beside.items()}
+    learned_from = for_converters(clips)
     for device in () if beside else devices:
-        own = [clip for clip in clips if clip.device == device and clip.split == CONVERSION_SPLIT]
+        own = [clip for clip in learned_from if clip.device == device]
         try:
             # With default segments, as `umc convert` does.
             tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
         except InputError as error:
-            warnings.append(f"split {CONVERSION_SPLIT} does not give the levels of {device}: {error.message}")
+            warnings.append(f"split {FOR_CONVERTERS} does not give the levels of {device}: {error.message}")
     return Ingredients(
         source=settings.source,
         targets=targets,

@@ -81,12 +81,13 @@ def evaluate_layers(
         EnvironmentFault: the figure cannot be written.
     """
     started = time.monotonic()
+    workspace = settings.applied_to(workspace)
     _check_figure(settings)
     device = compute_device(settings.compute_device)
     path = settings.checkpoint or workspace.checkpoints / "generator.safetensors"
     trained = _load(path)
     differences_db = _differences(DeviceRegistry(workspace.devices), settings, trained.generator.settings.condition)
-    recordings = find_recordings(workspace.data)
+    recordings = find_recordings(workspace.data, workspace.splits)
     reader = SegmentReader(settings.segments, settings.most_segments)
     with compute_threads(cpu_count()):
         say(f"reading recordings of {settings.source} in split {settings.split}")
@@ -154,7 +155,7 @@ def _load(path: Path) -> TrainedGenerator:
 
 
 def _read(clips: Sequence[Clip], settings: EvaluateLayersSettings, reader: SegmentReader) -> Segments:
-    in_split = [clip for clip in clips if clip.split == settings.split]
+    in_split = [clip for clip in clips if clip.role == settings.split]
     own = [clip for clip in in_split if clip.device == settings.source]
     if not own:
         recorded = sorted({clip.device for clip in in_split})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
-from umc_cli.audio.manifest import TEST_SPLIT, Recordings, find_recordings
+from umc_cli.audio.manifest import Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
@@ -48,6 +48,7 @@ from umc_cli.sec.predictions import (
 )
 from umc_cli.sec.rows import grouped_by_seed, parse_pair, with_gaps
 from umc_cli.settings.eval_sec import EvaluateSecSettings
+from umc_cli.splits import TEST
 from umc_cli.workflows.report_base import Report, report_as_json
 from umc_cli.workflows.sec_spectrograms import draw_spectrograms
 
@@ -113,6 +114,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
         EnvironmentFault: the output cannot be written.
     """
     started = time.monotonic()
+    workspace = settings.applied_to(workspace)
     pictures = _check(settings)
     torch_device = compute_device(settings.compute_device)
     warnings: list[str] = []
@@ -161,7 +163,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     spectrograms = []
     if settings.output is not None and recordings.clips:
         say("drawing spectrograms")
-        in_split = [clip for clip in recordings.clips if clip.split == settings.split]
+        in_split = [clip for clip in recordings.clips if clip.role == settings.split]
         with compute_threads(cpu_count()):
             rows = [row for row in report.rows if row.source]
             spectrograms = draw_spectrograms(workspace, models, rows, in_split, settings.segments)
@@ -196,20 +198,27 @@ def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings
     if not chosen:
         sources = ", ".join(sorted({model.source for model in models}))
         raise SettingsError(f"no model was trained on {settings.source!r}", f"models were trained on: {sources}")
+    shares = dict(workspace.splits.shares)
+    warnings += [
+        f"{model.name} was trained with other shares of the splits than are given now: recordings that it learned from "
+        "may be among those it is scored on"
+        for model in chosen
+        if model.training.get("shares", shares) != shares
+    ]
     return chosen
 
 
 def _warn_of_choice(models: Sequence[SecModel], settings: EvaluateSecSettings, warnings: list[str]) -> None:
     if len({frozenset(model.classes) for model in models}) > 1:
         warnings.append("the models know different classes, so that they are scored on different segments")
-    if settings.split != TEST_SPLIT:
+    if settings.split != TEST:
         warnings.append(f"split {settings.split} is for training: models look better on it than they are")
 
 
 def _recordings(workspace: Workspace, is_needed: bool) -> Recordings:
     """Return the workspace's recordings; none where it has no data folder and nobody needs them."""
     if is_needed or workspace.data.is_dir():
-        return find_recordings(workspace.data)
+        return find_recordings(workspace.data, workspace.splits)
     return Recordings((), ())
 
 

@@ -60,7 +60,7 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
     if settings.device == reference_device:
         raise SettingsError("device and reference device are the same", "name a device whose response is known")
     reference = DeviceRegistry(workspace.devices).get(reference_device)
-    recordings = find_recordings(workspace.data)
+    recordings = find_recordings(workspace.data, workspace.splits)
     everything = recordings.clips
     listed = list_files(files, settings.device, workspace.data, recordings) if files else None
     own = listed.clips if listed else everything

@@ -120,7 +120,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
             raise SettingsError("files and --from-data cannot be combined", "give one of them")
         check_device_id(settings.reference_device)
         progress.say(f"reading the recordings in {workspace.data}")
-        found = find_recordings(workspace.data)
+        found = find_recordings(workspace.data, workspace.splits)
         material = read_from_data(found.clips, settings.reference_device)
         material.failed = [*found.failed, *material.failed]
     else:

@@ -8,7 +8,7 @@ import numpy as np
 
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput, find_recordings
+from umc_cli.audio.manifest import Clip, FailedInput, find_recordings, for_converters
 from umc_cli.config import Workspace, load_settings
 from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
 from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS
@@ -24,6 +24,7 @@ from umc_cli.settings.pretrain import SECTION, PretrainSettings
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
+from umc_cli.splits import FOR_CONVERTERS
 from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run
 from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import check_not_passed, run_training
@@ -65,7 +66,7 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
 
 @explain_machine_faults("lower --batch-size")
 def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: TrainProgress) -> TrainReport:
-    """Train a refiner on the sounds of split `train-mc` and the responses that the workspace knows.
+    """Train a refiner on the sounds that converters may learn from and the responses that the workspace knows.
 
     Raises:
         SettingsError: wrong settings, too few sounds, a run that would be replaced, or a loss that is not finite.
@@ -76,7 +77,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     registry = DeviceRegistry(workspace.devices)
     devices = [registry.get(device_id) for device_id in registry.ids_to_learn_from()]
     responses_db = np.array([device.frequency_response_db for device in devices])
-    clips = _one_a_recording(find_recordings(workspace.data).clips)
+    clips = _one_a_recording(find_recordings(workspace.data, workspace.splits).clips)
     if len(clips) <= _FEWEST_SOUNDS:
         raise _too_few(len(clips), workspace)
     # A wide world learns from one half of its sounds what it knows for the other one.
@@ -132,7 +133,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
 
 def _too_few(n_sounds: int, workspace: Workspace) -> SettingsError:
     return SettingsError(
-        f"only {n_sounds} sounds in split {CONVERSION_SPLIT} of {workspace.data}",
+        f"only {n_sounds} sounds in split {FOR_CONVERTERS} of {workspace.data}",
         f"pretraining needs at least {_FEWEST_SOUNDS} to train on and one to validate on",
     )
 
@@ -159,9 +160,8 @@ def _starting_weights(settings: PretrainSettings) -> Refiner | None:
 def _one_a_recording(clips: Sequence[Clip]) -> list[Clip]:
     """Return one clip of every sound to train on, in an order that says nothing of device or label."""
     first: dict[str, Clip] = {}
-    for clip in sorted(clips, key=lambda clip: (clip.device, clip.file)):
-        if clip.split == CONVERSION_SPLIT:
-            first.setdefault(clip.recording, clip)
+    for clip in sorted(for_converters(clips), key=lambda clip: (clip.device, clip.file)):
+        first.setdefault(clip.recording, clip)
     return sorted(first.values(), key=lambda clip: hash_of(repr(clip.recording)))[:_MOST_SOUNDS]
 
 

@@ -43,7 +43,7 @@ class SimulateReport(Report):
     devices: list[str]
     """The first one stands for the phone that the user has."""
     unseen: list[str]
-    """Those among them that record split val-sec only."""
+    """Those among them that record split test only."""
     n_clips: int
     n_recordings: int
     labels: int
@@ -115,7 +115,7 @@ def labelled_clips(folder: Path) -> Recordings:
 
 
 def _clips_of_a_device(workspace: Workspace, source: str | None) -> Recordings:
-    found = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
+    found = find_recordings(workspace.data, workspace.splits) if workspace.data.is_dir() else Recordings((), ())
     devices = sorted({clip.device for clip in found.clips})
     if source is None and len(devices) > 1:
         raise SettingsError(f"there are recordings of {', '.join(devices)}", "name one with --source")

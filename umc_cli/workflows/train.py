@@ -97,12 +97,13 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
 
 @explain_machine_faults("lower --batch-size, or compute it in parts (--micro-batch-size)")
 def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress) -> TrainReport:
-    """Train a generator on the split `train-mc`, or resume a run.
+    """Train a generator on what converters may learn from, or resume a run.
 
     Raises:
         SettingsError: wrong settings or data, a run that would be replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
+    workspace = settings.applied_to(workspace)
     folder = run_path(workspace, settings.run_name)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
     _check_levels(settings, chosen)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from umc_cli.audio.manifest import CLASSIFIER_SPLIT, Clip, Recordings, find_recordings
+from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, load_settings, means_all
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import recorded_devices
@@ -30,6 +30,7 @@ from umc_cli.sec.shard_conversions import ShardConversions, TrainedSegment, open
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
 from umc_cli.shards.schema import find_shards
+from umc_cli.splits import TRAIN, VAL
 from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run, shared_run
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.ranks import reader_threads
@@ -78,24 +79,25 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
 
 
 def _no_source(workspace: Workspace) -> SettingsError:
-    clips = find_recordings(workspace.data).clips if workspace.data.is_dir() else ()
-    devices = ", ".join(sorted({clip.device for clip in clips if clip.split == CLASSIFIER_SPLIT})) or "no device"
+    clips = find_recordings(workspace.data, workspace.splits).clips if workspace.data.is_dir() else ()
+    devices = ", ".join(sorted({clip.device for clip in clips if clip.role == TRAIN})) or "no device"
     return SettingsError(
         "no source is given",
-        f"name the device whose recordings to train on with --source; there are recordings in split {CLASSIFIER_SPLIT} "
+        f"name the device whose recordings to train on with --source; there are recordings in split {TRAIN} "
         f"of: {devices}",
     )
 
 
 @explain_machine_faults("lower --batch-size")
 def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainProgress) -> TrainReport:
-    """Train a classifier on the split `train-sec` of the source, or resume a run.
+    """Train a classifier on the split `train` of the source, or resume a run.
 
     Raises:
         SettingsError: wrong settings or data, something that the method needs is missing, a run that would be
             replaced, or a loss that is not finite.
         EnvironmentFault: the run's folder cannot be written, or another run is writing it.
     """
+    workspace = settings.applied_to(workspace)
     folder = run_path(workspace, settings.run_name)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)
@@ -105,7 +107,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "hold some out (--held-out-share), or take the last weights (--keep last)",
         )
     check_request(workspace, settings, plan)
-    recordings = find_recordings(workspace.data)
+    recordings = find_recordings(workspace.data, workspace.splits)
     targets = _read_targets(workspace, settings, plan, recordings)
     chosen = _choose(recordings, settings, plan, targets)
     parts = network_parts(plan.augmentations, settings.method_settings)
@@ -163,6 +165,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "settings": settings.of_the_run(),
             "recordings_sha256": stores[0].fingerprint,
             "versions": versions(),
+            "shares": dict(workspace.splits.shares),
             **converted_by,
         }
         result = run_training(folder, training, settings, about, progress, ranks, settings.keep)
@@ -221,11 +224,11 @@ def _read_targets(
     if plan.conversion == "adapt" and (is_all or len(settings.targets) != 1):
         raise SettingsError("adapt adapts to one device", "name it with --targets")
     registry = DeviceRegistry(workspace.devices)
-    recorded = {clip.device for clip in recordings.clips if clip.split == CLASSIFIER_SPLIT}
+    recorded = {clip.device for clip in recordings.clips if clip.role == TRAIN}
     lacking = sorted(set(settings.targets) - recorded) if plan.is_ideal and not is_all else []
     if lacking:
         raise SettingsError(
-            f"no recordings of {', '.join(lacking)} in split {CLASSIFIER_SPLIT}, which ideal would learn from",
+            f"no recordings of {', '.join(lacking)} in split {TRAIN}, which ideal would learn from",
             guess(lacking[0], recorded) + "name devices with recordings with --targets",
         )
     named = [name for name in settings.targets if name != settings.source and not names_invented([name])]
@@ -244,22 +247,26 @@ def _read_targets(
 
 def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan, targets: Targets) -> _Chosen:
     check_device_id(settings.source)
-    clips = sorted((clip for clip in recordings.clips if clip.split == CLASSIFIER_SPLIT), key=lambda clip: clip.file)
+    clips = sorted((clip for clip in recordings.clips if clip.role == TRAIN), key=lambda clip: clip.file)
     own = [clip for clip in clips if clip.device == settings.source]
     if not own:
         devices = sorted({clip.device for clip in clips})
         raise SettingsError(
-            f"no recordings of {settings.source!r} in split {CLASSIFIER_SPLIT}",
+            f"no recordings of {settings.source!r} in split {TRAIN}",
             f"{guess(settings.source, devices)}there are recordings of: {', '.join(devices) or 'none'}; add some, or "
             "name another --source",
         )
-    held_out = held_out_recordings(own, settings.held_out_share)
+    of_val = [clip for clip in recordings.clips if clip.device == settings.source and clip.role == VAL]
+    held_out = frozenset() if of_val else held_out_recordings(own, settings.held_out_share)
     foreign = [clip for clip in clips if plan.is_ideal and clip.device in targets.ids]
     train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
-    validated = [clip for clip in own if clip.recording in held_out]
+    validated = sorted(of_val, key=lambda clip: clip.file) or [clip for clip in own if clip.recording in held_out]
     warnings = list(recordings.warnings)
     alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
-    if alone:
+    if alone and of_val:
+        warnings.append(f"labels in split {VAL} that nothing is trained on are left out: {', '.join(alone)}")
+        validated = [clip for clip in validated if clip.label not in alone]
+    elif alone:
         # All of a label's recordings were held out: it must be trained on.
         warnings.append(f"labels with too few recordings are trained on but not validated: {', '.join(alone)}")
         train += [clip for clip in validated if clip.label in alone]
@@ -268,7 +275,7 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
     if len(classes) < 2:
         raise SettingsError(
             f"the recordings of {settings.source} to train on have one label: {', '.join(classes)}",
-            "a classifier needs at least two labels in split train-sec",
+            "a classifier needs at least two labels in split train",
         )
     unheard = sorted(set(classes) - {clip.label for clip in own})
     if unheard:
@@ -297,7 +304,7 @@ def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, 
     if settings.held_out_share and not len(held_out):
         raise SettingsError(
             f"no segment of {settings.source} is held out to choose the best weights by",
-            "add recordings to the split train-sec, or raise --held-out-share",
+            "add recordings to the split train, or raise --held-out-share",
         )
     empty = [name for number, name in enumerate(chosen.classes) if number not in train.label]
     if empty:

@@ -46,7 +46,9 @@ def open_conversion(
         SettingsError: something is unknown or missing; the message says what.
     """
     if recordings is None:
-        recordings = find_recordings(workspace.data) if workspace.data.is_dir() else Recordings((), ())
+        recordings = Recordings((), ())
+        if workspace.data.is_dir():
+            recordings = find_recordings(workspace.data, workspace.splits)
     conversion = choose_conversion(workspace, settings, recordings, segments)
     return make_ready(conversion, recordings, segments=segments, tables_folder=tables_folder, warnings=warnings)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Recordings
+from umc_cli.audio.manifest import Recordings, for_converters
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
@@ -12,6 +12,7 @@ from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.refiner_checkpoint import KIND as REFINER_KIND
 from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
 from umc_cli.response.device import is_device_id
+from umc_cli.splits import FOR_CONVERTERS
 
 
 def gaps(converter: str, ingredients: Ingredients, recorded: Collection[str] | None = None) -> dict[str, str]:
@@ -55,7 +56,7 @@ def _in_words(need: Need, device: str, ingredients: Ingredients) -> str:
     if need is Need.REFINER:
         return f"a refiner at {ingredients.refiner}"
     if need is Need.RECORDINGS:
-        return f"recordings of {device} in split {CONVERSION_SPLIT}"
+        return f"recordings of {device} in split {FOR_CONVERTERS}"
     if device not in ingredients.devices:
         return f"a device record of {device}"
     return f"a noise floor in the record of {device}"
@@ -89,6 +90,4 @@ def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
 
 def recorded_devices(recordings: Recordings) -> frozenset[str]:
     """Return the devices whose recordings converters may learn from."""
-    return frozenset(
-        clip.device for clip in recordings.clips if clip.split == CONVERSION_SPLIT and is_device_id(clip.device)
-    )
+    return frozenset(clip.device for clip in for_converters(recordings.clips) if is_device_id(clip.device))

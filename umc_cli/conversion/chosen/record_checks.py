@@ -55,7 +55,7 @@ def check_against_recordings(workspace: Workspace, device: Device) -> list[str]:
     if device.noise_floor_db is None or not workspace.data.is_dir():
         return []
     try:
-        clips = [clip for clip in find_recordings(workspace.data).clips if clip.device == device.id]
+        clips = [clip for clip in find_recordings(workspace.data, workspace.splits).clips if clip.device == device.id]
         step = -(-len(clips) // _MOST_RECORDINGS) or 1
         levels_db = measure_level_quantiles(clips[::step], SegmentSettings()).levels_db
     except UmcError:  # there are too few, or what is wrong with them is for the command that converts them to say

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.manifest import CLASSIFIER_SPLIT, CONVERSION_SPLIT, Clip
+from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.errors import InputError
 from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.blind_response import recorded_floor_db
 from umc_cli.response.device import Device, band_values
 from umc_cli.response.noise_floor import is_too_loud, to_response_bands
+from umc_cli.splits import CONVERTER, TRAIN
 
-_SPLITS = (CONVERSION_SPLIT, CLASSIFIER_SPLIT)
+_SPLITS = (TRAIN, CONVERTER)
 """Whose recordings count: what is tested on teaches nothing."""
 _MOST_SEGMENTS = 1_000
 """Of one device: a quarter of an hour, read in a second or two."""
@@ -59,7 +60,7 @@ def add_recorded_floors(
 
 def _floor_of(clips: Sequence[Clip], channel: int | None) -> tuple[NDArray[np.float64], str]:
     """Return the floor [80] in dB re full scale, and what it is, in words."""
-    own = [clip for clip in clips if clip.split in _SPLITS]
+    own = [clip for clip in clips if clip.role in _SPLITS]
     if not own:
         raise InputError(f"it has no recordings in split {' or '.join(_SPLITS)}")
     cut = ChannelSegmentSettings(short_clips="pad", remainder="pad", channel=channel)

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import first_gap
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.errors import SettingsError
+from umc_cli.splits import FOR_CONVERTERS
 
 _SHOWN = 3
 
@@ -37,7 +37,7 @@ def _remedy(need: Need, device: str, wanted: Ingredients, recorded: Collection[s
     if need is Need.NOISE_FLOOR:
         return _how_to_get_a_floor(device)
     if need is Need.RECORDINGS:
-        return f"put recordings into data/{device}/<label>/, ten segments of 0.93 s or more in split {CONVERSION_SPLIT}"
+        return f"put recordings into data/{device}/<label>/, ten segments of 0.93 s or more in split {FOR_CONVERTERS}"
     if need is Need.CHECKPOINT:
         return "train one from the recordings of several devices (`umc train`), or name one with --checkpoint"
     return "name the file with --checkpoint, or leave it out to take the weights that ship with umc"

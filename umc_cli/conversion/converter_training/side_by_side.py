@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip, FailedInput
+from umc_cli.audio.manifest import Clip, FailedInput, for_converters
 from umc_cli.conversion.converter_training.adaptation import Together
 from umc_cli.errors import InputError
 from umc_cli.response.side_by_side import Alignment, align
 from umc_cli.response.window_lags import lag_of_clip
+from umc_cli.splits import FOR_CONVERTERS
 
 MOST_SEGMENTS = 1_300
 """Ten minutes of segments that overlap by half."""
@@ -153,7 +154,7 @@ def read_side_by_side(
 
 
 def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
-    """Return the segments of clips in split `train-mc` that share a recording with one of `reference`.
+    """Return the segments of clips that converters may learn from and that share a recording with one of `reference`.
 
     Clips of one recording are aligned to within half a second: the lag that is usual between two devices is
     taken out, or that of a clip which began at another time. Every fifth recording is held back; of fewer than ten, a
@@ -163,9 +164,8 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         InputError: no recording is shared.
     """
     by_recording: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
-    for clip in clips:
-        if clip.split == CONVERSION_SPLIT:
-            by_recording[clip.recording][clip.device].append(clip)
+    for clip in for_converters(clips):
+        by_recording[clip.recording][clip.device].append(clip)
     single = {
         name: {device: own[0] for device, own in of.items() if len(own) == 1}
         for name, of in by_recording.items()
@@ -174,7 +174,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
     shared = sorted((name for name, of in single.items() if len(of) > 1), key=_hash)
     if not shared:
         raise InputError(
-            f"no recording in split {CONVERSION_SPLIT} was made by {reference!r} and another device",
+            f"no recording in split {FOR_CONVERTERS} was made by {reference!r} and another device",
             "give the files of both devices the same name, or the same `recording` in the manifest",
         )
     others = sorted({device for name in shared for device in single[name]} - {reference})

@@ -61,7 +61,7 @@ def gather_segments(
         if len(segments) < MIN_SEGMENTS:
             raise SettingsError(
                 f"device {device} has {len(segments)} segments to train on; {MIN_SEGMENTS} are needed",
-                "add recordings of it to the split train-mc, or leave it out with --devices",
+                "add recordings of it to the split train, or leave it out with --devices",
             )
     known = mean_and_std(store.moments[f"{device}.train"] for device in clips)
     if known is None:

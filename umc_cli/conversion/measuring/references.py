@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from umc_cli.audio.manifest import CONVERSION_SPLIT, Clip
+from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands, trusted_log_mel_bands
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError, guess
@@ -30,11 +30,11 @@ def read_split(
     Raises:
         SettingsError: the source or a named target has too few recordings there.
     """
-    in_split = [clip for clip in clips if clip.split == split]
+    in_split = [clip for clip in clips if clip.role == split]
     recorded = sorted({clip.device for clip in in_split})
     hint = f"there are recordings in split {split} of: {', '.join(recorded) or 'no device'}"
-    if split == CONVERSION_SPLIT:
-        warnings.append(f"converters learn from split {CONVERSION_SPLIT}: on it they look better than they are")
+    if any(clip.role == split for clip in for_converters(clips)):
+        warnings.append(f"converters learn from split {split}: on it they look better than they are")
     if source not in recorded:
         raise SettingsError(f"no recordings of {source!r} in split {split}", guess(source, recorded) + hint)
     wanted = targets if targets is not None else tuple(name for name in recorded if name != source)
