@@ -29,7 +29,7 @@ ENDS = {signal.SIGKILL: -9, signal.SIGTERM: -15, signal.SIGINT: 130}
 
 TRAINING = (
     *("--preset", "smoke", "--batch-size", "4", "--quiet"),
-    *("--log-every", "1", "--save-every", "7", "--validate-every", "5"),
+    *("--log-every", "1", "--save-every", "7", "--validate-every", "10"),
 )
 COMMANDS = {
     "convert": (
@@ -37,7 +37,7 @@ COMMANDS = {
         *("--shard-size", "2", "--output"),
     ),
     "train": (
-        *("train", *TRAINING, "--max-steps", "80", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--no-publish"),
+        *("train", *TRAINING, "--max-steps", "40", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--no-publish"),
         "--name",
     ),
     "train-sec": (

@@ -61,7 +61,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 def test_a_dead_process_is_a_fault_and_the_run_goes_on(
     sounds: Path, start_umc: Start, run_umc: Callable[..., Run]
 ) -> None:
-    steps = ("--epochs", "20")
+    steps = ("--epochs", "8")
     with start_umc(*COMMAND, "killed", *steps, cwd=sounds) as process:
         wait_until(lambda: losses(sounds / "runs/killed"), process)
         os.kill(simulating(process.pid)[0], signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_a_dead_process_is_a_fault_and_the_run_goes_on(
     assert run_umc(*COMMAND, "killed", "--resume", cwd=sounds, timeout=120).exit_code == 0
     assert run_umc(*COMMAND, "whole", *steps, cwd=sounds, timeout=120).exit_code == 0
     assert losses(sounds / "runs/killed") == losses(sounds / "runs/whole")
-    assert len(losses(sounds / "runs/whole")) == 100
+    assert len(losses(sounds / "runs/whole")) == 40
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
