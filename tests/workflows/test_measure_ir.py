@@ -142,6 +142,37 @@ def test_a_sweep_becomes_a_record_a_table_and_a_picture(umc: Umc, workspace: Pat
     assert "<svg" in Path("a.svg").read_text()
 
 
+def test_a_measurement_says_what_it_heard_how_good_it_is_and_what_to_do_next(
+    umc: Umc, workspace: Path, take: Path
+) -> None:
+    made = umc("measure-ir", "--make-stimulus", "sweep", "again.wav")
+    assert "umc measure-ir TAKE1.wav TAKE2.wav --device PHONE --stimulus again.json" in made.stderr
+    run = umc("measure-ir", take, "--device", "mine", "--stimulus", "sweep.json")
+    assert run.exit_code == 0
+    assert "heard 3 sweeps in take.wav, the first at " in run.stderr
+    assert "the measurement is good (signal to noise " in run.stderr
+    assert "put its recordings into data/mine/<label>/\n  umc convert --source mine --targets all" in run.stderr
+    own = umc("measure-ir", take, "--device", "xperia1v", "--stimulus", "sweep.json")
+    assert "next:\n  umc convert --source xperia1v --targets all" in own.stderr  # it has recordings
+    quiet = umc("measure-ir", take, "--device", "other", "--stimulus", "sweep.json", "--quiet")
+    assert "next:" not in quiet.stderr
+
+
+def test_the_measurement_of_a_curve_says_where_its_noise_floor_will_come_from(umc: Umc, workspace: Path) -> None:
+    (workspace / "curve.csv").write_text(CURVE)
+    run = umc("measure-ir", "curve.csv", "--device", "mine")
+    assert "no noise floor (umc convert takes it from the device's recordings)" in run.stderr
+    assert "heard" not in run.stderr
+
+
+def test_a_stimulus_of_which_the_sidecar_alone_is_left_is_enough(umc: Umc, workspace: Path, take: Path) -> None:
+    (workspace / "sweep.wav").unlink()
+    run = umc("measure-ir", take, "--device", "mine", "--stimulus", "sweep.wav")
+    assert run.exit_code == 0, run.stderr
+    sources = [source.file for source in read_device(workspace / "devices/mine.json").sources]
+    assert sources == ["take.wav", "sweep.json"]
+
+
 def test_a_known_device_is_not_overwritten(umc: Umc, workspace: Path, take: Path) -> None:
     arguments = ("measure-ir", take, "--device", "mine", "--stimulus", "sweep.json")
     assert umc(*arguments).exit_code == 0

@@ -12,7 +12,7 @@ from umc_cli.cli.devices import frequency_axis
 from umc_cli.cli.options import Json, Quiet
 from umc_cli.cli.plot import text_plot
 from umc_cli.cli.settings_options import Given, with_options
-from umc_cli.config import Option, Settings, find_workspace, load_settings
+from umc_cli.config import Option, Settings, Workspace, find_workspace, load_settings
 from umc_cli.errors import SettingsError
 from umc_cli.settings.measure_ir import (
     SECTION,
@@ -58,7 +58,7 @@ def command(
     Options of --make-stimulus are those of the section "make-stimulus" of umc.toml and of UMC_MAKE_STIMULUS_<OPTION>.
     """
     if make_stimulus is not None:
-        _make_stimulus(make_stimulus, files or [], of_stimulus, bool(given["overwrite"]), as_json)
+        _make_stimulus(make_stimulus, files or [], of_stimulus, bool(given["overwrite"]), as_json, quiet)
         return
     for option in _typed_options(MakeStimulusSettings, of_stimulus):
         raise SettingsError(f"{option} belongs to --make-stimulus", "leave it out")
@@ -71,6 +71,8 @@ def command(
             raise SettingsError(f"{option} has no effect with --blind", "leave it out")
     report = measure(workspace, settings, files or [])
     _show(report, as_json, quiet)
+    if not (as_json or quiet):
+        _guide(report, workspace)
     raise typer.Exit(report.exit_code)
 
 
@@ -83,7 +85,7 @@ def _typed_options(schema: type[Settings], given: Given) -> list[str]:
     ]
 
 
-def _make_stimulus(kind: str, files: list[Path], given: Given, overwrite: bool, as_json: bool) -> None:
+def _make_stimulus(kind: str, files: list[Path], given: Given, overwrite: bool, as_json: bool, quiet: bool) -> None:
     from umc_cli.workflows.make_stimulus import make_stimulus
 
     if len(files) != 1:
@@ -95,6 +97,26 @@ def _make_stimulus(kind: str, files: list[Path], given: Given, overwrite: bool, 
         render.print_json(content)
         return
     render.print_text(f"stimulus: {report.wav}\ndescription: {report.sidecar}")
+    if not quiet:
+        from umc_cli.workflows.measurement_guide import after_making
+
+        for line in ["next:", *_indented(after_making(kind, report.wav, report.sidecar))]:
+            render.err().print(render.printable(line), markup=False)
+
+
+def _guide(report: "MeasureIrReport", workspace: Workspace) -> None:
+    """Say what was heard, how good it is, and what to do next."""
+    from umc_cli.workflows.measurement_guide import how_good, what_next, what_was_heard
+
+    lines = what_was_heard(report)
+    if report.written:
+        lines += [f"the measurement is {how_good(report)}", "next:", *_indented(what_next(workspace, report.device))]
+    for line in lines:
+        render.err().print(render.printable(line), markup=False)
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
 
 
 def _show(report: "MeasureIrReport", as_json: bool, quiet: bool) -> None:

@@ -74,7 +74,11 @@ def measure_ir(workspace: Workspace, settings: MeasureIrSettings, files: Sequenc
     started = time.monotonic()
     check_output(workspace, settings)
     if not files:
-        raise SettingsError("no file is named", "name the recordings, or the file with the curve")
+        raise SettingsError(
+            "no file is named",
+            f"name the recordings (umc measure-ir TAKE.wav --device {settings.device} --stimulus sweep.json) or the curve's "
+            "file; to have something to play: umc measure-ir --make-stimulus sweep sweep.wav",
+        )
     twice = next((path for index, path in enumerate(files) if path in files[:index]), None)
     if twice:
         raise SettingsError(f"{twice} is named twice", "name every recording once: repeats must be independent")
@@ -200,6 +204,8 @@ def _played(stimulus: str) -> ImpulseTrain | SineSweep | Path | None:
 
 
 def _take(path: Path, channel: str | None, played: ImpulseTrain | SineSweep | Path | None, window_ms: float) -> Take:
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "correct the path; it starts at the folder you are in")
     recording, rate_hz = read_channel(path, channel)
     if isinstance(played, SineSweep):
         # One sweep alone fits a recording that holds fewer repeats than were played, too.

@@ -167,7 +167,8 @@ def device_record(
     sensitivity = _sensitivity(settings)
     extra = [settings.calibration, settings.reference, settings.tone]
     if settings.stimulus not in (*STIMULI, READY_MADE) and method in ("impulse", "sweep"):
-        extra.append(Path(settings.stimulus))
+        named = Path(settings.stimulus)
+        extra.append(named if named.is_file() else named.with_suffix(".json"))  # what was measured with
     return Device(
         id=settings.device,
         name=device_name(workspace, settings),

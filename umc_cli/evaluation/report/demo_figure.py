@@ -49,12 +49,13 @@ def draw_demo_figure(
     figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(sounds) + 1, 3, height_ratios=[*[_ROW_INCHES] * len(sounds), _BARS_INCHES])
-    limits = colour_limits_of([image for each in sounds for image in (each.given, each.converted, each.true)])
+    images = [image for each in sounds for image in (each.given, each.converted, each.true)]
+    limits = colour_limits_of([image.astype(np.float64) for image in images])
     heads = (f"recorded by {source}", f"converted to {target}", f"truth: recorded by {target}")
     for row, sound in enumerate(sounds):
         panels = [figure.add_subplot(grid[row, column]) for column in range(3)]
         for column, (axes, image) in enumerate(zip(panels, (sound.given, sound.converted, sound.true), strict=True)):
-            drawn = draw_spectrogram(axes, np.asarray(image, float), limits)
+            drawn = draw_spectrogram(axes, np.asarray(image, np.float64), limits)
             axes.tick_params(labelleft=column == 0, labelbottom=row == len(sounds) - 1)
             if row == 0:
                 axes.set_title(heads[column], fontsize=FONT_POINTS + 1, fontweight="bold", pad=6)
