@@ -76,8 +76,8 @@ def measure_ir(workspace: Workspace, settings: MeasureIrSettings, files: Sequenc
     if not files:
         raise SettingsError(
             "no file is named",
-            f"name the recordings (umc measure-ir TAKE.wav --device {settings.device} --stimulus sweep.json) or the curve's "
-            "file; to have something to play: umc measure-ir --make-stimulus sweep sweep.wav",
+            f"name the recordings (umc measure-ir TAKE.wav --device {settings.device} --stimulus sweep.json), or the "
+            "file of a curve; to have something to play: umc measure-ir --make-stimulus sweep sweep.wav",
         )
     twice = next((path for index, path in enumerate(files) if path in files[:index]), None)
     if twice:
