@@ -31,6 +31,7 @@ from umc_cli.conversion.converters.contract import Converter
 from umc_cli.conversion.device_copies import DeviceCopies
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.runtime import is_out_of_memory
+from umc_cli.shards.compression import Compression
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -73,6 +74,7 @@ class StreamSettings:
     dtype: Dtype
     reader_timeout_s: float
     """For the segments of one recording in one shard."""
+    compression: Compression = "lz4"
 
 
 class Progress(Protocol):
@@ -121,7 +123,7 @@ def stream(
         pieces = reader.read(piece for job in jobs_ahead for piece in job.pieces)
         for job in jobs:
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
-            writers.begin(job, settings.dtype)
+            writers.begin(job, settings)
             reads = (next(pieces) for _ in job.pieces)
             for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
                 fitting.convert(batch, tuple(job.paths))
@@ -258,13 +260,13 @@ class _Writers:
         if kind is None and errors:
             raise errors[0]
 
-    def begin(self, job: ShardJob, dtype: Dtype) -> None:
+    def begin(self, job: ShardJob, settings: StreamSettings) -> None:
         """Open the job's shards."""
         for target in job.paths:
             self._of_target.setdefault(target, self._writers[len(self._of_target) % _N_WRITERS])
         for writer in self._writers:
             own = {target: path for target, path in job.paths.items() if self._of_target[target] is writer}
-            writer.put((own, job, dtype))
+            writer.put((own, job, settings))
 
     def append(self, target: str, log_mel_db: Tensor) -> None:
         """Append a batch [B, 80, 80] to the shard of `target`."""
@@ -315,10 +317,12 @@ class _Writer:
         except BaseException as error:
             self._error = error
 
-    def _write_shards(self, paths: Mapping[str, Path], job: ShardJob, dtype: Dtype) -> None:
+    def _write_shards(self, paths: Mapping[str, Path], job: ShardJob, settings: StreamSettings) -> None:
         with ExitStack() as open_shards:
             shards = {
-                target: open_shards.enter_context(write_shard(path, job.attributes[target], dtype))
+                target: open_shards.enter_context(
+                    write_shard(path, job.attributes[target], settings.dtype, settings.compression)
+                )
                 for target, path in paths.items()
             }
             while not isinstance(item := self._queue.get(), ShardRows):

@@ -12,6 +12,7 @@ from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.errors import did_you_mean
 from umc_cli.machine_settings import WorkerSettings
 from umc_cli.shards.audio_settings import AudioSettings
+from umc_cli.shards.compression import Compression
 from umc_cli.shards.part import Part, parse_part
 from umc_cli.split_settings import SplitSettings
 from umc_cli.splits import SPLIT_NAMES
@@ -78,6 +79,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Maximum segments per shard."""
     dtype: Annotated[Literal["float16", "float32"], Option(RESULT)] = "float16"
     """Number format of the spectrograms: float16 or float32."""
+    compression: Annotated[Compression, Option(RESULT)] = "lz4"
+    """Of the spectrograms: lz4 (fast, readers need hdf5plugin), or gzip or none (any HDF5 program reads them)."""
     batch_size: Annotated[int, Field(ge=1), Option(MACHINE)] = 32
     """Segments to convert at once."""
     reader_timeout_s: Annotated[float, Field(gt=0, le=86_400), Option(MACHINE)] = 300.0

@@ -1,7 +1,7 @@
 """The format of a shard: names, types and attributes. Specified in docs/file-formats.md."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.hdf5_dataset import BROKEN, open_for_reading, own_dataset, own_group, refusal
 from umc_cli.json_text import parse_json
+from umc_cli.shards.compression import Compression
 
 FORMAT_NAME = "umc-shard"
 FORMAT_VERSION = 1
@@ -31,7 +32,12 @@ EXTRA = "extra"
 ROWS_PER_CHUNK = 8
 """A chunk is what one random read decompresses: 8 segments are 100 KiB of float16."""
 
-COMPRESSION = hdf5plugin.Bitshuffle(cname="lz4")
+COMPRESSIONS: dict[Compression, Mapping[str, Any]] = {
+    "lz4": hdf5plugin.Bitshuffle(cname="lz4"),
+    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
+    "none": {},
+}
+"""How spectrograms are stored. The first needs a plug-in of HDF5, the others nothing."""
 
 HDF5_VERSIONS = ("v110", "v110")
 """HDF5 1.10 keeps a checksum of its own bookkeeping too; on older layouts damage may crash the library."""

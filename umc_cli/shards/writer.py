@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from umc_cli.atomic_write import atomic_path
 from umc_cli.errors import EnvironmentFault
 from umc_cli.shards import schema
+from umc_cli.shards.compression import Compression
 
 _IN_MEMORY = {"block_size": 1 << 20, "libver": schema.HDF5_VERSIONS, "userblock_size": schema.USER_BLOCK_BYTES}
 """Memory grows by 1 MiB at a time; HDF5 counts its addresses from behind the user block."""
@@ -40,7 +41,7 @@ class ShardRows:
 class ShardWriter:
     """An open, still unnamed shard; made by `write_shard`."""
 
-    def __init__(self, file: h5py.File, dtype: schema.Dtype) -> None:
+    def __init__(self, file: h5py.File, dtype: schema.Dtype, compression: Compression) -> None:
         self._file = file
         n_mels, n_frames = schema.SEGMENT_SHAPE
         self._log_mel = file.create_dataset(
@@ -50,7 +51,7 @@ class ShardWriter:
             chunks=(schema.ROWS_PER_CHUNK, n_mels, n_frames),
             dtype=dtype,
             fletcher32=True,
-            **schema.COMPRESSION,
+            **schema.COMPRESSIONS[compression],
         )
         self._log_mel.attrs["unit"] = "dB re full scale"
         self._digest = hashlib.sha256()
@@ -80,7 +81,9 @@ class ShardWriter:
 
 
 @contextmanager
-def write_shard(path: Path, attributes: Mapping[str, Any], dtype: schema.Dtype) -> Iterator[ShardWriter]:
+def write_shard(
+    path: Path, attributes: Mapping[str, Any], dtype: schema.Dtype, compression: Compression = "lz4"
+) -> Iterator[ShardWriter]:
     """Yield a writer for the shard `path`; the file appears under that name if the block ends well and it checks out.
 
     `attributes`: `run_id`, `target_id`, `shard_index`, `source`, `target`, `description` (see `schema.ShardHeader`).
@@ -95,7 +98,7 @@ def write_shard(path: Path, attributes: Mapping[str, Any], dtype: schema.Dtype) 
             file.attrs["format_version"] = schema.FORMAT_VERSION
             for name, value in attributes.items():
                 file.attrs[name] = value
-            yield ShardWriter(file, dtype)
+            yield ShardWriter(file, dtype, compression)
             file.flush()
             content = file.id.get_file_image()
         whole = schema.user_block(hashlib.sha256(content).hexdigest()) + content

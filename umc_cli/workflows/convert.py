@@ -109,7 +109,11 @@ def convert(
                 warnings=report.warnings,
             )
         sizes = StreamSettings(
-            settings.batch_size, settings.workers or cpu_count(), settings.dtype, settings.reader_timeout_s
+            settings.batch_size,
+            settings.workers or cpu_count(),
+            settings.dtype,
+            settings.reader_timeout_s,
+            settings.compression,
         )
         order = Order(root, workspace.root, settings.segments, sizes, conversion)
         making = _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order)
