@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from umc_cli.audio.manifest import Clip, find_recordings, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import Workspace, means_all
+from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
@@ -134,8 +134,7 @@ def evaluate_conversion(
     warnings = list(recordings.warnings)
     with compute_threads(cpu_count()):
         say(f"reading recordings of split {settings.split}")
-        asked = None if means_all(settings.targets) else tuple(dict.fromkeys(settings.targets))
-        given, real = read_split(clips, settings.source, asked, settings.split, reader, registry, warnings)
+        given, real = read_split(clips, settings.source, settings.targets, settings.split, reader, registry, warnings)
         ingredients = _ingredients(workspace, settings, clips, registry, tuple(real), weights, warnings)
         records = ingredients.devices  # what counts as sound rests on what was measured alone
         floors = add_recorded_floors(records, clips, settings.source)
@@ -184,8 +183,6 @@ def _check(settings: EvaluateConversionSettings) -> None:
     for name in settings.converters:
         if name not in MEASURED_CONVERTERS:
             raise SettingsError(f"unknown converter {name!r}", did_you_mean(name, MEASURED_CONVERTERS, "converters"))
-    if not settings.targets:
-        raise SettingsError("no target is named", "use --targets all, or comma-separated device ids")
     if settings.save_verdict and settings.checkpoint is not None:
         raise SettingsError("--save-verdict is of the weights that `umc convert` takes", "leave --checkpoint out")
 

@@ -6,11 +6,12 @@ import torch
 
 from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.conversion.band_interpolation import band_gain_db, to_log_mel_bands, trusted_log_mel_bands
+from umc_cli.conversion.chosen.targets import read_targets
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.conversion_measures import Reference, ResponseAskedFor, Segments
 from umc_cli.evaluation.recorded_segments import SegmentReader, counterparts, unpaired_recordings
-from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
+from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.response.difference import level_difference_db
 
 _CPU = torch.device("cpu")
@@ -19,16 +20,17 @@ _CPU = torch.device("cpu")
 def read_split(
     clips: Sequence[Clip],
     source: str,
-    targets: tuple[str, ...] | None,
+    targets: Sequence[str],
     split: str,
     reader: SegmentReader,
     registry: DeviceRegistry,
     warnings: list[str],
 ) -> tuple[Segments, dict[str, Segments]]:
-    """Return the source's segments in the split, and those of every target (None: of every other device).
+    """Return the source's segments in the split, and those of every target; `targets`: as the option names them.
 
     Raises:
-        SettingsError: the source or a named target has too few recordings there.
+        SettingsError: a target is unknown or the source itself, or the source or a named target has too few
+            recordings there.
     """
     in_split = [clip for clip in clips if clip.role == split]
     recorded = sorted({clip.device for clip in in_split})
@@ -37,31 +39,27 @@ def read_split(
         warnings.append(f"converters learn from split {split}: on it they look better than they are")
     if source not in recorded:
         raise SettingsError(f"no recordings of {source!r} in split {split}", guess(source, recorded) + hint)
-    wanted = targets if targets is not None else tuple(name for name in recorded if name != source)
-    if not wanted:
+    known = {*registry.ids(), *(clip.device for clip in clips)}
+    wanted = read_targets(targets, source, recorded, known)
+    if not wanted.ids:
         raise SettingsError(
             f"no other device than {source} has recordings in split {split}",
             f"record with another one, or simulate some: umc simulate --source {source}",
         )
-    known = {*registry.ids(), *(clip.device for clip in clips)}
-    for target in wanted:
-        if check_device_id(target) not in known:
-            raise unknown_device(target, known)
-        if target == source:
-            raise SettingsError(f"target {target!r} is the source itself", "leave it out of --targets")
+    for target in wanted.ids:
         if target not in recorded:
             raise SettingsError(f"no recordings of {target!r} in split {split}", guess(target, recorded) + hint)
 
     given = reader.read([clip for clip in in_split if clip.device == source])
     real = {
         target: reader.read([clip for clip in in_split if clip.device == target], frozenset(given.recordings))
-        for target in wanted
+        for target in wanted.ids
     }
     for device, segments in ((source, given), *list(real.items())):
         if len(segments) >= MIN_SEGMENTS:
             continue
         message = f"only {len(segments)} segments of {device} in split {split}, at least {MIN_SEGMENTS} are needed"
-        if device == source or targets is not None or len(real) == 1:
+        if device == source or not wanted.is_all or len(real) == 1:
             drops = reader.settings.short_clips == "drop"
             more = "; --short-clips pad counts short clips too" if drops else ""
             raise SettingsError(message, f"add recordings, or use another --split{more}")
