@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+import umc_cli
 from tests.samples import SOURCE, Run, noise, write_audio
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.shards.reader import ShardDataset
@@ -175,6 +176,12 @@ def test_demo_makes_a_workspace_shards_and_a_picture(run_umc: Callable[..., Run]
     assert "distance to what phone-1 really recorded" in run.stdout
     assert (tmp_path / "place/conversion.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "place/converted").glob("*/shard-*.h5"))) == 1
+    for name in ("bell", "knock", "plucked_string"):
+        recorded, converted, true = (
+            umc_cli.log_mel(*soundfile.read(tmp_path / f"place/listen/{name}-{number}.flac", dtype="float32"))
+            for number in ("1-recorded", "2-converted", "3-target")
+        )
+        assert (converted - true).square().mean() < 0.5**2 * (recorded - true).square().mean()
     again = run_umc("demo", "place", "--json", cwd=tmp_path, timeout=180).json
     assert again["conversion"]["n_shards_kept"] == 1
     assert 0 < 2 * again["distance_after_db"] < again["distance_before_db"]

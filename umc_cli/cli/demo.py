@@ -37,7 +37,8 @@ def command(
         f"\n{report.n_measured} segments that nothing was learned from, distance to what {target} really recorded:\n"
         f"  as {source} recorded them  {report.distance_before_db:5.1f} dB\n"
         f"  converted to {target}      {report.distance_after_db:5.1f} dB\n"
-        f"picture: {report.picture}"
+        f"picture: {report.picture}\n"
+        f"sounds to listen to: {report.listen}"
     )
     if not quiet:
         render.err().print(

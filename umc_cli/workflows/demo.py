@@ -15,7 +15,9 @@ from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments
-from umc_cli.config import find_workspace
+from umc_cli.config import Workspace, find_workspace
+from umc_cli.conversion.chosen.choice import open_conversion
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 from umc_cli.evaluation.report.demo_figure import ConvertedSound, draw_demo_figure
@@ -27,10 +29,14 @@ from umc_cli.simulation.sound_events import SOUND_EVENTS, write_sound_events
 from umc_cli.splits import TEST
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
+from umc_cli.workflows.listening import write_listening
 from umc_cli.workflows.simulate import simulate
 
 SOURCE, TARGET = "phone-0", "phone-1"
 CLIPS_PER_CLASS = 6
+
+LISTENING = "listen"
+"""Folder of the sounds to listen to."""
 
 _PREFIX, _SEED = "phone-", 4
 _PICTURED = ("plucked_string", "knock", "bell")
@@ -45,6 +51,8 @@ class DemoReport:
     n_labels: int
     conversion: ConvertReport
     picture: str
+    listen: str
+    """Folder of sounds to listen to: recorded, converted, recorded by the target."""
     n_measured: int
     """Segments in split test, which nothing was learned from."""
     distance_before_db: float
@@ -82,6 +90,7 @@ def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
     )
     picture = folder / "conversion.png"
     pictured = [next(each for each in measured if each.name == label) for label in _PICTURED]
+    _write_sounds(workspace, clips, Path(report.output))
     draw_demo_figure(picture, pictured, SOURCE, TARGET, report.converter, (before, after), len(measured))
     return DemoReport(
         str(folder),
@@ -89,10 +98,21 @@ def run_demo(folder: Path, progress: ConvertProgress) -> DemoReport:
         len(SOUND_EVENTS),
         report,
         str(picture),
+        str(folder / LISTENING),
         len(measured),
         round(before, 2),
         round(after, 2),
     )
+
+
+def _write_sounds(workspace: Workspace, clips: Sequence[Clip], converted: Path) -> None:
+    """Write a test clip of each pictured label to `listen/`: as recorded, as converted, as the target recorded it."""
+    settings = ConversionSettings(source=SOURCE, targets=(TARGET,))
+    conversion = open_conversion(workspace, settings, tables_folder=converted)
+    for label in _PICTURED:
+        recorded = next(clip.file for clip in clips if clip.role == TEST and clip.label == label)
+        true = Path(recorded.replace(f"/{SOURCE}/", f"/{TARGET}/"))
+        write_listening(workspace.root / LISTENING, label, Path(recorded), TARGET, true, conversion)
 
 
 def _is_demo(folder: Path) -> bool:
