@@ -1,11 +1,13 @@
 """Options of commands come from settings classes."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from umc_cli.cli.settings_options import Given, with_options
@@ -121,3 +123,26 @@ def test_a_default_that_says_nothing_must_be_explained() -> None:
 
     with pytest.raises(TypeError, match=r"default is None says in Option\(default=...\)"):
         with_options(Vague, "convert")
+
+
+def test_words_that_the_shell_completes_are_all_that_there_are() -> None:
+    """They are typed again in modules that do not load torch."""
+    from umc_cli.conversion.chosen.conversion_settings import CONVERTER_NAMES, ConverterEngineSettings
+    from umc_cli.conversion.converters import CONVERTERS
+    from umc_cli.conversion.engines import ENGINES
+    from umc_cli.response.synthesis import METHODS as SYNTHESIS_METHODS
+    from umc_cli.sec.methods import METHODS as SEC_METHODS
+    from umc_cli.settings.synth_fr import SynthFrSettings
+    from umc_cli.settings.train_sec import TrainSecSettings
+
+    def words_of(schema: type[BaseModel], setting: str) -> set[str]:
+        mark = Option.of(schema.model_fields[setting])
+        return set(mark.words) if mark else set()
+
+    def described(schema: type[BaseModel], setting: str) -> set[str]:
+        return set(re.split(r"[\s,.;]+", schema.model_fields[setting].description or ""))
+
+    assert set(CONVERTER_NAMES) == set(CONVERTERS)
+    assert words_of(ConverterEngineSettings, "engine") == {"auto", *ENGINES}
+    assert set(SYNTHESIS_METHODS) <= words_of(SynthFrSettings, "method")
+    assert set(SEC_METHODS) <= described(TrainSecSettings, "method")

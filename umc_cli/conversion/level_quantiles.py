@@ -65,9 +65,11 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
             labels[clip.label] += len(segments)
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:
+        unread = f", of which {n_failed} cannot be read" if n_failed else ""
         raise InputError(
-            f"only {n_segments} segments in {len(clips)} recordings, of which {n_failed} cannot be read",
-            f"the converter `quantile` needs at least {MIN_SEGMENTS} per device",
+            f"only {n_segments} segments in {len(clips)} recordings{unread}",
+            f"`quantile` and `refiner_quantile` need at least {MIN_SEGMENTS} segments per device: add recordings, or "
+            "name another --converter",
         )
     levels = np.concatenate(spectrograms).transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
     quantiles = np.quantile(levels, QUANTILE_SHARES, axis=1).astype(np.float32)
