@@ -63,6 +63,42 @@ def test_gaussians_in_many_dimensions_that_hang_together() -> None:
     assert probed.accuracy.value == pytest.approx(scipy.stats.norm.cdf(distance / 2), abs=0.015)
 
 
+def interleaved(n_samples: int, n_classes: int) -> list[str]:
+    """Groups that hold every class, as a recording is converted to every target."""
+    return [f"recording {index // n_classes % N_GROUPS}" for index in range(n_samples)]
+
+
+def test_classes_of_another_spread_alone_tell_a_network_what_they_tell() -> None:
+    """N(0, 1) against N(0, 4^2): 0.366 bits, of which a linear probe finds none."""
+    n = 4_000
+    labels = np.arange(n) % 2
+    samples = np.random.default_rng(0).standard_normal((n, 1)) * np.where(labels, 4.0, 1.0)[:, None]
+    probed = probe_statistic(samples, labels.tolist(), interleaved(n, 2), with_network=True)
+    assert probed.information_bits.value < 0.005
+    assert probed.network_information_bits is not None
+    assert probed.network_accuracy is not None
+    assert probed.network_information_bits.value == pytest.approx(0.366, abs=0.03)
+    assert probed.network_accuracy.value > 0.75
+
+
+def test_of_gaussians_a_network_finds_what_the_linear_probe_finds() -> None:
+    n = 3_000
+    labels = np.arange(n) % 3
+    means = np.array([[0.0, 0.0], [1.5, 0.0], [0.0, 3.0]])
+    probed = probe_statistic(gaussians(means, labels), labels.tolist(), interleaved(n, 3), with_network=True)
+    assert probed.network_information_bits is not None
+    assert probed.network_information_bits.value == pytest.approx(probed.information_bits.value, abs=0.03)
+
+
+def test_of_noise_a_network_finds_nothing_though_it_could_learn_it_by_heart() -> None:
+    n = 300
+    labels = np.arange(n) % 3
+    noise = np.random.default_rng(1).standard_normal((n, 100))
+    probed = probe_statistic(noise, labels.tolist(), interleaved(n, 3), with_network=True)
+    assert probed.network_information_bits is not None
+    assert probed.network_information_bits.value < 0.02
+
+
 def test_more_separation_tells_more_up_to_the_entropy() -> None:
     labels = np.arange(1_200) % 3
     samples = gaussians(np.zeros((3, 5)), labels)

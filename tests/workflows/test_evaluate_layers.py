@@ -1,6 +1,7 @@
 """`umc eval layers`, on generators of which is known what their layers can tell."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner, Result
 
@@ -16,7 +18,7 @@ from tests.conversion.generators import NORMALISATION, small_generator
 from tests.samples import noise, write_audio
 from umc_cli.cli.evaluate_layers import layers_command
 from umc_cli.config import Workspace, find_workspace
-from umc_cli.conversion.generator_checkpoint import save_generator
+from umc_cli.conversion.generator_checkpoint import load_generator, save_generator
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import write_device
 from umc_cli.settings.eval_layers import EvaluateLayersSettings
@@ -67,7 +69,8 @@ def write_generator(path: Path, preset: str = "level_aware", film: float = 5.0) 
 
 
 def evaluate(workspace: Workspace, **settings: Any) -> EvaluateLayersReport:
-    return evaluate_layers(workspace, EvaluateLayersSettings(**{"source": "plain"} | settings), lambda step: None)
+    given = {"source": "plain", "network": False} | settings
+    return evaluate_layers(workspace, EvaluateLayersSettings(**given), lambda step: None)
 
 
 def bits(report: EvaluateLayersReport, layer: str, dimension: str = "channel") -> float:
@@ -150,8 +153,9 @@ def test_the_figure(recorded: Workspace, tmp_path: Path, suffix: str) -> None:
     evaluate(recorded, most_segments=10, figure=path, overwrite=True)
 
 
-def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *options: str) -> Result:
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *options: str, network: bool = False) -> Result:
     """Run the command as the command line would."""
+    options = (*options, "--network" if network else "--no-network")
     app = typer.Typer()
     app.command()(layers_command)
     monkeypatch.chdir(workspace.root)
@@ -182,7 +186,75 @@ def test_json_for_programs(recorded: Workspace, monkeypatch: pytest.MonkeyPatch,
     assert figure.read_bytes().startswith(b"%PDF")
     assert list(result["layers"])[3:5] == ["block 1", "block 1 sum"]
     assert result["layers"]["encoder 2"]["time"]["accuracy"] == {"value": 0.5, "standard_error": 0}
-    assert set(result["definitions"]) == {"information_bits", "accuracy", "standard_error"}
+    assert set(result["definitions"]) == {
+        "information_bits", "accuracy", "network_information_bits", "network_accuracy", "standard_error"
+    }  # fmt: skip
+    assert result["layers"]["encoder 2"]["time"]["network_accuracy"] is None
+
+
+def test_small_networks_stand_beside_linear_probes(recorded: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run(recorded, monkeypatch, network=True)
+    linear, _, networks = shown.stdout.partition("small networks as probes")
+    rows = [line.split() for line in networks.splitlines() if line]
+    assert [row[0] for row in rows[1:4]] == ["encoder"] * 3
+    assert {cell for row in rows[1:4] for cell in row[2::2]} == {"0.00"}  # nothing before the FiLM
+    assert float(rows[4][2]) > 0.8
+    assert len(rows) == len([line for line in linear.splitlines() if line]) == 11
+
+
+def write_pairs(workspace: Workspace, *targets: str, **settings: int) -> None:
+    """Write a generator for each target, with weights of its own."""
+    for seed, target in enumerate(targets):
+        plain = small_generator()
+        kind = plain.settings.model_copy(update={"film_encoder": "none", **settings})
+        torch.manual_seed(seed)
+        path = workspace.checkpoints / f"plain-to-{target}.safetensors"
+        save_generator(path, type(plain)(kind), NORMALISATION, {"pair": ["plain", target]})
+
+
+@pytest.fixture
+def pairs(recorded: Workspace) -> Iterator[Workspace]:
+    write_pairs(recorded, "wavy", "rising", "hollow")
+    yield recorded
+    for path in recorded.checkpoints.glob("plain-to-*"):
+        path.unlink()
+
+
+def test_generators_of_pairs_differ_from_the_first_layer_on(pairs: Workspace) -> None:
+    """As the paper's Figure 3 shows it, of its predecessor's generators."""
+    report = evaluate(pairs, pairs=True)
+    assert report.targets == ["hollow", "rising", "wavy"]
+    assert (report.generator_preset, report.entropy_bits) == ("one_to_one", pytest.approx(np.log2(3)))
+    assert list(report.pair_checkpoints_sha256) == report.targets
+    assert len(set(report.pair_checkpoints_sha256.values())) == 3
+    assert bits(report, "encoder 1") > 1.1
+    assert report.layers["output"]["frequency"].accuracy.value > 0.9
+
+
+def test_equal_generators_of_pairs_tell_nothing(pairs: Workspace) -> None:
+    trained = load_generator(pairs.checkpoints / "plain-to-wavy.safetensors")
+    path = pairs.checkpoints / "plain-to-rising.safetensors"
+    save_generator(path, trained.generator, NORMALISATION, {"pair": ["plain", "rising"]})
+    report = evaluate(pairs, pairs=True, targets="wavy,rising", most_segments=12)
+    assert report.entropy_bits == 1
+    assert [bits(report, layer) for layer in report.layers] == pytest.approx([0] * len(report.layers), abs=1e-9)
+
+
+def test_what_pairs_are_refused(pairs: Workspace) -> None:
+    with pytest.raises(SettingsError, match="no generator from plain to falling") as refused:
+        evaluate(pairs, pairs=True, targets="wavy,falling")
+    assert "umc train --pair plain:falling" in refused.value.hint
+    with pytest.raises(SettingsError, match=r"from plain to wavy in .*, at least two are needed"):
+        evaluate(pairs, pairs=True, targets="wavy")
+    with pytest.raises(SettingsError, match="--checkpoint has no effect"):
+        evaluate(pairs, pairs=True, checkpoint=Path("x.safetensors"))
+    write_pairs(pairs, "wavy", ngf=4)
+    with pytest.raises(SettingsError, match="different settings"):
+        evaluate(pairs, pairs=True)
+    path = pairs.checkpoints / "plain-to-wavy.safetensors"
+    save_generator(path, small_generator(), NORMALISATION)
+    with pytest.raises(SettingsError, match="is not a generator from plain to wavy alone"):
+        evaluate(pairs, pairs=True)
 
 
 def test_targets_of_one_response_are_named(recorded: Workspace) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def layers_command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Measure where in a generator the target device can be read: Figure 3 of the paper.
 
-    Every segment is converted to every target. For each layer, a linear probe predicts the target from
-    the means over channels, frequency and time: mutual information (a lower bound) and accuracy.
+    Every segment is converted to every target. For each layer, probes predict the target from the means over
+    channels, frequency and time: mutual information (a lower bound) and accuracy. Linear probes, and small networks.
     """
     from umc_cli.workflows.evaluate_layers import evaluate_layers
 
@@ -38,18 +38,10 @@ def _show(report: "EvaluateLayersReport", as_json: bool, quiet: bool, verbose: b
     if as_json:
         render.print_report(report)
         return
-    dimensions = list(next(iter(report.layers.values())))
-    columns = [f"{dimension} {unit}" for dimension in dimensions for unit in ("bits", "%")]
-    table = render.table("layer", *columns, right=columns)
-    for layer, statistics in report.layers.items():
-        cells = []
-        for dimension in dimensions:
-            information, accuracy = statistics[dimension].information_bits, statistics[dimension].accuracy
-            spread = (f" ± {information.standard_error:.2f}", f" ± {100 * accuracy.standard_error:.0f}")
-            shown = (f"{information.value:.2f}", f"{100 * accuracy.value:.0f}")
-            cells += [value + error if verbose else value for value, error in zip(shown, spread, strict=True)]
-        table.add_row(layer, *cells)
-    render.print_table(table)
+    _print_table(report, verbose, "")
+    if any(probed.network_accuracy for probed in next(iter(report.layers.values())).values()):
+        render.print_text("\nsmall networks as probes")
+        _print_table(report, verbose, "network_")
     if quiet:
         return
     console = render.err()
@@ -62,3 +54,20 @@ def _show(report: "EvaluateLayersReport", as_json: bool, quiet: bool, verbose: b
     )
     if report.figure:
         console.print(render.printable(f"written: {report.figure}"), markup=False)
+
+
+def _print_table(report: "EvaluateLayersReport", verbose: bool, probe: str) -> None:
+    """Print what one kind of probe found; `probe`: what its measures' names begin with."""
+    dimensions = list(next(iter(report.layers.values())))
+    columns = [f"{dimension} {unit}" for dimension in dimensions for unit in ("bits", "%")]
+    table = render.table("layer", *columns, right=columns)
+    for layer, statistics in report.layers.items():
+        cells = []
+        for dimension in dimensions:
+            information = getattr(statistics[dimension], f"{probe}information_bits")
+            accuracy = getattr(statistics[dimension], f"{probe}accuracy")
+            spread = (f" ± {information.standard_error:.2f}", f" ± {100 * accuracy.standard_error:.0f}")
+            shown = (f"{information.value:.2f}", f"{100 * accuracy.value:.0f}")
+            cells += [value + error if verbose else value for value, error in zip(shown, spread, strict=True)]
+        table.add_row(layer, *cells)
+    render.print_table(table)

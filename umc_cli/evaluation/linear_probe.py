@@ -4,7 +4,7 @@ The probe is Fisher's linear discriminant with a shrunk covariance: exact where 
 their means only, solved in closed form, and so the same on every machine and at every run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,19 @@ def fit_linear_discriminant(features: Values, labels: NDArray[np.intp], n_classe
     )
 
 
+def deal_folds(groups: Sequence[str], n_folds: int) -> NDArray[np.intp]:
+    """Return the fold of each sample: groups are dealt at random, always in the same way. Shape: [N] -> [N].
+
+    Raises:
+        ValueError: fewer groups than folds, or fewer than three folds.
+    """
+    names = np.unique(groups)
+    if not 3 <= n_folds <= len(names):
+        raise ValueError(f"{len(names)} groups cannot be dealt to {n_folds} folds; at least three folds are needed")
+    fold_of = dict(zip(np.random.default_rng(0).permutation(names), np.arange(len(names)) % n_folds, strict=True))
+    return np.array([fold_of[name] for name in groups], dtype=np.intp)
+
+
 def held_out_log_probabilities(
     features: NDArray[np.float32] | Values, labels: Sequence[int], groups: Sequence[str], n_folds: int = 5
 ) -> Values:
@@ -94,20 +107,26 @@ def held_out_log_probabilities(
     Raises:
         ValueError: fewer groups than folds, fewer than three folds, or a class that is missing in some of them.
     """
-    names = np.unique(groups)
-    if not 3 <= n_folds <= len(names):
-        raise ValueError(f"{len(names)} groups cannot be dealt to {n_folds} folds; at least three folds are needed")
+    folds = deal_folds(groups, n_folds)
     exact, numbers = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.intp)
     n_classes = int(numbers.max()) + 1
-    fold_of = dict(zip(np.random.default_rng(0).permutation(names), np.arange(len(names)) % n_folds, strict=True))
-    folds = np.array([fold_of[name] for name in groups])
     result = np.empty((len(exact), n_classes))
     for fold in range(n_folds):
         known, tested = folds != fold, folds == fold
-        shrinkage, temperature = _choose(exact[known], numbers[known], folds[known], n_classes)
-        discriminant = fit_linear_discriminant(exact[known], numbers[known], n_classes)
-        result[tested] = discriminant.log_probabilities(exact[tested], shrinkage, temperature)
+        result[tested] = choose_linear(exact[known], numbers[known], folds[known], n_classes)(exact[tested])
     return result
+
+
+def choose_linear(
+    features: Values, labels: NDArray[np.intp], folds: NDArray[np.intp], n_classes: int
+) -> Callable[[Values], Values]:
+    """Fit a discriminant, and choose its shrinkage and temperature by a cross-validation over the folds.
+
+    Shape: [N, D], [N], [N]; what is returned takes [M, D] and gives log probabilities [M, K].
+    """
+    shrinkage, temperature = _choose(features, labels, folds, n_classes)
+    discriminant = fit_linear_discriminant(features, labels, n_classes)
+    return lambda asked: discriminant.log_probabilities(asked, shrinkage, temperature)
 
 
 def _choose(features: Values, labels: NDArray[np.intp], folds: NDArray[np.intp], n_classes: int) -> tuple[float, float]:

@@ -25,6 +25,11 @@ class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings, SplitSettin
     """Devices to convert to, comma-separated, or all (every other device with a record)."""
     checkpoint: Annotated[Path | None, Option(default="checkpoints/generator.safetensors")] = None
     """Generator (safetensors) that was trained for all devices."""
+    pairs: Annotated[bool, Option()] = False
+    """Look at a generator for each target instead, checkpoints/<source>-to-<target>.safetensors of umc train --pair,
+    as the paper's Figure 3 does; --targets all: every one that has one."""
+    network: Annotated[bool, Option()] = True
+    """Train small networks as probes too, which see more than linear ones and take longer."""
     split: Annotated[SplitName, Option(RECORDINGS, words=SPLIT_NAMES)] = "test"
     """Split that is converted: train, val, test or train-converter."""
     most_segments: Annotated[int, Field(ge=MIN_RECORDINGS), Option(RECORDINGS)] = 200

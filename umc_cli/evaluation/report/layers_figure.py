@@ -1,6 +1,7 @@
 """What the layers of a generator tell of the target device, after Figure 3 of the paper.
 
-Left the mutual information, right the accuracy of a probe, over the layers, one line a dimension.
+Left the mutual information, right the accuracy of a probe, over the layers, one line a dimension: by small networks
+where there are any, as the paper's are trained classifiers, else by linear probes.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,15 +54,17 @@ def layers_figure(layers: Layers, entropy_bits: float, chance: float) -> Figure:
     figure = Figure(figsize=_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _draw(left, layers, lambda probed: probed.information_bits, 1.0)
-    _draw(right, layers, lambda probed: probed.accuracy, 100.0)
+    of_networks = all(probed.network_accuracy for found in layers.values() for probed in found.values())
+    probe = "small network" if of_networks else "linear probe"
+    _draw(left, layers, lambda probed: probed.network_information_bits or probed.information_bits, 1.0)
+    _draw(right, layers, lambda probed: probed.network_accuracy or probed.accuracy, 100.0)
     _reference(left, entropy_bits, f"H(target) {entropy_bits:.2f} bits")
     # Below its line, as the lines of the layers rise from it.
     _reference(right, 100 * chance, f"chance {100 * chance:.0f} %", below=True)
     left.set_ylim(-0.04 * entropy_bits, _HEADROOM * entropy_bits)
     right.set_ylim(-4, 100 * _HEADROOM)
-    left.set_ylabel("mutual information (bits, lower bound)", fontsize=_FONT_POINTS)
-    right.set_ylabel("accuracy of a linear probe (%)", fontsize=_FONT_POINTS)
+    left.set_ylabel(f"mutual information (bits, bound by a {probe})", fontsize=_FONT_POINTS)
+    right.set_ylabel(f"accuracy of a {probe} (%)", fontsize=_FONT_POINTS)
     handles, labels = left.get_legend_handles_labels()
     if any(name.endswith(_SUM) for name in layers):
         handles.append(Line2D([], [], color="0.3", marker="o", markersize=3, markerfacecolor="none", linestyle="none"))
