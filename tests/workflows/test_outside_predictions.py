@@ -208,7 +208,7 @@ def change(number: int, **values: Any) -> Callable[[list[dict[str, Any]]], None]
         ),
         (
             lambda rows: rows.__delitem__(slice(16, None)),
-            "have no row of 'watch', which has recordings in split val-sec",
+            "have no row of 'watch', which has recordings in split test",
         ),
         (change(2, label="tick"), "line 4 says label 'tick', but the recording has 'hum'"),
         (change(2, device="watch"), "line 4 says device 'watch', but the recording has 'phone'"),

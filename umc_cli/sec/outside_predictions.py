@@ -229,7 +229,7 @@ def _check_coverage(table: _Table, known: KnownRecordings | None, warnings: list
             f"add them, or score other devices alone: --devices {','.join(sorted(given)) or 'DEVICE'}",
         )
     for device in sorted(known.devices):
-        wanted = {clip.recording for clip in known.clips if clip.device == device and clip.split == known.split}
+        wanted = {clip.recording for clip in known.clips if clip.device == device and clip.role == known.split}
         if left_out := sorted(wanted - given[device]):
             warnings.append(
                 f"{table.name} says nothing of {len(left_out)} of {len(wanted)} recordings of {device}, such as "
@@ -286,7 +286,7 @@ class _Finder:
         ):  # fmt: skip
             if given and given != own:
                 raise _RowError(f"says {name} {given!r}, but the recording has {own!r}")
-        if clip.split != self._known.split:
+        if clip.role != self._known.split:
             self.n_of_other_splits += 1
             return None
         if clip.device not in self._known.devices:
@@ -375,7 +375,7 @@ def known_recordings(
     """
     if not clips:
         return None
-    in_split = {clip.device for clip in clips if clip.split == split}
+    in_split = {clip.device for clip in clips if clip.role == split}
     chosen = sorted(in_split) if means_all(devices) else list(dict.fromkeys(devices))
     for device in chosen:
         if device not in in_split:

@@ -132,7 +132,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
         for one, other in product(first, second):
             check_comparable(outside.get(one.name), outside.get(other.name), names)
     clips = clips_by_device(recordings.clips, settings.split, settings.devices, warnings) if own else {}
-    recorded = {clip.device for clip in recordings.clips if clip.split == settings.split}
+    recorded = {clip.device for clip in recordings.clips if clip.role == settings.split}
     if len(recorded) == 1:
         (only,) = recorded
         warnings.append(
