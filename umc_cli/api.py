@@ -26,6 +26,7 @@ from umc_cli.settings import convert as convert_settings
 from umc_cli.settings import measure_ir as measure_settings
 from umc_cli.silence import SILENT
 from umc_cli.workflows import convert as convert_workflow
+from umc_cli.workflows.convert_dry_run import ConvertDryRun, convert_dry_run
 from umc_cli.workflows.convert_report import ConvertReport
 from umc_cli.workflows.measure_ir import measure as _measure
 from umc_cli.workflows.measurement_record import MeasureIrReport
@@ -96,11 +97,12 @@ def log_mel(waveform: NDArray[np.float32] | Tensor, sample_rate: int) -> Tensor:
 
 def convert(
     source: str, *, workspace: str | Path = ".", files: Sequence[str | Path] | None = None, **settings: Any
-) -> ConvertReport:
+) -> ConvertReport | ConvertDryRun:
     """Convert the recordings of a device to HDF5 shards, as `umc convert` does.
 
     `files`: recordings of `source`; None: all of the workspace. `settings`: the options of `umc convert`, with
-    underscores for the dashes. umc.toml and UMC_CONVERT_* count too.
+    underscores for the dashes; with `dry_run=True` the report says what would be done. umc.toml and UMC_CONVERT_* count
+    too.
 
     Raises:
         UmcError: wrong settings, something missing, or an output that cannot be written. Recordings that cannot be read
@@ -110,6 +112,8 @@ def convert(
     given = settings | {"source": source}
     loaded = load_settings(convert_settings.ConvertSettings, place, convert_settings.SECTION, given)
     names = None if files is None else [str(file) for file in files]
+    if loaded.dry_run:
+        return convert_dry_run(place, loaded, names, SILENT)
     return convert_workflow.convert(place, loaded, names, SILENT)
 
 

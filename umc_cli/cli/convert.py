@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -11,10 +11,11 @@ from umc_cli.cli import render
 from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.progress import conversion_progress
 from umc_cli.cli.settings_options import Given, with_options
-from umc_cli.config import find_workspace, load_settings
+from umc_cli.config import Workspace, find_workspace, load_settings
 from umc_cli.settings.convert import SECTION, ConvertSettings
 
 if TYPE_CHECKING:
+    from umc_cli.workflows.convert_dry_run import ConvertDryRun
     from umc_cli.workflows.convert_report import ConvertReport
 
 
@@ -37,10 +38,12 @@ def command(
 
     To resume an interrupted run, run the same command again.
     """
-    from umc_cli.workflows.convert import convert
-
     workspace = find_workspace(Path.cwd())
     settings = load_settings(ConvertSettings, workspace, SECTION, given)
+    if settings.dry_run:
+        _dry_run(workspace, settings, _listed(files), as_json, quiet, verbose)
+    from umc_cli.workflows.convert import convert
+
     try:
         with conversion_progress(quiet) as progress:
             report = convert(workspace, settings, _listed(files), progress)
@@ -49,6 +52,46 @@ def command(
         raise typer.Exit(130) from None
     show_report(report, as_json, quiet, verbose)
     raise typer.Exit(report.exit_code)
+
+
+def _dry_run(
+    workspace: Workspace,
+    settings: ConvertSettings,
+    files: list[str] | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> NoReturn:
+    from umc_cli.workflows.convert_dry_run import convert_dry_run
+
+    with conversion_progress(quiet) as progress:
+        report = convert_dry_run(workspace, settings, files, progress)
+    if not quiet:
+        _print_choice(report, verbose)
+    render.print_failed(report.failed, "", verbose)
+    if as_json:
+        render.print_report(report)
+    else:
+        render.print_text("\n".join(_dry_run_lines(report)))
+    raise typer.Exit(report.exit_code)
+
+
+def _dry_run_lines(report: "ConvertDryRun") -> list[str]:
+    recordings, targets = render.count(report.n_files, "recording"), render.count(len(report.targets), "target")
+    lines = [
+        f"would read   {recordings}, {render.duration(report.sound_s)} of sound",
+        f"would make   {render.count(report.n_shards_to_make, 'shard')} in {report.output} "
+        f"({render.count(report.n_segments, 'segment')} x {targets}: {', '.join(report.targets)})",
+        f"would keep   {render.count(report.n_shards_kept, 'shard')}",
+    ]
+    if report.n_shards_removed:
+        lines.append(f"would remove {render.count(report.n_shards_removed, 'shard')} (--overwrite)")
+    if report.estimated_seconds is not None and report.estimated_bytes is not None:
+        free = f"{report.free_bytes / 2**20:,.0f} MiB are free"
+        timed = f", as {render.count(report.n_timed, 'conversion')} were timed" if report.n_timed else ""
+        lines.append(f"would take   {render.duration(report.estimated_seconds)}{timed}")
+        lines.append(f"would need   {report.estimated_bytes / 2**20:,.1f} MiB ({free})")
+    return lines
 
 
 def _listed(files: list[str] | None) -> list[str] | None:
@@ -69,23 +112,9 @@ def _standard_input() -> list[str]:
 
 def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print what a conversion did."""
-    from umc_cli.conversion.chosen.choice import left_out_lines
-    from umc_cli.conversion.source_recordings import passed_over_text
-
+    console = render.err()
     if not quiet:
-        render.print_warnings(report.warnings)
-        console = render.err()
-        made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
-        made_with = f", {made_with}" if made_with else ""
-        console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
-        if report.weights:
-            console.print(render.printable(f"weights: {report.weights}"), markup=False)
-        for device, origin in report.recorded_floors.items():
-            console.print(render.printable(f"noise floor of {device}: {origin}"), markup=False)
-        for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
-            console.print(render.printable(line), markup=False)
-        if report.passed_over:
-            console.print(render.printable(f"skipped: {passed_over_text(report.passed_over)}"), markup=False)
+        _print_choice(report, verbose)
     render.print_failed(report.failed, str(Path(report.output) / "failed.csv"), verbose)
     if as_json:
         render.print_report(report)
@@ -107,3 +136,23 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
             f"{render.count(len(report.targets), 'target')} in {report.seconds:.1f} s; "
             f"{render.count(report.n_shards_written, 'shard')} written, {report.n_shards_kept} kept"
         )
+
+
+def _print_choice(report: "ConvertReport | ConvertDryRun", verbose: bool) -> None:
+    """Print warnings, and which converter was chosen and what it leaves out."""
+    from umc_cli.conversion.chosen.choice import left_out_lines
+    from umc_cli.conversion.source_recordings import passed_over_text
+
+    render.print_warnings(report.warnings)
+    console = render.err()
+    made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
+    made_with = f", {made_with}" if made_with else ""
+    console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
+    if report.weights:
+        console.print(render.printable(f"weights: {report.weights}"), markup=False)
+    for device, origin in report.recorded_floors.items():
+        console.print(render.printable(f"noise floor of {device}: {origin}"), markup=False)
+    for line in left_out_lines(report.left_out, len(report.left_out) if verbose else 3):
+        console.print(render.printable(line), markup=False)
+    if report.passed_over:
+        console.print(render.printable(f"skipped: {passed_over_text(report.passed_over)}"), markup=False)

@@ -75,6 +75,14 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Return `8 s`, `12 min` or `3 h 20 min`."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def print_json(content: dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
     print_text(json.dumps(content))

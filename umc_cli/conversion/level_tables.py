@@ -29,11 +29,17 @@ _DIFFERENT_LABELS = 0.3
 
 
 def load_level_tables(
-    root: Path | None, devices: Sequence[str], clips: Sequence[Clip], settings: SegmentSettings, warnings: list[str]
+    root: Path | None,
+    devices: Sequence[str],
+    clips: Sequence[Clip],
+    settings: SegmentSettings,
+    warnings: list[str],
+    *,
+    keep: bool = True,
 ) -> dict[str, LevelQuantiles]:
     """Return the level table of every device (the source first) and keep them in `<root>/level_quantiles.json`.
 
-    `root` None: nothing is kept.
+    `root` None: nothing is kept; nor without `keep`.
 
     A table is measured from the device's recordings that converters may learn from, or taken from the file if it was
     measured from the same ones (name, size, time) with the same settings. What a user should know is added to
@@ -83,7 +89,7 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    if path and kept | entries != kept:
+    if path and keep and kept | entries != kept:
         atomic_write.write_text(path, _format(kept | entries))
     return {device: _table(entries[device]) for device in devices}
 

@@ -89,6 +89,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Make only part I (from 1) of N, as one of N processes that write to the same output."""
     cluster: Annotated[str | None, Option(MACHINE, default="this process alone")] = None
     """Let Ray make the shards: auto starts it on this machine, HOST:PORT or ray://HOST:PORT joins a cluster."""
+    dry_run: Annotated[bool, Option()] = False
+    """Say what would be read, made and kept, how long it takes and how much room it needs; write nothing."""
     strict: Annotated[bool, Option()] = False
     """Refuse to begin if a target of `all` has to be left out."""
 

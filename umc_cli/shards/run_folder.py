@@ -159,7 +159,7 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
     """
     if not overwrite and is_written(plan, target_ids, root):
         return
-    all_targets = target_ids if overwrite else _earlier_targets(root, plan, target_ids) | target_ids
+    all_targets = target_ids if overwrite else check_same_run(root, plan, target_ids) | target_ids
     if overwrite:
         with atomic_write.explain_os_errors(root):
             for shard in list(root.glob(f"*/{schema.SHARD_GLOB}")):
@@ -167,8 +167,12 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
     write_plan(plan, all_targets, root)
 
 
-def _earlier_targets(root: Path, plan: Plan, target_ids: dict[str, str]) -> dict[str, str]:
-    """Return the targets in `run.json`, if what it says is this plan."""
+def check_same_run(root: Path, plan: Plan, target_ids: dict[str, str]) -> dict[str, str]:
+    """Return the targets in `run.json`, if what it says is this plan.
+
+    Raises:
+        SettingsError: the folder holds another run's results.
+    """
     before = read_plan(root)
     if not before:
         if next(root.glob(f"*/{schema.SHARD_GLOB}"), None):

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings
+from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -55,6 +56,101 @@ def convert(
         EnvironmentFault: the output cannot be written, or another run or this part is writing it.
     """
     started = time.monotonic()
+    wanted = choose_what_to_convert(workspace, settings, files)
+    workspace, conversion = wanted.workspace, wanted.conversion
+    root = settings.output or workspace.converted
+    if settings.audio:
+        refuse_to_overwrite(root, workspace.data)
+    report = ConvertReport(
+        settings.source,
+        list(conversion.outputs),
+        conversion.converter,
+        conversion.reason,
+        str(root),
+        part=str(settings.part) if settings.part else None,
+        weights=conversion.weights(),
+        left_out=dict(conversion.left_out),
+        recorded_floors=dict(conversion.recorded_floors),
+        passed_over=dict(wanted.chosen.passed_over),
+        warnings=wanted.warnings(),
+    )
+    with locked(root, settings.part) as lock:
+        with lock.alone() if conversion.needs_level_tables else nullcontext():
+            conversion = make_ready(
+                conversion,
+                wanted.everything,
+                segments=settings.segments,
+                tables_folder=root,
+                warnings=report.warnings,
+            )
+        order = order_of(settings, workspace, root, conversion)
+        making = _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order)
+        with making as (report.made_with, makers):
+            if slower := slower_engine_reason(settings.engine, report.made_with):
+                report.warnings.append(slower)
+            progress.planning(len(wanted.clips))
+            plan, warnings = plan_run(settings, order, wanted, report.made_with, root)
+            report.warnings += warnings
+            del wanted  # from here on, memory does not depend on the number of recordings
+            part = settings.part or WHOLE
+            target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
+            with lock.alone():
+                settle(root, plan, target_ids, settings.overwrite)
+                report.warnings += check_times(root, plan, part)
+            shards = part.shards(plan.n_shards)
+            kinds = Kinds("shards" in settings.write, bool(settings.audio))
+            if kinds.shards:
+                jobs = open_jobs(order, plan, part, target_ids)
+                progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
+                makers.shards(counted(jobs, report, progress), progress)
+            if kinds.audio:
+                audio = AudioRun(order, plan, target_ids, part, settings)
+                with lock.alone():
+                    audio.settle(workspace.data)
+                audio.make(makers.audio, report, progress)
+        complete(report, root, plan, shards, settings.part, kinds)
+        with lock.alone():
+            if lock.leave():
+                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids, kinds)
+                write_failed(root, failed)
+                if kinds.audio:
+                    write_manifest(root)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+@dataclass
+class WhatToConvert:
+    """The recordings of a run, and how they are converted."""
+
+    workspace: Workspace
+    """With the rules of splits that hold."""
+    everything: Recordings
+    """All of the workspace."""
+    chosen: Recordings
+    """Those in question: all, or the listed ones."""
+    clips: Sequence[Clip]
+    """Those to convert."""
+    conversion: Conversion
+    """Without its level tables."""
+
+    def warnings(self) -> list[str]:
+        """Return what a user should know of them."""
+        return [
+            *self.everything.warnings,
+            *odd_devices(self.everything.clips),
+            *self.conversion.cautions,
+        ]
+
+
+def choose_what_to_convert(
+    workspace: Workspace, settings: ConvertSettings, files: Sequence[str] | None
+) -> WhatToConvert:
+    """Return the recordings of a run and the conversion that `settings` mean.
+
+    Raises:
+        SettingsError: options contradict each other, there are no such recordings, or something is missing.
+    """
     _refuse_contradictions(settings)
     workspace = settings.applied_to(workspace)
     registry = DeviceRegistry(workspace.devices)
@@ -83,71 +179,7 @@ def convert(
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)
-    root = settings.output or workspace.converted
-    if settings.audio:
-        refuse_to_overwrite(root, workspace.data)
-    report = ConvertReport(
-        settings.source,
-        list(conversion.outputs),
-        conversion.converter,
-        conversion.reason,
-        str(root),
-        part=str(settings.part) if settings.part else None,
-        weights=conversion.weights(),
-        left_out=dict(conversion.left_out),
-        recorded_floors=dict(conversion.recorded_floors),
-        passed_over=dict(chosen.passed_over),
-        warnings=[*everything.warnings, *odd_devices(everything.clips), *conversion.cautions],
-    )
-    with locked(root, settings.part) as lock:
-        with lock.alone() if conversion.needs_level_tables else nullcontext():
-            conversion = make_ready(
-                conversion,
-                everything,
-                segments=settings.segments,
-                tables_folder=root,
-                warnings=report.warnings,
-            )
-        sizes = StreamSettings(
-            settings.batch_size,
-            settings.workers or cpu_count(),
-            settings.dtype,
-            settings.reader_timeout_s,
-            settings.compression,
-        )
-        order = Order(root, workspace.root, settings.segments, sizes, conversion)
-        making = _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order)
-        with making as (report.made_with, makers):
-            if slower := slower_engine_reason(settings.engine, report.made_with):
-                report.warnings.append(slower)
-            progress.planning(len(clips))
-            plan = _plan(settings, order, clips, chosen.failed, report)
-            del everything, chosen, clips  # from here on, memory does not depend on the number of recordings
-            part = settings.part or WHOLE
-            target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
-            with lock.alone():
-                settle(root, plan, target_ids, settings.overwrite)
-                report.warnings += check_times(root, plan, part)
-            shards = part.shards(plan.n_shards)
-            kinds = Kinds("shards" in settings.write, bool(settings.audio))
-            if kinds.shards:
-                jobs = open_jobs(order, plan, part, target_ids)
-                progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
-                makers.shards(counted(jobs, report, progress), progress)
-            if kinds.audio:
-                audio = AudioRun(order, plan, target_ids, part, settings)
-                with lock.alone():
-                    audio.settle(workspace.data)
-                audio.make(makers.audio, report, progress)
-        complete(report, root, plan, shards, settings.part, kinds)
-        with lock.alone():
-            if lock.leave():
-                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids, kinds)
-                write_failed(root, failed)
-                if kinds.audio:
-                    write_manifest(root)
-    report.seconds = time.monotonic() - started
-    return report
+    return WhatToConvert(workspace, everything, chosen, clips, conversion)
 
 
 def _refuse_contradictions(settings: ConvertSettings) -> None:
@@ -161,35 +193,47 @@ def _refuse_contradictions(settings: ConvertSettings) -> None:
     refuse_audio_contradictions(settings)
 
 
-def _plan(
-    settings: ConvertSettings,
-    order: Order,
-    clips: Sequence[Clip],
-    failed: Sequence[FailedInput],
-    report: ConvertReport,
-) -> Plan:
-    """Return the plan of a run: every recording, and the shards that its segments go to.
+def order_of(settings: ConvertSettings, workspace: Workspace, root: Path, conversion: Conversion) -> Order:
+    """Return what those who make shards of a run need to know."""
+    sizes = StreamSettings(
+        settings.batch_size,
+        settings.workers or cpu_count(),
+        settings.dtype,
+        settings.reader_timeout_s,
+        settings.compression,
+    )
+    return Order(root, workspace.root, settings.segments, sizes, conversion)
 
-    `failed`: inputs that are no clips. What a user should know is added to the warnings of `report`.
+
+def plan_run(
+    settings: ConvertSettings, order: Order, wanted: WhatToConvert, made_with: Mapping[str, str], folder: Path
+) -> tuple[Plan, list[str]]:
+    """Return the plan of a run (every recording, and the shards that its segments go to), and warnings.
+
+    `folder`: where to store the recordings meanwhile.
+
+    Raises:
+        SettingsError: no recording gives a segment.
     """
     workers, time_limit_s = order.stream.workers, settings.reader_timeout_s
-    planned, unplannable = plan_files(clips, order.inputs, settings.segments, workers, time_limit_s, order.root)
+    planned, unplannable = plan_files(wanted.clips, order.inputs, settings.segments, workers, time_limit_s, folder)
     plan = Plan(
         source=settings.source,
-        settings=_identity(settings, order.conversion, report.made_with),
+        settings=_identity(settings, order.conversion, made_with),
         shard_size=settings.shard_size,
         files=planned,
-        failed=(*failed, *unplannable),
+        failed=(*wanted.chosen.failed, *unplannable),
         chosen_by=dict(order.conversion.chosen_by),
     )
+    warnings = []
     if settings.channel is None:
-        report.warnings += cancellation_warnings(planned, order.inputs, workers, time_limit_s)
+        warnings = cancellation_warnings(planned, order.inputs, workers, time_limit_s)
     if plan.summary.n_files and not plan.n_segments:
         raise SettingsError(
             f"none of the {plan.summary.n_files} recordings gives a segment",
             "convert short clips too: --short-clips pad",
         )
-    return plan
+    return plan, warnings
 
 
 @contextmanager

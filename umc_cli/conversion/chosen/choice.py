@@ -59,6 +59,7 @@ def make_ready(
     *,
     segments: SegmentSettings | None = None,
     tables_folder: Path | None = None,
+    keep_tables: bool = True,
     warnings: list[str] | None = None,
 ) -> Conversion:
     """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
@@ -70,7 +71,7 @@ def make_ready(
     if conversion.needs_level_tables:
         devices = (conversion.source, *conversion.targets)
         tables = load_level_tables(
-            tables_folder, devices, recordings.clips, segments, [] if warnings is None else warnings
+            tables_folder, devices, recordings.clips, segments, [] if warnings is None else warnings, keep=keep_tables
         )
         conversion = conversion.with_level_tables(tables)
     if warnings is not None:

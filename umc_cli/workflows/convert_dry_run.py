@@ -1,0 +1,223 @@
+"""`umc convert --dry-run`: what a run would read, make and keep, how long it takes and how much room it needs."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
+from umc_cli.config import Workspace
+from umc_cli.conversion.chosen.choice import make_ready
+from umc_cli.conversion.shard_actor import Order
+from umc_cli.conversion.streaming import ShardJob, stream
+from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
+from umc_cli.errors import EnvironmentFault, SettingsError
+from umc_cli.runtime import compute_threads, explain_machine_faults
+from umc_cli.settings.convert import ConvertSettings
+from umc_cli.shards import schema
+from umc_cli.shards.part import WHOLE, Part
+from umc_cli.shards.plan import Piece, Plan
+from umc_cli.shards.run_folder import check_same_run, complete_shard
+from umc_cli.workflows.convert import choose_what_to_convert, order_of, plan_run
+from umc_cli.workflows.convert_report import ConvertProgress
+from umc_cli.workflows.report_base import Report
+
+_TARGETS_TIMED = 4
+_BATCHES_TIMED = 2
+_RECORDINGS_TIMED = 16
+"""At the most. They are spread over what is to be made."""
+
+
+@dataclass
+class ConvertDryRun(Report):
+    """What a run would do."""
+
+    source: str
+    targets: list[str]
+    converter: str
+    reason: str
+    output: str
+    part: str | None = None
+    n_files: int = 0
+    n_segments: int = 0
+    """Of each target."""
+    sound_s: float = 0.0
+    """Seconds of sound in the recordings."""
+    n_shards_to_make: int = 0
+    n_shards_kept: int = 0
+    """Complete shards of an earlier run."""
+    n_shards_removed: int = 0
+    """By --overwrite."""
+    estimated_seconds: float | None = None
+    """None where nothing could be timed."""
+    estimated_bytes: int | None = None
+    segments_per_s: float | None = None
+    """Conversions (a segment to a target) in a second, as measured."""
+    n_timed: int = 0
+    """Conversions that were timed."""
+    free_bytes: int = 0
+    """Where the output is."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    recorded_floors: dict[str, str] = field(default_factory=dict)
+    passed_over: dict[str, int] = field(default_factory=dict)
+    dry_run: bool = True
+
+
+@explain_machine_faults("lower --batch-size")
+def convert_dry_run(
+    workspace: Workspace, settings: ConvertSettings, files: Sequence[str] | None, progress: ConvertProgress
+) -> ConvertDryRun:
+    """Return what `convert` would do. Writes nothing but a short sample of shards to a temporary folder.
+
+    Raises:
+        SettingsError: what `convert` would refuse.
+        EnvironmentFault: the output could not be written, or a temporary file cannot.
+    """
+    if settings.cluster:
+        raise SettingsError(
+            "a dry run asks no cluster", "leave --cluster out; the estimate is then of this machine alone"
+        )
+    begun = time.monotonic()
+    wanted = choose_what_to_convert(workspace, settings, files)
+    workspace, conversion = wanted.workspace, wanted.conversion
+    root = settings.output or workspace.converted
+    place = _nearest_folder(root)
+    if settings.audio:
+        refuse_to_overwrite(root, workspace.data)
+    report = ConvertDryRun(
+        settings.source,
+        list(conversion.outputs),
+        conversion.converter,
+        conversion.reason,
+        str(root),
+        part=str(settings.part) if settings.part else None,
+        free_bytes=shutil.disk_usage(place).free,
+        weights=conversion.weights(),
+        left_out=dict(conversion.left_out),
+        recorded_floors=dict(conversion.recorded_floors),
+        passed_over=dict(wanted.chosen.passed_over),
+        warnings=wanted.warnings(),
+    )
+    conversion = make_ready(
+        conversion,
+        wanted.everything,
+        segments=settings.segments,
+        tables_folder=root,
+        keep_tables=False,
+        warnings=report.warnings,
+    )
+    order = order_of(settings, workspace, root, conversion)
+    report.made_with = conversion.made_with
+    progress.planning(len(wanted.clips))
+    plan, warnings = plan_run(settings, order, wanted, report.made_with, Path(tempfile.gettempdir()))
+    report.warnings += warnings
+    target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
+    if settings.overwrite:
+        report.n_shards_removed = sum(1 for _ in root.glob(f"*/{schema.SHARD_GLOB}"))
+    else:
+        check_same_run(root, plan, target_ids)
+    part = settings.part or WHOLE
+    missing = _missing(root, plan, part, {} if settings.overwrite else target_ids, conversion.outputs)
+    report.failed = list(plan.failed)
+    report.n_files = plan.summary.n_files
+    report.sound_s = round(sum(file.header.n_samples for file in plan.files) / SAMPLE_RATE_HZ, 1)
+    report.n_segments = sum(plan.summary.shard_sizes[index] for index in part.shards(plan.n_shards))
+    report.n_shards_to_make = sum(map(len, missing.values()))
+    report.n_shards_kept = len(part.shards(plan.n_shards)) * len(target_ids) - report.n_shards_to_make
+    _estimate(report, order, plan, missing)
+    if settings.audio:
+        report.warnings.append("the audio files of --write are not part of the estimate")
+    if report.estimated_bytes and report.estimated_bytes > report.free_bytes:
+        report.warnings.append(f"{place} has less room than the shards need")
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def _missing(
+    root: Path, plan: Plan, part: Part, kept: Mapping[str, str], targets: Sequence[str]
+) -> dict[int, list[str]]:
+    """Return, by shard, the targets that lack it. `kept`: ids of the targets whose complete shards count."""
+    missing: dict[int, list[str]] = {}
+    for index in part.shards(plan.n_shards):
+        for target in targets:
+            identity = {"run_id": plan.run_id, "target_id": kept.get(target), "shard_index": index}
+            if target not in kept or complete_shard(root / target / schema.shard_name(index), identity) is None:
+                missing.setdefault(index, []).append(target)
+    return missing
+
+
+def _estimate(report: ConvertDryRun, order: Order, plan: Plan, missing: Mapping[int, Sequence[str]]) -> None:
+    """Convert a sample of what is missing in a temporary folder, and conclude from it to all."""
+    n_conversions = sum(plan.summary.shard_sizes[index] * len(targets) for index, targets in missing.items())
+    if not n_conversions:
+        report.estimated_seconds, report.estimated_bytes = 0.0, 0
+        return
+    pieces = [piece for index, shard in enumerate(plan.shards()) if index in missing for piece in shard]
+    most = _BATCHES_TIMED * order.stream.batch_size
+    sample = _spread(pieces, most)
+    targets = list(dict.fromkeys(target for each in missing.values() for target in each))[:_TARGETS_TIMED]
+    with tempfile.TemporaryDirectory(prefix="umc-dry-run-") as folder, compute_threads(1):
+        _make(order, sample[:1], targets[:1], Path(folder) / "first")  # loads and compiles what is used
+        started = time.monotonic()
+        _make(order, sample, targets, Path(folder) / "timed")
+        seconds = time.monotonic() - started
+        made = sorted((Path(folder) / "timed").glob(schema.SHARD_GLOB))
+        n_made = sum(schema.read_shard_header(path).n_segments for path in made)
+        n_bytes = sum(path.stat().st_size for path in made)
+    if not n_made:
+        report.warnings.append("none of the recordings that were to be timed can be read: no estimate")
+        return
+    report.n_timed = n_made
+    report.segments_per_s = round(n_made / seconds, 1)
+    report.estimated_seconds = round(n_conversions * seconds / n_made, 1)
+    report.estimated_bytes = round(n_conversions * n_bytes / n_made)
+
+
+def _spread(pieces: Sequence[Piece], most: int) -> list[Piece]:
+    """Return parts of pieces, spread over all, with at most so many segments."""
+    stride = max(1, len(pieces) // _RECORDINGS_TIMED)
+    each = max(1, most // min(len(pieces), _RECORDINGS_TIMED))
+    chosen: list[Piece] = []
+    room = most
+    for piece in islice(pieces, 0, None, stride):
+        count = min(piece.n_segments, each, room)
+        if count:
+            chosen.append(replace(piece, n_segments=count))
+            room -= count
+    return chosen
+
+
+def _make(order: Order, pieces: Sequence[Piece], targets: Sequence[str], folder: Path) -> None:
+    folder.mkdir()
+    paths = {target: folder / schema.shard_name(number) for number, target in enumerate(targets)}
+    attributes = {
+        target: {
+            "run_id": "", "target_id": "", "shard_index": 0, "source": "", "target": target, "description": "{}",
+        }
+        for target in targets
+    }  # fmt: skip
+    job = ShardJob(pieces, paths, attributes, (), order.conversion.converter)
+    converter, device = order.conversion.built, order.conversion.ingredients.torch_device
+    stream([job], order.inputs, order.segments, order.stream, converter, device, _Silent())
+
+
+class _Silent:
+    def advance(self, target: str, n_segments: int) -> None:
+        """Say nothing."""
+
+
+def _nearest_folder(path: Path) -> Path:
+    """Return the folder that exists and that a path is to be made in.
+
+    Raises:
+        EnvironmentFault: a file is in its way.
+    """
+    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise EnvironmentFault(f"{path} cannot be a folder: {place} is a file", "choose another --output")
+    return place
