@@ -1,6 +1,7 @@
 """Waveforms that follow a converter, on sounds and devices whose answer is known."""
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -172,6 +173,29 @@ def test_neither_blocks_nor_chunks_change_a_sample_and_no_length_is_lost() -> No
     whole = run(len(samples))
     assert len(whole) == len(samples)
     np.testing.assert_array_equal(run(4_999), whole)
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    rate, held = 8_000, []
+    chosen = conversion("eq")
+    known = {"bent": known_target(chosen.ingredients, "bent")}
+    block = events(5.0, rate)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for _ in range(40):
+            yield block
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    def convert(segments, targets):
+        return {name: chosen.built.convert(chosen.built.begin(segments), name) for name in targets}
+
+    tracemalloc.start()
+    try:
+        for _ in convert_blocks(blocks(), rate, convert, known, np.random.SeedSequence(1)):
+            pass
+    finally:
+        tracemalloc.stop()
+    assert max(held[20:]) < max(held[:20]) + block.nbytes
 
 
 def test_what_lies_after_a_chunk_does_not_reach_back_into_it() -> None:

@@ -61,7 +61,10 @@ def convert_blocks(
         for target, levels_db in wanted_db.items():
             followed = follow(part, _with_ends(levels_db, part.levels_db), known[target], edge_bin)
             followers[target].add(followed, frames.start, range(done, end), source, noise)
-        return {target: follower.take(source, noise) for target, follower in followers.items()}
+        taken = {target: follower.take(source, noise) for target, follower in followers.items()}
+        for signal in (source, noise):
+            signal.high.forget(min(follower.taken for follower in followers.values()))
+        return taken
 
     done = 0
 
@@ -147,7 +150,8 @@ class _Follower:
         self._edges = np.empty((0, 2), np.float32)
         """[n, 2]: gain and noise of each frame from `_first_edge` on, and of the one after the last."""
         self._first_edge = 0
-        self._taken = 0
+        self.taken = 0
+        """Samples that were returned."""
 
     def add(self, followed: Followed, first: int, frames: range, source: _Signal, noise: _Signal) -> None:
         """Note a chunk of `frames`; `followed` begins with frame `first`."""
@@ -169,7 +173,7 @@ class _Follower:
         return self._up_to(source.high.end, source, noise)
 
     def _up_to(self, stop: int, source: _Signal, noise: _Signal) -> Samples:
-        start, self._taken = self._taken, stop
+        start, self.taken = self.taken, stop
         result = self._edge(start, stop, self._frames_per_sample, source.high, noise.high)
         result += self._change.part(start, stop)
         self._change.forget(stop)
