@@ -326,7 +326,9 @@ def test_auto_goes_by_a_saved_verdict(
         assert convert("by-verdict")[0]["n_shards_kept"] == 1
         # Another record: what was measured says nothing of it.
         write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-41.0), recorded / "devices")
-        assert convert("changed")[0]["converter"] == "refiner"
+        report, _ = convert("changed")
+        assert report["converter"] == "refiner"
+        assert any("records or weights for quiet changed since" in warning for warning in report["warnings"])
     finally:
         write_device(device("quiet", noise_floor_db=-95.0, sensitivity_dbfs=-40.0), recorded / "devices")
         kept.unlink(missing_ok=True)

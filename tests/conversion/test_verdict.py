@@ -11,6 +11,7 @@ from umc_cli.config import find_workspace
 from umc_cli.conversion.chosen.verdict import (
     VERDICTS_NAME,
     PairEvidence,
+    SavedVerdict,
     judge,
     known_sha256,
     read_evidence,
@@ -84,22 +85,26 @@ def test_what_gives_no_verdict() -> None:
 
 def test_a_verdict_is_kept_and_holds_as_long_as_what_it_was_measured_with(tmp_path: Path) -> None:
     workspace, known = find_workspace(tmp_path), ingredients("b", "c")
-    assert saved_verdict(workspace, known, AMONG, "refiner") is None
+    assert saved_verdict(workspace, known, AMONG, "refiner") == SavedVerdict(None)
     of_b = evidence("b", known_sha256(known, "b"), refiner=FAR, eq_noise=NEAR)
     save_evidence(workspace, [of_b])
     assert read_evidence(workspace) == [of_b]
     found = saved_verdict(workspace, ingredients("b"), AMONG, "refiner")
-    assert found is not None
-    verdict, about = found
-    assert verdict.converter == "eq_noise"
-    assert (about["split"], about["date"], about["targets"]) == ("val-sec", "2026-11-28", ["b"])
-    assert saved_verdict(workspace, known, AMONG, "refiner") is None  # c was not measured
-    assert saved_verdict(workspace, ingredients("b", level_db=-20.0), AMONG, "refiner") is None  # other records
+    assert found.verdict is not None
+    assert found.verdict.converter == "eq_noise"
+    assert (found.about["split"], found.about["date"], found.about["targets"]) == ("val-sec", "2026-11-28", ["b"])
+    more = saved_verdict(workspace, known, AMONG, "refiner")
+    assert more.verdict is None
+    assert "does not cover c: name only targets that it covers (b)" in str(more.caution)
+    changed = saved_verdict(workspace, ingredients("b", level_db=-20.0), AMONG, "refiner")
+    assert changed.verdict is None
+    assert "records or weights for b changed since: run it again" in str(changed.caution)
+    assert saved_verdict(workspace, ingredients("d"), AMONG, "refiner") == SavedVerdict(None)
     save_evidence(workspace, [evidence("c", known_sha256(known, "c"), refiner=NEAR, eq_noise=NEAR)])
     assert [one.target for one in read_evidence(workspace)] == ["b", "c"]
     both = saved_verdict(workspace, known, AMONG, "refiner")
-    assert both is not None
-    assert both[0].converter == "eq_noise"
+    assert both.verdict is not None
+    assert both.verdict.converter == "eq_noise"
 
 
 @pytest.mark.parametrize(

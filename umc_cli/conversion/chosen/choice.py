@@ -133,7 +133,8 @@ def choose_conversion(
         is_by_order = settings.converter == AUTO and not conversion.chosen_by
         caution = caution_about_eq(conversion, floors.unknown) if is_by_order else None
         ingredients = replace(conversion.ingredients, devices=records)
-        conversion = replace(conversion, ingredients=ingredients, cautions=(caution,) if caution else ())
+        cautions = (*conversion.cautions, *((caution,) if caution else ()))
+        conversion = replace(conversion, ingredients=ingredients, cautions=cautions)
     if tables and conversion.needs_level_tables:
         conversion = conversion.with_level_tables(tables)
     if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:
@@ -191,10 +192,11 @@ def _as_measured(
     """Return the conversion with the converter that the workspace's own recordings chose, if they did."""
     able = [name for name in names if not gaps(name, conversion.ingredients, recorded)]
     saved = saved_verdict(workspace, replace(conversion.ingredients, devices=records), able, conversion.converter)
-    if saved is None:
-        return conversion
-    verdict, about = saved
-    return replace(conversion, converter=verdict.converter, reason=_reason_of(verdict), chosen_by=about)
+    if saved.verdict is None:
+        return replace(conversion, cautions=(saved.caution,) if saved.caution else ())
+    return replace(
+        conversion, converter=saved.verdict.converter, reason=_reason_of(saved.verdict), chosen_by=saved.about
+    )
 
 
 def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:

@@ -7,7 +7,7 @@ converter `auto` takes the nearest one as long as nothing that it was measured w
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +161,20 @@ def read_evidence(workspace: Workspace) -> list[PairEvidence]:
 _PAIRS = TypeAdapter(list[PairEvidence])
 
 
-def saved_verdict(
-    workspace: Workspace, ingredients: Ingredients, among: Sequence[str], default: str
-) -> tuple[Verdict, dict[str, Any]] | None:
-    """Return the workspace's verdict on all targets, and what a run says of it; None where it does not cover them.
+@dataclass(frozen=True)
+class SavedVerdict:
+    """What a workspace's file says of a conversion."""
+
+    verdict: Verdict | None
+    """None where it says nothing of these targets."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """The verdict as a run notes it."""
+    caution: str | None = None
+    """Why a verdict that is there does not count."""
+
+
+def saved_verdict(workspace: Workspace, ingredients: Ingredients, among: Sequence[str], default: str) -> SavedVerdict:
+    """Return the workspace's verdict on all targets.
 
     It covers a target as long as the records of both devices and the refiner's weights are what they were.
 
@@ -172,15 +182,27 @@ def saved_verdict(
         SettingsError: see `read_evidence`.
     """
     kept = {one.target: one for one in read_evidence(workspace) if one.source == ingredients.source}
-    if any(target not in kept for target in ingredients.targets):
-        return None
+    if not any(target in kept for target in ingredients.targets):
+        return SavedVerdict(None)
+    again = f"umc eval conversion --source {ingredients.source} --save-verdict"
+    if unknown := [target for target in ingredients.targets if target not in kept]:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        return SavedVerdict(
+            None,
+            caution=f"what `{again}` found is not used, because it does not cover {', '.join(unknown[:3])}{more}: "
+            f"name only targets that it covers ({', '.join(sorted(kept))})",
+        )
     evidence = [kept[target] for target in ingredients.targets]
     adapted = adapted_weights(workspace, ingredients.source, ingredients.targets)
     ingredients = replace(ingredients, adapted=adapted)
-    if any(one.known_sha256 != known_sha256(ingredients, one.target) for one in evidence):
-        return None
+    if changed := [one.target for one in evidence if one.known_sha256 != known_sha256(ingredients, one.target)]:
+        return SavedVerdict(
+            None,
+            caution=f"what `{again}` found is not used, because records or weights for {', '.join(changed[:3])} "
+            "changed since: run it again",
+        )
     verdict = judge(evidence, among, default)
     if verdict is None:
-        return None
+        return SavedVerdict(None)
     split, date = ("+".join(sorted({getattr(one, name) for one in evidence})) for name in ("split", "date"))
-    return verdict, asdict(verdict) | {"split": split, "date": date}
+    return SavedVerdict(verdict, asdict(verdict) | {"split": split, "date": date})
