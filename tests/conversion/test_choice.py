@@ -79,7 +79,7 @@ def test_what_gets_a_record_stands_in_the_hint_quickest_first() -> None:
     assert commands[0] == "umc measure-ir CURVE.csv --device a"
     assert commands[1].startswith("umc measure-ir --make-stimulus sweep sweep.wav")
     assert commands[2] == "umc pair a=A.wav OTHER=B.wav --reference-device a"
-    assert commands[3].startswith("not yet: needs those of a second phone")
+    assert commands[3].startswith("not yet: it needs those of a second phone")
     assert commands[4] == "umc convert --source a --targets synth:20"
     with pytest.raises(SettingsError, match=r"no record of a") as error:
         choose(DEFAULT_ORDER, "a", ("b",), True, Known({"b": FULL["b"]}, "b"))

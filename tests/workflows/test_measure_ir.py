@@ -161,7 +161,7 @@ def test_a_measurement_says_what_it_heard_how_good_it_is_and_what_to_do_next(
 def test_the_measurement_of_a_curve_says_where_its_noise_floor_will_come_from(umc: Umc, workspace: Path) -> None:
     (workspace / "curve.csv").write_text(CURVE)
     run = umc("measure-ir", "curve.csv", "--device", "mine")
-    assert "no noise floor (umc convert takes it from the device's recordings)" in run.stderr
+    assert "no noise floor: umc convert takes it from the device's recordings" in run.stderr
     assert "heard" not in run.stderr
 
 

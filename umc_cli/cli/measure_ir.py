@@ -144,7 +144,8 @@ def _show(report: "MeasureIrReport", as_json: bool, quiet: bool) -> None:
         for line in text_plot(device.frequency_response_db, width, height=8, unit="dB"):
             render.print_text(line)
         render.print_text(frequency_axis(device.band_centres_hz, width))
-    used = render.count(device.repeats, "repeat") + (f", {len(report.rejected)} left out" if report.rejected else "")
+    repeats = "imported" if device.method == "imported curve" else render.count(device.repeats, "repeat")
+    used = repeats + (f", {len(report.rejected)} left out" if report.rejected else "")
     render.print_text(f"{used}; trusted from {low:.0f} to {high:.0f} Hz")
     if report.paired_rms_db is not None:
         render.print_text(f"{report.paired_rms_db:.1f} dB (RMS) from the estimate from pairs of the same sounds")

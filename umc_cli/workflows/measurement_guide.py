@@ -48,7 +48,7 @@ def how_good(report: MeasureIrReport) -> str:
     if report.arrivals_s and (low > _GOOD_RANGE_HZ[0] or high < _GOOD_RANGE_HZ[1]):
         better.append("a sweep with more repeats reaches further")
     if device.noise_floor_db is None:
-        facts.append("no noise floor (umc convert takes it from the device's recordings)")
+        facts.append("no noise floor: umc convert takes it from the device's recordings")
     verdict = f"usable; to do better: {', '.join(better)}" if better else "good"
     return f"{verdict} ({', '.join(facts)})"
 

@@ -36,6 +36,8 @@ def _remedy(need: Need, device: str, wanted: Ingredients, recorded: Collection[s
         return _how_to_get_a_record(device, wanted, recorded)
     if need is Need.NOISE_FLOOR:
         return _how_to_get_a_floor(device)
+    if need is Need.RECORDINGS and device.startswith("synth-"):
+        return ""  # an invented device never records
     if need is Need.RECORDINGS:
         return f"put recordings into data/{device}/<label>/, ten segments of 0.93 s or more in split {FOR_CONVERTERS}"
     if need is Need.CHECKPOINT:
@@ -48,12 +50,12 @@ def _how_to_get_a_record(device: str, wanted: Ingredients, recorded: Collection[
     blind = (
         f"from what both recorded:      umc measure-ir --device {device} --blind --reference-device {beside[0]}"
         if beside
-        else "from recordings alone:        not yet: needs those of a second phone that `umc devices` lists, in data/"
+        else "from recordings alone:        not yet: it needs those of a second phone that is known, in data/"
     )
     lines = [
         "measure it, the quickest first:",
         f"a curve that others measured: umc measure-ir CURVE.csv --device {device}",
-        "a loudspeaker, ten minutes:   umc measure-ir --make-stimulus sweep sweep.wav (or impulse; it says what next)",
+        "a loudspeaker, ten minutes:   umc measure-ir --make-stimulus sweep sweep.wav (or impulse)",
         f"beside a phone, one minute:   umc pair {device}=A.wav OTHER=B.wav --reference-device {device}",
         blind,
     ]
