@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +76,29 @@ def test_what_is_complete_is_kept_and_what_is_missing_made_again_byte_for_byte(
     report = convert(*options).json
     assert (report["n_audio_written"], report["n_audio_kept"]) == (2, 2)
     assert contents(root) == first
+
+
+def test_a_run_that_was_killed_ends_as_if_undisturbed(
+    workspace: Path, convert: Convert, start_umc: Callable[..., "subprocess.Popen[bytes]"]
+) -> None:
+    for index in range(40):
+        write_audio(workspace / f"data/{SOURCE}/a/deep/x{index:02}.flac", 0.3 * noise(4.0, seed=index))
+    options = ("--write", "flac", "--shard-size", "8", "--gain-db", "-6")
+    command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", *options)
+    root = workspace / "converted"
+    with start_umc(*command, cwd=workspace) as process:
+        deadline = time.monotonic() + 60
+        while len(list(root.rglob("*.flac"))) < 9 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.kill()
+    leftover = write_audio(root / TARGET / "a/deep/x.flac.partial-0123abcd", format="FLAC")
+    assert not (root / "manifest.csv").exists()
+    assert 0 < convert(*options, "--json").json["n_audio_kept"] < 44
+    assert not leftover.exists()
+    assert not list(root.rglob("*.partial-*"))
+    convert(*options, "--output", "undisturbed")
+    assert contents(root) == contents(workspace / "undisturbed")
 
 
 def test_parts_make_what_one_process_makes(workspace: Path, convert: Convert) -> None:
@@ -289,7 +314,7 @@ def test_converted_audio_goes_back_through_umc(
     (workspace / "both").mkdir()
     (workspace / "both" / SOURCE).symlink_to(workspace / "data" / SOURCE)
     (workspace / "both" / TARGET).symlink_to(workspace / "converted" / TARGET)
-    measured = ("eval", "conversion", "--source", SOURCE, "--targets", TARGET, "--split", "train-mc", "--no-probe")
+    measured = ("eval", "conversion", "--source", SOURCE, "--targets", TARGET, "--split", "train", "--no-probe")
     heard = umc(*measured, "--converters", "no_conversion,eq", "--most-segments", 100, "--json")
     assert heard.exit_code == 0
     distance_db = {

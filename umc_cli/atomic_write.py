@@ -44,11 +44,12 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def remove_partial_files(folder: Path) -> None:
+def remove_partial_files(folder: Path, to_any_depth: bool = False) -> None:
     """Remove what killed writers left in `folder` and its subfolders; the caller holds the folder's lock."""
     name = f"*{PARTIAL_MARK}{'[0-9a-f]' * 2 * _MARK_BYTES}"
     with explain_os_errors(folder):
-        for leftover in [*folder.glob(name), *folder.glob(f"*/{name}")]:
+        below = folder.glob(f"*/**/{name}" if to_any_depth else f"*/{name}")
+        for leftover in [*folder.glob(name), *below]:
             leftover.unlink(missing_ok=True)
 
 

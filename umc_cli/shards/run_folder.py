@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from umc_cli import atomic_write
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards import schema
+from umc_cli.shards.audio_index import RUN_NAME as AUDIO_RUN_NAME
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan, differences, is_written, read_plan, write_plan
 from umc_cli.shards.schema import read_shard_header
@@ -63,7 +64,7 @@ class WriteLock:
                 raise _in_use(self._root, f"part {other} of a umc run, which divides the run differently,")
         self._own = _acquire(self._root, _part_lock_name(part), 0)
         if not others:
-            atomic_write.remove_partial_files(self._root)
+            _remove_partial_files(self._root)
 
     def leave(self) -> bool:
         """Give the right to the part up, and return whether no other part is at work; to be called when alone."""
@@ -95,7 +96,7 @@ def locked(root: Path, part: Part | None = None) -> Iterator[WriteLock]:
         with _hold(root, LOCK_NAME, 0):
             if other := next(busy_parts(root), None):
                 raise _in_use(root, f"part {other} of a umc run")
-            atomic_write.remove_partial_files(root)
+            _remove_partial_files(root)
             yield lock
         return
     try:
@@ -104,6 +105,11 @@ def locked(root: Path, part: Part | None = None) -> Iterator[WriteLock]:
         yield lock
     finally:
         lock.release()
+
+
+def _remove_partial_files(root: Path) -> None:
+    # Audio files lie deeper than shards, and may be many.
+    atomic_write.remove_partial_files(root, to_any_depth=(root / AUDIO_RUN_NAME).exists())
 
 
 def busy_parts(root: Path) -> Iterator[Part]:
