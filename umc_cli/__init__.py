@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from umc_cli.errors import UmcError
     from umc_cli.shards.reader import ShardDataset
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Conversion",

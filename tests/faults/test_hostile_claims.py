@@ -268,7 +268,7 @@ def test_no_name_in_a_manifest_leaves_the_output(workspace: Path, umc: Umc) -> N
     written = {path for path in workspace.parent.rglob("*") if "converted" not in path.parts} - outside
     assert written == set()
     assert {path.name for path in (workspace / "converted").iterdir()} == {
-        ".umc.lock", "run.json", "recording_times.jsonl", TARGET, "failed.csv"
+        ".umc.lock", "run.json", "recording_times.jsonl", "builds.jsonl", TARGET, "failed.csv"
     }  # fmt: skip
     assert umc("shards", "verify", "converted").exit_code == 0
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from umc_cli import __version__
+from umc_cli.build_info import version_text
 from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, pair, shards, simulate, synth_fr, train, train_sec
 from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
@@ -48,7 +48,7 @@ _USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__n
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"umc {__version__}")
+        typer.echo(f"umc {version_text()}")
         raise typer.Exit
 
 
@@ -61,7 +61,8 @@ def _global_options(
         ),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit, and exit."),
     ] = False,
 ) -> None:
     if workspace is not None:

@@ -26,6 +26,7 @@ from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import write_manifest
+from umc_cli.shards.builds import note_build
 from umc_cli.shards.part import WHOLE
 from umc_cli.shards.plan import Plan, plan_files
 from umc_cli.shards.recording_times import check_times
@@ -96,6 +97,7 @@ def convert(
             target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
+                note_build(root)
                 report.warnings += check_times(root, plan, part)
             shards = part.shards(plan.n_shards)
             kinds = Kinds("shards" in settings.write, bool(settings.audio))

@@ -8,6 +8,7 @@ from pathlib import Path
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.audio_index import check_audio, index_name, index_paths, read_index
+from umc_cli.shards.builds import read_builds
 from umc_cli.shards.plan import Plan, read_plan
 from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, find_shards, read_shard_header, shard_name
 
@@ -34,6 +35,8 @@ class ShardsReport:
     """Shards a target, by the plan; None where there is no plan."""
     damaged: list[FailedInput] = field(default_factory=list)
     n_verified: int = 0
+    builds: list[dict[str, str]] = field(default_factory=list)
+    """Versions and commits of umc that worked on the folder."""
     n_audio_files: int = 0
     """Of all targets."""
 
@@ -141,7 +144,9 @@ def _of_other_runs(root: Path, run_id: str, target_ids: Mapping[str, str], names
 def _inspect(
     root: Path, paths: list[Path], read: Callable[[Path], ShardHeader], planned: tuple[Plan, dict[str, str]] | None
 ) -> ShardsReport:
-    report = ShardsReport(str(root), n_planned_shards=planned[0].n_shards if planned else None)
+    report = ShardsReport(
+        str(root), n_planned_shards=planned[0].n_shards if planned else None, builds=read_builds(root)
+    )
     targets: dict[str, TargetShards] = {}
     for path in paths:
         try:
