@@ -80,7 +80,7 @@ def test_what_gets_a_record_stands_in_the_hint_quickest_first() -> None:
     assert commands[1].startswith("umc measure-ir --make-stimulus sweep sweep.wav")
     assert commands[2] == "umc pair a=A.wav OTHER=B.wav --reference-device a"
     assert commands[3].startswith("not yet: it needs those of a second phone")
-    assert commands[4] == "umc convert --source a --targets synth:20"
+    assert commands[4] == "umc convert --source a --targets synth:20 (train-sec: unified-synth)"
     with pytest.raises(SettingsError, match=r"no record of a") as error:
         choose(DEFAULT_ORDER, "a", ("b",), True, Known({"b": FULL["b"]}, "b"))
     assert "umc measure-ir --device a --blind --reference-device b" in error.value.hint

@@ -60,7 +60,9 @@ def _how_to_get_a_record(device: str, wanted: Ingredients, recorded: Collection[
         blind,
     ]
     if device == wanted.source:
-        lines.append(f"unmeasured, invented targets: umc convert --source {device} --targets synth:20")
+        lines.append(
+            f"unmeasured, invented targets: umc convert --source {device} --targets synth:20 (train-sec: unified-synth)"
+        )
     return "\n  ".join(lines)
 
 
