@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def write_simulated_data_set(
     seed: int,
     unseen: Collection[str] = (),
     failed: list[FailedInput] | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Write `data/<device>/<label>/*.flac`, `data/manifest.csv`, `devices/*.json` and `simulation.json` to `folder`.
 
@@ -39,6 +41,7 @@ def write_simulated_data_set(
     `unseen` (ids) record the split `test` only, so that what is trained on the others can be measured on them.
     `simulation.json` holds what no record does: gain control, clipping, codec. Equal seeds give equal files. Of
     a clip longer than `LONGEST_S` the beginning is recorded. A clip that cannot be read is added to `failed`.
+    `done` is told how many clips were recorded so far, after each.
 
     Raises:
         SettingsError: the folder already holds recordings, or two devices share a name, or a clip is named twice, or an
@@ -49,7 +52,7 @@ def write_simulated_data_set(
     if (folder / "data").exists():
         raise SettingsError(f"{folder} already holds recordings", "name a new folder")
     for kind, values in (("devices", [device.record.id for device in devices]), ("clips", [c.file for c in clips])):
-        twice = sorted({value for value in values if values.count(value) > 1})
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise SettingsError(f"two {kind} are called {twice[0]!r}", "rename one of them")
     if unseen and all(clip.role != TEST for clip in clips):
@@ -73,6 +76,8 @@ def write_simulated_data_set(
             samples = device.record_sound(sound, random)
             write_samples(folder / "data" / path, samples, SAMPLE_RATE_HZ, "FLAC", "PCM_24")
             rows.append((path.as_posix(), device.record.id, clip.label, clip.split, clip.recording))
+        if done:
+            done(number + 1)
     for device in devices:
         write_device(device.record, folder / "devices")
     truth = {device.record.id: dump_settings(device.settings) for device in devices}

@@ -21,6 +21,7 @@ from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.workflows.report_base import Report
 
+_SECONDS_BETWEEN_LINES = 10
 _WORKSPACE_FILE = """\
 # A workspace of simulated devices, made by `umc simulate`: its recordings are computed, not recorded.
 [convert]
@@ -79,7 +80,9 @@ def simulate(
     report = SimulateReport(str(output), ids, unseen, 0, 0, 0, failed=list(found.failed))
     say(f"{len(devices)} devices record {len(found.clips)} clips")
     with _whole_folder(output) as partial:
-        written = write_simulated_data_set(partial, found.clips, devices, settings.seed, unseen, report.failed)
+        written = write_simulated_data_set(
+            partial, found.clips, devices, settings.seed, unseen, report.failed, _now_and_then(say, len(found.clips))
+        )
         if not written:
             raise SettingsError(
                 f"none of the {len(found.clips)} clips can be read ({report.failed[0].reason})", report.failed[0].hint
@@ -92,6 +95,19 @@ def simulate(
         report.warnings.append("the clips have one label: a classifier cannot be trained on them")
     report.seconds = time.monotonic() - started
     return report
+
+
+def _now_and_then(say: Callable[[str], None], n_clips: int) -> Callable[[int], None]:
+    """Return what says every ten seconds how many clips are done."""
+    last = time.monotonic()
+
+    def done(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{count} of {n_clips} clips")
+
+    return done
 
 
 def labelled_clips(folder: Path) -> Recordings:

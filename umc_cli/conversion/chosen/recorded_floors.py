@@ -18,7 +18,7 @@ from umc_cli.splits import CONVERTER, TRAIN
 _SPLITS = (TRAIN, CONVERTER)
 """Whose recordings count: what is tested on teaches nothing."""
 _MOST_SEGMENTS = 1_000
-"""Of one device: a quarter of an hour, read in a second or two."""
+"""Of one device: a quarter of an hour, read in some seconds."""
 
 
 @dataclass(frozen=True)
