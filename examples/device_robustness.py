@@ -1,155 +1,152 @@
 """Which method makes a sound event classifier survive a foreign device: the whole experiment in one command.
 
-    python examples/device_robustness.py --preset smoke|cpu|paper [--clips DIR | --data DIR] [--output DIR]
+    python examples/device_robustness.py --preset tiny|smoke|cpu|paper [--clips DIR | --data DIR | --real DIR]
+        [--rows ROWS] [--matrix] [--plan] [--output DIR]
 
 Each draw makes a workspace of simulated devices (a source, seen and unseen ones), which all record the same clips;
-clips are split by recording into train-mc, train-sec and val-sec. A classifier is trained on the source with each
+clips are split by recording into train-converter, train and test. A classifier is trained on the source with each
 method, and all are scored on every device. Methods may know the seen devices as the column "knows" says; unseen devices
-are known to none, `ideal` included, and record val-sec only. Printed is Table 2 of the paper: macro F1, mean and
-standard deviation over draws (devices, splits and seeds of the training are all drawn anew).
+are known to none, `ideal` included, and record split test only. Printed are Table 2 of the paper (macro F1, mean and
+standard deviation over draws: devices, splits and seeds of the training are all drawn anew), the rows from best to
+worst with their lead over the next one, paired over draws, and with --matrix Table 1: the paper's two methods trained
+on every known device.
 
 --clips holds `<label>/*.wav` (or FLAC, OGG, MP3, AIFF); devices are drawn around the phones of the package. --data is
 the folder that `train_shipped_generator.py` takes: its clips, and devices drawn around the responses that the shipped
-refiner never saw. Without either, sounds are synthesised.
+refiner never saw. --real is a folder with a manifest.csv (path, device, label, recording) of real microphones that
+recorded the same at once: every draw has another source and other splits, all the others are seen, none is unseen;
+records are measured blind. Without any, sounds are synthesised.
 
-`smoke` takes two minutes on two processors, `cpu` an hour and a half, `paper` trains ResNet-50 and every converter of
-`mc` as published and wants a GPU. A run that was interrupted resumes where it stopped.
+What it will cost is measured and printed first (three steps of every row), with --plan nothing else is done. A run that
+was interrupted resumes where it stopped, with the same command. `tiny` and `smoke` take minutes on two processors,
+`cpu` hours, `paper` trains ResNet-50 and all generators as published and wants a GPU.
 """
 
 import argparse
+import csv
 import json
+import math
 import os
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from device_robustness_rows import INVENTED, PRESETS, ROWS, TABLE_1, Preset
+from device_robustness_table import markdown, matrix_markdown, neighbours, summary
 from numpy.typing import NDArray
+from real_device_sets import flat_device
 from train_shipped_generator import split_responses
 
-from umc_cli.audio.manifest import Clip
+from umc_cli.audio.manifest import Clip, read_manifest
 from umc_cli.cli.training_progress import QuietTraining
-from umc_cli.config import Workspace, find_workspace
-from umc_cli.response.device import DeviceRegistry
+from umc_cli.config import find_workspace
+from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.settings.eval_sec import EvaluateSecSettings
+from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.sound_events import write_sound_events
+from umc_cli.splits import CONVERTER, TEST, TRAIN
 from umc_cli.workflows.evaluate_sec import evaluate_sec
+from umc_cli.workflows.measure_blind import measure_blind
 from umc_cli.workflows.simulate import labelled_clips
 from umc_cli.workflows.synth_fr import synth_fr
-from umc_cli.workflows.train import load_train_settings, train
+from umc_cli.workflows.train import TrainReport, load_train_settings, train
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
 SOURCE = "source"
-SPLITS = (("train-mc", 0.4), ("train-sec", 0.8), ("val-sec", 1.0))
-NOTHING, RESPONSES, RECORDINGS, LABELS = "nothing", "responses", "recordings", "labelled recordings"
-INVENTED = "known-devices/invented.safetensors"
-"""In a draw's folder: the devices of `unified-synth`, learned from the responses of the source and the seen devices."""
+SPLITS = ((CONVERTER, 0.4), (TRAIN, 0.8), (TEST, 1.0))
+MEASURED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table: what its method may know of the seen devices, and the settings of `umc train-sec`."""
+class Draw:
+    """A workspace, and what its devices are to the methods."""
 
-    knows: str
-    settings: Mapping[str, Any]
+    root: Path
+    number: int
+    source: str
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...] = ()
 
-
-def _row(knows: str, method: str, **settings: Any) -> Row:
-    return Row(knows, {"method": method} | settings)
-
-
-ROWS = {
-    "none": _row(NOTHING, "none"),
-    "gaussian-noise": _row(NOTHING, "gaussian-noise"),
-    "room-reverb": _row(NOTHING, "room-reverb"),
-    "pitch-shift": _row(NOTHING, "pitch-shift"),
-    "spec-augment": _row(NOTHING, "spec-augment"),
-    "mixup": _row(NOTHING, "mixup"),
-    "filter-augment": _row(NOTHING, "filter-augment"),
-    "freq-mixstyle": _row(NOTHING, "freq-mixstyle"),
-    "residual-norm": _row(NOTHING, "residual-norm"),
-    "rfn": _row(NOTHING, "rfn"),
-    "unified-synth": _row(RESPONSES, "unified-synth"),
-    "unified-synth+freq-mixstyle": _row(RESPONSES, "unified-synth+freq-mixstyle"),
-    "dir": _row(RESPONSES, "dir"),
-    "eq": _row(RESPONSES, "eq"),
-    "eq-noise": _row(RESPONSES, "eq-noise"),
-    "unified-real (refiner)": _row(RESPONSES, "unified-real", converter="refiner"),
-    "unified-real (refiner, 0.8 converted)": _row(RESPONSES, "unified-real", converter="refiner", converted_share=0.8),
-    "quantile": _row(RECORDINGS, "quantile"),
-    "mc": _row(RECORDINGS, "mc"),
-    "unified-real (refiner_quantile)": _row(RECORDINGS, "unified-real", converter="refiner_quantile"),
-    **{
-        f"unified-real+{name}": _row(RECORDINGS, f"unified-real+{name}", converter="refiner_quantile")
-        for name in ("freq-mixstyle", "gaussian-noise", "filter-augment", "residual-norm", "rfn")
-    },
-    "ideal": _row(LABELS, "ideal"),
-}
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Return the devices that methods may know."""
+        return self.source, *self.seen
 
 
 @dataclass(frozen=True)
-class Preset:
-    """How large the experiment is."""
+class Training:
+    """One classifier to train."""
 
-    settings: Mapping[str, Any]
-    """Of `umc train-sec`."""
-    rows: Sequence[str]
-    draws: int
-    seen: int
-    unseen: int
-    clips_per_class: int = 20
-    """Where sounds are synthesised."""
-    ideal_settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of `ideal`, whose epochs are longer: every device's recordings are trained on."""
-    pair_settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of `umc train --pair`, for `mc`."""
+    draw: Draw
+    preset: str
+    row: str
+    source: str
+    target: str = ""
+    """The only target; empty: all known devices but the source."""
 
+    @property
+    def name(self) -> str:
+        """Return the name of the run."""
+        parts = [*([self.source] if self.source != self.draw.source else []), self.row]
+        text = "-".join([*parts, *([self.target] if self.target else [])])
+        return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text).strip("-")
 
-CPU_ROWS = [name for name in ROWS if name != "mc"]
-PRESETS = {
-    "smoke": Preset(
-        {"preset": "smoke", "max_steps": 40, "validate_every": 20},
-        ("none", "freq-mixstyle", "unified-synth", "eq-noise", "quantile", "ideal"),
-        draws=1, seen=2, unseen=1, clips_per_class=10,
-    ),
-    "cpu": Preset(
-        {"preset": "cpu", "batch_size": 32, "epochs": 16, "learning_rate_epochs": 6, "validate_every": 100},
-        CPU_ROWS, draws=3, seen=6, unseen=3, ideal_settings={"epochs": 4, "learning_rate_epochs": 2},
-    ),
-    "paper": Preset({"preset": "paper"}, list(ROWS), draws=3, seen=6, unseen=3, pair_settings={"preset": "paper"}),
-}  # fmt: skip
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the devices that its method may convert to."""
+        return (self.target,) if self.target else tuple(name for name in self.draw.known if name != self.source)
 
 
-def make_workspace(
-    root: Path, clips: Sequence[Clip], responses_db: NDArray[np.float64], preset: Preset, draw: int
-) -> None:
+def make_simulated(draw: Draw, clips: Sequence[Clip], responses_db: NDArray[np.float64]) -> None:
     """Draw devices and splits, and let every device record every clip of its splits."""
-    random = np.random.default_rng([2024, draw])
-    names = [SOURCE, *_seen(preset), *(f"unseen{number}" for number in range(preset.unseen))]
-    devices = [draw_device(name, responses_db, random) for name in names]
-    write_simulated_data_set(root, _drawn_splits(clips, random), devices, draw, names[1 + preset.seen :])
+    random = np.random.default_rng([2024, draw.number])
+    devices = [draw_device(name, responses_db, random) for name in (*draw.known, *draw.unseen)]
+    write_simulated_data_set(draw.root, _drawn_splits(clips, random), devices, draw.number, draw.unseen)
 
 
-def invent_devices(root: Path, preset: Preset, draw: int) -> None:
-    """Write `INVENTED`: what `umc synth-fr` makes where nothing but the records of the known devices is there."""
-    invented = root / INVENTED
-    (invented.parent / "devices").mkdir(parents=True, exist_ok=True)
-    for name in (SOURCE, *_seen(preset)):
-        shutil.copy(root / "devices" / f"{name}.json", invented.parent / "devices")
-    synth_fr(find_workspace(invented.parent), SynthFrSettings(n=200, seed=draw, output=invented), lambda _: None)
+def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
+    """Draw splits of what real devices recorded at once, and measure the devices blind, next to the source."""
+    random = np.random.default_rng([2024, draw.number])
+    of_label = defaultdict(set)
+    for clip in clips:
+        of_label[clip.label].add(clip.recording)
+    kept = {
+        name
+        for label in sorted(of_label)
+        for name in random.permutation(sorted(of_label[label]))[:most_of_a_class].tolist()
+    }
+    chosen = _drawn_splits([clip for clip in clips if clip.recording in kept], random)
+    workspace = find_workspace(_begun(draw.root))
+    write_device(flat_device(draw.source), workspace.devices)
+    (draw.root / "data").mkdir(exist_ok=True)
+    manifest = draw.root / "data" / "manifest.csv"
+    with manifest.with_suffix(".partial").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "device", "label", "split", "recording"))
+        rows.writerows((c.path.resolve(), c.device, c.label, c.split, c.recording) for c in chosen)
+    manifest.with_suffix(".partial").rename(manifest)
+    for device in draw.seen:
+        settings = MeasureIrSettings(device=device, blind=True, reference_device=draw.source)
+        report = measure_blind(workspace, settings, ())
+        floor = {"noise_floor_db": report.reference_noise_floor_db}
+        write_device(flat_device(draw.source).model_copy(update=floor), workspace.devices)
 
 
-def _seen(preset: Preset) -> tuple[str, ...]:
-    return tuple(f"seen{number}" for number in range(preset.seen))
+def _begun(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "umc.toml").touch()
+    shutil.rmtree(root / "devices", ignore_errors=True)
+    return root
 
 
 def _drawn_splits(clips: Sequence[Clip], random: np.random.Generator) -> list[Clip]:
@@ -162,123 +159,257 @@ def _drawn_splits(clips: Sequence[Clip], random: np.random.Generator) -> list[Cl
     return [replace(clip, split=split_of[clip.recording]) for clip in clips]
 
 
-def train_row(root: Path, preset_name: str, name: str, draw: int) -> str:
-    """Train one row of one draw; in a process of its own."""
-    preset, workspace = PRESETS[preset_name], find_workspace(root)
-    given = dict(preset.settings) | dict(ROWS[name].settings)
-    is_synth = str(given["method"]).startswith("unified-synth")
-    targets = (f"synth:{root / INVENTED}",) if is_synth else _seen(preset)
-    given |= {"source": SOURCE, "targets": targets, "seed": draw, "name": _run_name(name)}
-    given |= preset.ideal_settings if name == "ideal" else {}
-    given["resume"] = (workspace.runs / given["name"] / "settings.json").is_file() or None
-    train_sec(workspace, load_train_sec_settings(workspace, given), QuietTraining())
-    return name
+def invent_devices(draw: Draw) -> None:
+    """Write `INVENTED`: what `umc synth-fr` makes where nothing but the records of the known devices is there."""
+    invented = draw.root / INVENTED
+    (invented.parent / "devices").mkdir(parents=True, exist_ok=True)
+    for name in draw.known:
+        shutil.copy(draw.root / "devices" / f"{name}.json", invented.parent / "devices")
+    synth_fr(find_workspace(invented.parent), SynthFrSettings(n=200, seed=draw.number, output=invented), lambda _: None)
 
 
-def train_pairs(workspace: Workspace, preset: Preset) -> None:
-    """Train the converters of `mc`, one for every seen device."""
-    for name in _seen(preset):
-        pair = f"{SOURCE}:{name}"
-        if (workspace.checkpoints / f"{pair.replace(':', '-to-')}.safetensors").is_file():
+def train_one(training: Training, max_steps: int | None = None) -> TrainReport:
+    """Train one classifier, or resume it; in a process of its own. `max_steps`: to see what it costs."""
+    preset, row, workspace = PRESETS[training.preset], ROWS[training.row], find_workspace(training.draw.root)
+    given = dict(preset.settings) | dict(row.settings) | (preset.ideal_settings if training.row == "ideal" else {})
+    targets = (f"synth:{training.draw.root / INVENTED}",) if row.invents else training.targets
+    given |= {"source": training.source, "seed": training.draw.number, "name": training.name}
+    if not (row.needs_generator and given["method"].startswith("unified-synth")):
+        given["targets"] = targets
+    if max_steps:
+        given |= {"name": f"cost-{training.name}", "overwrite": True, "max_steps": max_steps, "validate_every": 1000}
+    else:
+        given["resume"] = (workspace.runs / given["name"] / "settings.json").is_file() or None
+    report = train_sec(workspace, load_train_sec_settings(workspace, given), QuietTraining())
+    if max_steps:
+        shutil.rmtree(workspace.runs / given["name"])
+    elif not report.is_finished:
+        raise KeyboardInterrupt
+    return report
+
+
+def converter_runs(draw: Draw, rows: Sequence[str], sources: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the settings of the generators that the rows convert with."""
+    runs: list[dict[str, Any]] = []
+    if any(ROWS[name].needs_generator for name in rows):
+        runs.append({"name": "generator", "devices": draw.known, "publish": True})
+    if any(ROWS[name].needs_pairs for name in rows):
+        runs += [{"pair": f"{source}:{name}"} for source in sources for name in draw.known if name != source]
+    return runs
+
+
+def train_converter(draw: Draw, preset_name: str, own: Mapping[str, Any], max_steps: int | None = None) -> TrainReport:
+    """Train a generator, or resume it; a finished one is not trained again. `max_steps`: to see what it costs."""
+    workspace = find_workspace(draw.root)
+    given = dict(PRESETS[preset_name].converter_settings) | dict(own)
+    name = given.get("name") or given["pair"].replace(":", "-")
+    if max_steps:
+        given |= {"name": f"cost-{name}", "overwrite": True, "max_steps": max_steps, "publish": False}
+    else:
+        given["resume"] = (workspace.runs / name / "settings.json").is_file() or None
+    report = train(workspace, load_train_settings(workspace, given), QuietTraining())
+    if max_steps:
+        shutil.rmtree(workspace.runs / given["name"])
+    elif not report.is_finished:
+        raise KeyboardInterrupt
+    return report
+
+
+def trainings(draw: Draw, preset: str, rows: Sequence[str], has_matrix: bool) -> list[Training]:
+    """Return the classifiers of one draw."""
+    found = []
+    for row in rows:
+        targets = draw.seen if ROWS[row].is_for_each_target else ("",)
+        found += [Training(draw, preset, row, draw.source, target) for target in targets]
+    if has_matrix:
+        found += [Training(draw, preset, row, source) for row in TABLE_1 for source in draw.seen]
+    return found
+
+
+def measured_cost(draw: Draw, preset_name: str, rows: Sequence[str], has_matrix: bool, n_draws: int) -> dict[str, Any]:
+    """Return what the experiment costs, from three steps of every kind of training in the first draw."""
+    preset, workspace = PRESETS[preset_name], find_workspace(draw.root)
+    hours: dict[str, float] = {}
+    for own in converter_runs(draw, rows, [draw.source]):
+        name = "generator of the paper" if "name" in own else "generators of mc"
+        if name in hours:
             continue
-        resume = (workspace.runs / pair.replace(":", "-") / "settings.json").is_file() or None
-        settings = load_train_settings(workspace, dict(preset.pair_settings) | {"pair": pair, "resume": resume})
-        train(workspace, settings, QuietTraining())
+        report = train_converter(draw, preset_name, own, MEASURED_STEPS)
+        settings = load_train_settings(workspace, dict(preset.converter_settings) | dict(own))
+        n_of_a_kind = len(draw.seen) if "pair" in own else 1
+        hours[name] = n_of_a_kind * _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
+    for training in trainings(draw, preset_name, rows, has_matrix):
+        row = ROWS[training.row]
+        if row.needs_pairs or row.needs_generator:
+            # Its generator is not trained yet. Any converter of the same size would do; quantile is a little faster.
+            stand_in = replace(training, row="quantile")
+            report = train_one(stand_in, MEASURED_STEPS)
+        else:
+            report = train_one(training, MEASURED_STEPS)
+        given = dict(preset.settings) | (preset.ideal_settings if training.row == "ideal" else {})
+        settings = load_train_sec_settings(workspace, given | {"source": draw.source})
+        cost = _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
+        hours[training.row] = hours.get(training.row, 0.0) + cost
+    return {"hours_by_row": {name: n_draws * value for name, value in hours.items()}, "draws": n_draws}
 
 
-def _run_name(row: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in row).strip("-")
+def _hours(report: TrainReport, epochs: int, max_steps: int | None, batch_size: int) -> float:
+    steps = epochs * math.ceil(sum(report.n_segments.values()) / batch_size)
+    return min(steps, max_steps or steps) * report.seconds / max(report.n_steps, 1) / 3600
 
 
-def score(root: Path, rows: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the macro F1 of every row on every device of one draw; the page is written to `report/`."""
-    workspace = find_workspace(root)
-    settings = EvaluateSecSettings(
-        model=tuple(_run_name(name) for name in rows), output=root / "report", overwrite=True
+def say_cost(cost: Mapping[str, Any], jobs: int) -> None:
+    """Print what the experiment will take."""
+    for name, value in cost["hours_by_row"].items():
+        print(f"{name}: {value:.2f} h", file=sys.stderr)
+    total = sum(cost["hours_by_row"].values())
+    print(
+        f"{cost['draws']} draws, {total:.1f} hours of trainings one after another, {total / jobs:.1f} with {jobs} at a "
+        "time (from three steps of each; rows that wait for a generator are counted as quantile)",
+        file=sys.stderr,
     )
-    report = evaluate_sec(workspace, settings, lambda _: None)
-    by_run = {model.name: model for model in report.models}
-    return {
-        name: {device: scores.macro_f1 for device, scores in by_run[_run_name(name)].devices.items()} for name in rows
-    }
 
 
-def summary(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
-    """Return by row: macro F1 on the source, over seen and over unseen devices, for every draw."""
-    groups = {"source": SOURCE, "seen": "seen", "unseen": "unseen"}
-    return {
-        row: {
-            group: [mean(f1 for device, f1 in draw[row].items() if device.startswith(start)) for draw in draws]
-            for group, start in groups.items()
-        }
-        for row in draws[0]
-    }
+def score(draw: Draw, found: Sequence[Training]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the macro F1 by source, row and device of one draw; the page is written to `report/`."""
+    settings = EvaluateSecSettings(
+        model=tuple(training.name for training in found), output=draw.root / "report", overwrite=True
+    )
+    report = evaluate_sec(find_workspace(draw.root), settings, lambda _: None)
+    by_run = {model.name: model.devices for model in report.models}
+    scores: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for training in found:
+        for device, its_scores in by_run[training.name].items():
+            if training.target in ("", device):
+                scores[training.source][training.row][device] = its_scores.macro_f1
+    return scores
 
 
-def markdown(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Return the table: mean and standard deviation over draws, and the share of the gap that a row closes."""
-    lines = [
-        "| method | knows of the seen devices | source | seen devices | gap closed | unseen devices | gap closed |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, scores in found.items():
-        cells = [name, ROWS[name].knows, _mean_text(scores["source"])]
-        for group in ("seen", "unseen"):
-            low, high = (mean(found[end][group]) for end in ("none", "ideal"))
-            closed = f"{100 * (mean(scores[group]) - low) / (high - low):.0f} %" if high > low else "-"
-            cells += [_mean_text(scores[group]), closed]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def prepare(options: argparse.Namespace, preset: Preset) -> list[Draw]:
+    """Make the workspaces of all draws that are not there yet."""
+    n_draws = options.draws or preset.draws
+    kind = f"{options.preset}-{options.real.name}" if options.real else options.preset
+    roots = [options.output / kind / f"draw{number}" for number in range(n_draws)]
+    if options.real:
+        clips: Sequence[Clip] = read_manifest(options.real / "manifest.csv").clips
+        devices = sorted({clip.device for clip in clips})
+        sources = [devices[number % len(devices)] for number in range(n_draws)]
+        draws = [
+            Draw(root, number, source, tuple(name for name in devices if name != source))
+            for number, (root, source) in enumerate(zip(roots, sources, strict=True))
+        ]
+    else:
+        clips, responses_db = _sounds(options, preset)
+        seen, unseen = (tuple(f"{kind}{n}" for n in range(getattr(preset, kind))) for kind in ("seen", "unseen"))
+        draws = [Draw(root, number, SOURCE, seen, unseen) for number, root in enumerate(roots)]
+    for draw in draws:
+        records = (draw.root / "devices" / f"{name}.json" for name in draw.known)
+        if not all(path.is_file() for path in (draw.root / "data" / "manifest.csv", *records)):
+            print(f"{draw.root}: recording {len(clips)} clips", file=sys.stderr)
+            if options.real:
+                make_real(draw, clips, options.most_of_a_class or preset.clips_per_class)
+            else:
+                make_simulated(draw, clips, responses_db)
+        if not (draw.root / INVENTED).is_file():
+            invent_devices(draw)
+    return draws
 
 
-def _mean_text(values: Sequence[float]) -> str:
-    return f"{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}"
+def _sounds(options: argparse.Namespace, preset: Preset) -> tuple[Sequence[Clip], NDArray[np.float64]]:
+    if options.data:
+        return labelled_clips(options.data / "events").clips, split_responses(options.data)[1]
+    folder = options.clips or options.output / "sounds"
+    if not folder.exists():
+        write_sound_events(folder, preset.clips_per_class, None, seed=0)
+    return labelled_clips(folder).clips, np.array([phone.frequency_response_db for phone in DeviceRegistry()])
 
 
 def main() -> None:
-    """Make the draws, train, score, print."""
+    """Make the draws, say the cost, train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="smoke")
     sounds = parser.add_mutually_exclusive_group()
     sounds.add_argument("--clips", type=Path)
     sounds.add_argument("--data", type=Path)
+    sounds.add_argument("--real", type=Path, help="folder of real microphones that recorded the same at once")
+    parser.add_argument("--rows", help="rows of the table, with semicolons between them; default: as the preset says")
+    parser.add_argument("--matrix", action="store_true", help="Table 1 too: the paper's methods on every known device")
+    parser.add_argument("--plan", action="store_true", help="say what it costs, and end")
     parser.add_argument("--output", type=Path, default=Path("device-robustness"))
     parser.add_argument("--draws", type=int, help="default: as the preset says")
+    parser.add_argument("--most-of-a-class", type=int, help="recordings of a class of real microphones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time (one processor each)")
     options = parser.parse_args()
     preset = PRESETS[options.preset]
-    if options.data:
-        clips, responses_db = labelled_clips(options.data / "events").clips, split_responses(options.data)[1]
-    else:
-        folder = options.clips or options.output / "sounds"
-        if not folder.exists():
-            write_sound_events(folder, preset.clips_per_class, None, seed=0)
-        clips = labelled_clips(folder).clips
-        responses_db = np.array([phone.frequency_response_db for phone in DeviceRegistry()])
-    roots = [options.output / options.preset / f"draw{draw}" for draw in range(options.draws or preset.draws)]
-    for draw, root in enumerate(roots):
-        if not (root / "data" / "manifest.csv").is_file():
-            print(f"{root}: recording {len(clips)} clips", file=sys.stderr)
-            make_workspace(root, clips, responses_db, preset, draw)
-        if not (root / INVENTED).is_file():
-            invent_devices(root, preset, draw)
-        if "mc" in preset.rows:
-            train_pairs(find_workspace(root), preset)
+    rows = [name.strip() for name in options.rows.split(";")] if options.rows else list(preset.rows)
+    if unknown := [name for name in rows if name not in ROWS]:
+        parser.error(f"unknown row {unknown[0]!r}; there are: {'; '.join(ROWS)}")
+    rows = list(dict.fromkeys(["none", *rows, *(TABLE_1 if options.matrix else ()), "ideal"]))
+    rows.sort(key=list(ROWS).index)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that train
+    draws = prepare(options, preset)
+    place = draws[0].root.parent
+    say_cost(_cost(place, draws, options, rows), options.jobs)
+    if options.plan:
+        return
+    try:
+        _train_all(draws, options, rows)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+    scored = [score(draw, trainings(draw, options.preset, rows, options.matrix)) for draw in draws]
+    own = [each[draw.source] for each, draw in zip(scored, draws, strict=True)]
+    found = summary(own, [draw.source for draw in draws], draws[0].unseen)
+    tables = [markdown(found), neighbours(found)]
+    if options.matrix:
+        known = draws[0].known
+        tables += [
+            matrix_markdown(row, [{source: each[source][row] for source in known} for each in scored])
+            for row in TABLE_1
+        ]
+    (place / "results.json").write_text(json.dumps({"summary": found, "draws": scored}, indent=1))
+    (place / "results.md").write_text("\n".join(tables))
+    print("\n".join(tables))
+
+
+def _cost(place: Path, draws: Sequence[Draw], options: argparse.Namespace, rows: Sequence[str]) -> dict[str, Any]:
+    """Return the cost, as it was measured for the same rows before."""
+    asked = {"rows": list(rows), "matrix": options.matrix, "draws": len(draws)}
+    path = place / "cost.json"
+    if path.is_file():
+        earlier: dict[str, Any] = json.loads(path.read_text())
+        if earlier["asked"] == asked:
+            return earlier
+    cost = measured_cost(draws[0], options.preset, rows, options.matrix, len(draws)) | {"asked": asked}
+    path.write_text(json.dumps(cost, indent=1))
+    return cost
+
+
+def _train_all(draws: Sequence[Draw], options: argparse.Namespace, rows: Sequence[str]) -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(train_row, root, options.preset, name, draw): f"{root}: {name}"
-            for draw, root in enumerate(roots)
-            for name in preset.rows
-        }
-        for number, done in enumerate(as_completed(waiting), 1):
-            done.result()
-            print(f"{number}/{len(waiting)} {waiting[done]}", file=sys.stderr)
-    found = summary([score(root, preset.rows) for root in roots])
-    table = markdown(found)
-    (options.output / options.preset / "results.json").write_text(json.dumps(found, indent=1))
-    (options.output / options.preset / "results.md").write_text(table)
-    print(table)
+        try:
+            converters = {}
+            for draw in draws:
+                for own in converter_runs(draw, rows, [draw.source]):
+                    waiting = pool.submit(train_converter, draw, options.preset, own)
+                    converters[waiting] = f"{draw.root}: {own.get('pair', 'generator of the paper')}"
+            _finish(converters)
+            _finish(
+                {
+                    pool.submit(train_one, training): f"{draw.root}: {training.name}"
+                    for draw in draws
+                    for training in trainings(draw, options.preset, rows, options.matrix)
+                }
+            )
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _finish(waiting: Mapping[Any, str]) -> None:
+    for number, done in enumerate(as_completed(waiting), 1):
+        done.result()
+        print(f"{number}/{len(waiting)} {waiting[done]}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
                 path = clip.path.resolve()
                 writer.writerow((path, clip.device, clip.label, CONVERTER, clip.recording))
         workspace = find_workspace(root)
-        flat = _flat_device(reference)
+        flat = flat_device(reference)
         write_device(flat, workspace.devices)
         for device in others:
             settings = MeasureIrSettings(device=device, blind=True, reference_device=reference)
@@ -180,7 +180,8 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
     )
 
 
-def _flat_device(name: str) -> Device:
+def flat_device(name: str) -> Device:
+    """Return a record of a device that counts as flat, for others to be measured next to it."""
     return Device(
         id=name,
         name=name,

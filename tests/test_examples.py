@@ -1,10 +1,12 @@
 """Examples that need no third-party recordings run as they are described; the others load."""
 
 import json
+import math
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,21 +24,60 @@ def test_everything_that_an_example_imports_is_there(script: Path, monkeypatch: 
 
 
 @pytest.mark.timeout(600)
-def test_the_experiment_of_device_robustness_gives_a_table_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Every kind of row: conversions at two shares, the paper's generator, a classifier for each target."""
     script = PROJECT / "examples" / "device_robustness.py"
-    command = [sys.executable, str(script), "--preset", "smoke", "--output", str(tmp_path), "--jobs", "1"]
+    rows = "eq-noise;eq-noise, 0.8 converted;Unified-MC-Synth;adapt"
+    command = [sys.executable, str(script), "--preset", "tiny", "--draws", "1", "--rows", rows, "--jobs", "1"]
+    command += ["--output", str(tmp_path)]
+    plan = subprocess.run([*command, "--plan"], capture_output=True, text=True, timeout=300, check=False)
+    assert plan.returncode == 0, plan.stderr
+    assert plan.stdout == ""
+    assert "1 draws, 0.0 hours of trainings one after another" in plan.stderr
+    assert [path.name for path in (tmp_path / "tiny/draw0/runs").iterdir()] == []
     run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
     assert run.returncode == 0, run.stderr
-    lines = run.stdout.strip().splitlines()
-    rows = {line.split("|")[1].strip(): line for line in lines[2:]}
-    assert list(rows) == ["none", "freq-mixstyle", "unified-synth", "eq-noise", "quantile", "ideal"]
-    assert all(0.1 < float(line.split("|")[3].split("±")[0]) <= 1 for line in rows.values())
-    assert (tmp_path / "smoke/draw0/report/report.html").is_file()
+    table, ranked = (part.splitlines() for part in run.stdout.strip().split("\n\n"))
+    found = {line.split("|")[1].strip(): line for line in table[2:]}
+    assert list(found) == ["none", "eq-noise", "eq-noise, 0.8 converted", "Unified-MC-Synth", "adapt", "ideal"]
+    assert found["adapt"].split("|")[3].strip() == "-"  # a classifier for each target alone
+    assert len(ranked) == 2 + len(found)
+    runs = tmp_path / "tiny/draw0/runs"
+    share = json.loads((runs / "eq-noise--0-8-converted/settings.json").read_text())["settings"]["converted_share"]
+    assert share == 0.8
     # A draw that is complete is not recorded again, and what is trained is not trained again.
-    finished = (tmp_path / "smoke/draw0/runs/none/last.safetensors").stat().st_mtime_ns
+    finished = (runs / "none/last.safetensors").stat().st_mtime_ns
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert again.stdout == run.stdout
-    assert (tmp_path / "smoke/draw0/runs/none/last.safetensors").stat().st_mtime_ns == finished
+    assert (runs / "none/last.safetensors").stat().st_mtime_ns == finished
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(PROJECT / "examples")
+    return runpy.run_path(str(PROJECT / "examples/device_robustness_table.py"), run_name="example")
+
+
+def test_neighbours_are_told_apart_over_draws(table: dict[str, Any]) -> None:
+    """As scipy's paired t-test: leads of 0.02, 0.03 and 0.04 are 0.03 ± 0.01, t = 5.196, p = 0.035."""
+    found = {
+        "none": {"seen": [0.10, 0.20, 0.30]},
+        "eq": {"seen": [0.50, 0.60, 0.70]},
+        "ideal": {"seen": [0.52, 0.63, 0.74]},
+        "adapt": {"seen": [math.nan] * 3},
+    }
+    lines = table["neighbours"](found).splitlines()
+    assert lines[2] == "| ideal | +0.030 | 0.035 |"
+    assert lines[3].startswith("| eq | +0.400 | ")
+    assert lines[4:] == ["| none | | |"]
+
+
+def test_devices_are_source_seen_or_unseen_whatever_they_are_called(table: dict[str, Any]) -> None:
+    draws = [{"none": {"top": 0.9, "bottom": 0.5, "overhead": 0.3}}, {"none": {"top": 0.2, "bottom": 0.8}}]
+    found = table["summary"](draws, ["top", "bottom"], ["overhead"])["none"]
+    assert (found["source"], found["seen"]) == ([0.9, 0.8], [0.5, 0.2])
+    assert found["unseen"][0] == 0.3
+    assert math.isnan(found["unseen"][1])
 
 
 @pytest.mark.timeout(300)
