@@ -53,6 +53,7 @@ NAVIGATION = {
         "commands/devices",
         "commands/shards",
         "commands/demo",
+        "commands/init",
     ],
     "Reference": ["file-formats", "changelog", "decisions"],
 }

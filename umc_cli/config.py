@@ -257,6 +257,14 @@ def variable_prefix(section: str) -> str:
     return f"UMC_{section.upper().replace('-', '_')}_"
 
 
+def given_in_environment(section: str) -> dict[str, str]:
+    """Return what variables say of a section's settings; of `[workspace]` for an empty name."""
+    if section:
+        return _of_environment(section)
+    names = ("data", "devices", "checkpoints", "converted", "runs", *_SPLIT_RULES)
+    return {name: os.environ[f"UMC_{name.upper()}"] for name in names if f"UMC_{name.upper()}" in os.environ}
+
+
 def _of_environment(section: str) -> dict[str, str]:
     """Return the values of `UMC_<SECTION>_<FIELD>`; `UMC_EVAL_LAYERS_HOP` belongs to `eval-layers`, not to `eval`."""
     prefixes = {name: variable_prefix(name) for name in (*SECTIONS, section)}

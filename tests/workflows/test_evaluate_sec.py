@@ -234,7 +234,7 @@ def test_one_device_alone_says_nothing_of_others(
     monkeypatch.chdir(tmp_path)
     run = run_here(monkeypatch, capfd, main, ["eval"])
     assert run.exit_code == 0, run.stderr
-    assert "only phone has recordings in split val-sec: how well classifiers do on other devices was not" in run.stderr
+    assert "only phone has recordings in split test: how well classifiers do on other devices was not" in run.stderr
     assert "umc simulate --source phone" in run.stderr
 
 
@@ -521,7 +521,7 @@ def test_runs_of_other_kinds_are_passed_over_and_broken_ones_named(
 
 def test_another_split_is_scored_with_a_warning(evaluate: Callable[..., Run]) -> None:
     report = evaluate("--json", "--bootstrap", 0, "--split", "train", "--model", "phone-none-0").json
-    assert report["warnings"] == ["split train-sec is for training: models look better on it than they are"]
+    assert report["warnings"] == ["split train is for training: models look better on it than they are"]
 
 
 def test_settings_come_from_the_workspace_file_too(recorded: Path, evaluate: Callable[..., Run]) -> None:

@@ -196,7 +196,10 @@ def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: P
 def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_side: Path) -> None:
     run = umc("pair", "--from-data", "--reference-device", "xperia1v", "--json")
     assert run.exit_code == 1
-    assert "no recording in split train-mc was made by 'xperia1v' and another device" in run.json["error"]["message"]
+    assert (
+        "no recording in split train-converter or train was made by 'xperia1v' and another device"
+        in run.json["error"]["message"]
+    )
 
 
 @pytest.mark.realdata

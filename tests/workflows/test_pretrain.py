@@ -88,7 +88,7 @@ def test_the_wide_family_is_a_setting(umc: Umc, sounds: Path, monkeypatch: pytes
         (("--pretrain", "simulated", "--ngf", "8"), "--ngf has no effect with --pretrain", "leave it out"),
         (("--pretrain", "simulated", "--preset", "paper"), "unknown preset 'paper'", "known presets of --pretrain: "),
         (("--pretrain", "simulated", "--resume"), "no run 'refiner-cpu' to resume", "--name"),
-        (("--pretrain", "simulated", "--preset", "smoke"), "sounds in split train-mc", "at least 10"),
+        (("--pretrain", "simulated", "--preset", "smoke"), "sounds in split train-converter or train", "at least 10"),
     ],
 )
 def test_wrong_use_is_refused(umc: Umc, workspace: Path, arguments: tuple[str, ...], message: str, hint: str) -> None:

@@ -13,6 +13,7 @@ from umc_cli.audio.manifest import find_recordings
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.splits import OLD_SHARES, SplitRules
 from umc_cli.training.metrics import read_metrics
 
 
@@ -58,7 +59,7 @@ def write_manifest(workspace: Path, rows: list[tuple[str, str, str, str]]) -> No
 def test_it_trains_on_train_mc_and_holds_recordings_out_on_all_devices(small: Umc, workspace: Path) -> None:
     report = small("--json", "--held-out-share", "0.25").json
     assert report["devices"] == sorted(DEVICES)
-    # 4 of 10 clips are in train-mc; the names are the same on all devices, so the same recording is held out of each.
+    # 4 of 10 clips are in train-converter; the same recording is held out of each device.
     assert report["n_segments"] == dict.fromkeys(DEVICES, 3)
     assert report["n_held_out"] == dict.fromkeys(DEVICES, 1)
     assert (report["n_steps"], report["total_steps"], report["exit_code"]) == (2, 2, 0)
@@ -254,7 +255,7 @@ def test_bad_input_is_named(small: Umc, workspace: Path, data: str, options: tup
 
 
 def test_a_recording_that_cannot_be_read_is_listed_and_the_rest_trained_on(small: Umc, workspace: Path) -> None:
-    found = find_recordings(workspace / "data").clips
+    found = find_recordings(workspace / "data", SplitRules(OLD_SHARES)).clips
     broken = next(clip.path for clip in found if clip.split == "train-mc" and clip.device == "pixel3")
     broken.write_bytes(b"RIFF")
     run = small("--json", "--held-out-share", "0")

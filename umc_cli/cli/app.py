@@ -17,7 +17,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from umc_cli.build_info import version_text
-from umc_cli.cli import convert, demo, devices, evaluate, measure_ir, pair, shards, simulate, synth_fr, train, train_sec
+from umc_cli.cli import (
+    convert,
+    demo,
+    devices,
+    evaluate,
+    init,
+    measure_ir,
+    pair,
+    shards,
+    simulate,
+    synth_fr,
+    train,
+    train_sec,
+)
 from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
 
@@ -38,6 +51,7 @@ app.command("pair")(pair.command)
 app.command("synth-fr")(synth_fr.command)
 app.command("simulate")(simulate.command)
 app.command("demo")(demo.command)
+app.command("init")(init.command)
 app.add_typer(devices.app, name="devices")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(shards.app, name="shards")

@@ -1,23 +1,23 @@
 """Which builds of umc made the shards of an output folder, beside `run.json`. No part of the run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from umc_cli import atomic_write
 from umc_cli.build_info import commit
 from umc_cli.json_text import parse_json
-from umc_cli.runtime import versions
 
 BUILDS_NAME = "builds.jsonl"
 
 
-def note_build(root: Path) -> None:
-    """Add this build to `<root>/builds.jsonl`, unless it is there.
+def note_build(root: Path, versions: Mapping[str, str]) -> None:
+    """Add this build to `<root>/builds.jsonl`, unless it is there. `versions`: that can change a result.
 
     Raises:
         EnvironmentFault: the folder cannot be written.
     """
-    this = versions() | {"commit": commit() or ""}
+    this = {**versions, "commit": commit() or ""}
     before = read_builds(root)
     if this not in before:
         lines = "".join(json.dumps(build) + "\n" for build in [*before, this])

@@ -23,7 +23,7 @@ from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
+from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, versions
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.builds import note_build
@@ -97,7 +97,7 @@ def convert(
             target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
             with lock.alone():
                 settle(root, plan, target_ids, settings.overwrite)
-                note_build(root)
+                note_build(root, versions())
                 report.warnings += check_times(root, plan, part)
             shards = part.shards(plan.n_shards)
             kinds = Kinds("shards" in settings.write, bool(settings.audio))

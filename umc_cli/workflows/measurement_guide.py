@@ -56,7 +56,11 @@ def how_good(report: MeasureIrReport) -> str:
 def what_next(workspace: Workspace, device: Device) -> list[str]:
     """Return the commands that follow, each with what it does; paths to fill in are in angle brackets."""
     try:
-        recorded = {clip.device for clip in find_recordings(workspace.data).clips} if workspace.data.is_dir() else set()
+        recorded = (
+            {clip.device for clip in find_recordings(workspace.data, workspace.splits).clips}
+            if workspace.data.is_dir()
+            else set()
+        )
     except UmcError:  # what is wrong with them is for the command that converts them to say
         recorded = set()
     other = next((name for name in DeviceRegistry(workspace.devices).ids() if name != device.id), None)
