@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import PROJECT
@@ -133,6 +134,24 @@ def test_the_benchmark_of_planning_plans_every_row() -> None:
         assert set(figures[name]["cpu_seconds_by_stage"]) == {
             "find_recordings", "plan_files", "settle", "others"
         }  # fmt: skip
+
+
+def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path) -> None:
+    rows = ["path,device,label,split,recording,source_path"]
+    for index in range(8):
+        name, split = f"{'ab'[index % 2]}/{index}", "train" if index < 6 else "test"
+        for folder in ("audio/there", "data/here", "data/there"):
+            pitch = np.sin(2 * np.pi * (300 + 900 * (index % 2)) * np.arange(22_050) / 22_050)
+            write_audio(tmp_path / folder / f"{name}.flac", 0.1 * pitch + noise(1.0, seed=index) / 50)
+        rows.append(f"there/{name}.flac,there,{name[0]},{split},{name},data/here/{name}.flac")
+    (tmp_path / "audio/manifest.csv").write_text("\n".join(rows))
+    script = PROJECT / "examples" / "train_on_converted_audio.py"
+    options = ["audio/manifest.csv", "--target", "data/there", "--seeds", "1", "--epochs", "15", "--workspace", "."]
+    run = subprocess.run(
+        [sys.executable, str(script), *options], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {"classes": 2, "train": 6, "test": 2, "source": [1.0], "converted": [1.0]}
 
 
 def test_the_benchmark_of_waveforms_measures_what_its_page_says() -> None:
