@@ -164,6 +164,14 @@ def test_channels_are_kept_by_option(workspace: Path, convert: Convert) -> None:
     np.testing.assert_array_equal(made, expected.T)
 
 
+def test_more_channels_than_flac_has_fail(workspace: Path, convert: Convert) -> None:
+    write_audio(workspace / f"data/{SOURCE}/c/many.wav", 0.1 * noise(1.0, channels=9))
+    run = convert("--write", "flac", "--label", "c", "--keep-channels", "--json")
+    assert [entry["reason"] for entry in run.json["failed"]] == ["has 9 channels, more than FLAC"]
+    run = convert("--write", "wav", "--label", "c", "--keep-channels", "--output", "wave")
+    assert soundfile.info(workspace / "wave" / rows(workspace / "wave")[0]["path"]).channels == 9
+
+
 def test_inputs_that_fail_are_listed_once_and_tried_again(workspace: Path, convert: Convert) -> None:
     bad = write_audio(workspace / f"data/{SOURCE}/a/bad.flac")
     good = bad.read_bytes()

@@ -119,9 +119,11 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
     if as_json:
         render.print_report(report)
         return
-    table = render.table("target", "segments", "folder", right=["segments"])
+    only_audio = report.n_audio_written + report.n_audio_kept > 0 and not report.n_shards_written + report.n_shards_kept
+    table = render.table("target", *([] if only_audio else ["segments"]), "folder", right=["segments"])
     for target in report.targets:
-        table.add_row(target, str(report.segments_by_target[target]), render.cell(str(Path(report.output) / target)))
+        count = [] if only_audio else [str(report.segments_by_target[target])]
+        table.add_row(target, *count, render.cell(str(Path(report.output) / target)))
     render.print_table(table)
     if not quiet:
         part = f"part {report.part}: " if report.part else ""
@@ -131,6 +133,8 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
                 f"gain {report.gain_db:g} dB; {Path(report.output) / 'manifest.csv'} lists them",
                 markup=False,
             )
+        if only_audio:
+            return
         console.print(
             f"{part}{render.count(report.n_segments, 'segment')} of {render.count(report.n_files, 'recording')} x "
             f"{render.count(len(report.targets), 'target')} in {report.seconds:.1f} s; "

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -146,8 +147,9 @@ def remove_audio(root: Path) -> None:
     """Remove all audio files that indexes list, the indexes and the manifest."""
     with atomic_write.explain_os_errors(root):
         for path in index_paths(root):
-            for file in read_index(path).files:
-                (path.parent / file.path).unlink(missing_ok=True)
+            with suppress(SettingsError):  # a broken one names nothing
+                for file in read_index(path).files:
+                    (path.parent / file.path).unlink(missing_ok=True)
             path.unlink()
         for name in (MANIFEST_NAME, RUN_NAME):
             (root / name).unlink(missing_ok=True)

@@ -127,11 +127,9 @@ class AudioRun:
 
     def _made(self, shards: range) -> tuple[float, int, int]:
         """Return the highest peak (full scale 1), the number of samples that exceed it, and that of files."""
-        files = [
-            file
-            for target in self.target_ids
-            for index in shards
-            for file in read_index(self.order.root / target / index_name(index)).files
-        ]
-        peak = max((file.peak for file in files), default=0.0)
-        return peak, sum(file.n_clipped for file in files), len(files)
+        peak, n_clipped, n_files = 0.0, 0, 0
+        for target in self.target_ids:
+            for index in shards:
+                for file in read_index(self.order.root / target / index_name(index)).files:
+                    peak, n_clipped, n_files = max(peak, file.peak), n_clipped + file.n_clipped, n_files + 1
+        return peak, n_clipped, n_files

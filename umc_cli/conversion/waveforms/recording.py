@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _LONGEST_WAV_BYTES = 4_000_000_000
 """A WAV file counts its bytes in 32 bits; what is longer becomes RF64."""
 _SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 _MOST_FLAC_HZ = 655_350
+_MOST_FLAC_CHANNELS = 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def convert_recording(
     if "flac" in settings.kinds and rate > _MOST_FLAC_HZ:
         raise InputError(f"has a sample rate of {rate} Hz, which FLAC has not", "give --rate, or --write wav")
     channels = [*range(1, header.channels + 1)] if settings.keeps_channels else [settings.channel]
+    if "flac" in settings.kinds and len(channels) > _MOST_FLAC_CHANNELS:
+        raise InputError(f"has {len(channels)} channels, more than FLAC", "give --write wav, or no --keep-channels")
     with ExitStack() as open_files:
         writers = {
             target: _Writer(open_files, output, settings, rate, len(channels), header)
@@ -115,10 +118,11 @@ class _Writer:
         for kind in settings.kinds:
             place = files.enter_context(atomic_path(output.with_name(f"{output.name}.{kind}")))
             is_long = self._n_wanted * channels * 4 > _LONGEST_WAV_BYTES
-            file = soundfile.SoundFile(
-                str(place), "w", rate, channels, _SUBTYPES[settings.bit_depth],
-                format="FLAC" if kind == "flac" else "RF64" if is_long else "WAV",
-            )  # fmt: skip
+            with _explained(place):
+                file = soundfile.SoundFile(
+                    str(place), "w", rate, channels, _SUBTYPES[settings.bit_depth],
+                    format="FLAC" if kind == "flac" else "RF64" if is_long else "WAV",
+                )  # fmt: skip
             self._files[kind] = place, files.enter_context(file)
 
     def add(self, samples: NDArray[np.float32]) -> None:
@@ -132,11 +136,12 @@ class _Writer:
         self._write(np.zeros((self._n_wanted - self._n_written, self._channels), np.float32))
         sums = {}
         for kind, (path, file) in self._files.items():
-            file.close()
+            with _explained(path):
+                file.close()
+                n_frames = soundfile.info(str(path)).frames
+            if n_frames != self._n_wanted:
+                raise EnvironmentFault(f"{path} did not read back as written", "check the disk")
             sums[kind] = sha256_of(path)
-            with soundfile.SoundFile(str(path)) as written:
-                if written.frames != self._n_wanted:
-                    raise EnvironmentFault(f"{path} did not read back as written", "check the disk")
         return Written(self._rate, self._channels, self._n_wanted, self._peak, self._n_clipped, sums)
 
     def _write(self, samples: NDArray[np.float32]) -> None:
@@ -150,15 +155,22 @@ class _Writer:
             self._n_clipped += int((magnitude > 1).sum())
         stored = samples if self._is_float else self._as_integers(samples)
         for path, file in self._files.values():
-            try:
+            with _explained(path):
                 file.write(stored)
-            except soundfile.SoundFileError as error:
-                raise EnvironmentFault(
-                    f"cannot write {path}: {error}", "free disk space, then run the same command again"
-                ) from error
 
     def _as_integers(self, samples: NDArray[np.float32]) -> NDArray[np.int16] | NDArray[np.int32]:
         """Round to the bits of the file. The 24 of libsndfile are the upper ones of 32."""
         full = 1 << (self._bits - 1)
         rounded = np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1)
         return rounded.astype(np.int16) if self._bits == 16 else rounded.astype(np.int32) << (32 - self._bits)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what libsndfile says of a file that it cannot write into an `EnvironmentFault`."""
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        raise EnvironmentFault(
+            f"cannot write {path}: {error}", "free disk space, then run the same command again"
+        ) from error
