@@ -11,7 +11,7 @@ import torch
 
 from tests.conversion.devices import device
 from tests.conversion.generators import log_mel_batch, write_small_checkpoint
-from tests.samples import SOURCE, TARGET, Run, noise, write_audio
+from tests.samples import RATE_HZ, SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.checkpoint import read_checkpoint
@@ -97,6 +97,17 @@ def test_targets_that_the_converter_cannot_serve_are_named(root: Path) -> None:
     assert "broken.json" in conversion.missing["broken"]
 
 
+def test_a_noise_floor_that_a_record_lacks_is_taken_from_recordings_as_in_the_training(root: Path) -> None:
+    write_device(device("floorless"), root / "devices")
+    for index in range(8):
+        loud = noise(3.0, index) * np.repeat([0.01, 1.0, 0.01], RATE_HZ).astype(np.float32)  # -60, -20, -60 dBFS
+        write_audio(root / f"data/floorless/x/{index}.wav", loud, subtype="FLOAT")
+    conversion = convert(root, trained(root, "eq-noise", "eq_noise"), "floorless", "b")
+    assert not conversion.missing
+    assert conversion.converted["floorless"].min() > -60  # a floor of white noise of -60 dBFS lies at -43 to -47 dB
+    np.testing.assert_array_equal(conversion.converted["b"], own("eq_noise", "b"))
+
+
 def test_weights_are_those_of_the_training_wherever_they_lie(root: Path) -> None:
     before = write_small_checkpoint(root / "mine/before.safetensors", seed=1)
     made_with = {"checkpoint_sha256": sha256(before), "engine": "openvino", "precision": "bf16"}
@@ -147,7 +158,7 @@ def test_tables_of_levels_are_those_of_the_run(root: Path) -> None:
     conversion = convert(root, model)
     levels = {name: table.levels_db for name, table in tables.items()}
     np.testing.assert_array_equal(conversion.converted["b"], own("quantile", "b", level_quantiles=levels))
-    assert conversion.missing == {"c": "converter quantile lacks recordings of c in split train-mc"}
+    assert conversion.missing == {"c": "converter quantile lacks recordings of c in split train-converter or train"}
     assert (run / TABLES_NAME).read_text() == written
     (run / TABLES_NAME).write_text(written.replace('"levels_db": [', '"levels_db": [[1],', 1))
     with pytest.raises(SettingsError, match="is damaged"):
