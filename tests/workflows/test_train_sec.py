@@ -101,8 +101,21 @@ def test_without_held_out_recordings_none_can_be_best(small: Umc, workspace: Pat
     refused = small("--held-out-share", "0")
     assert refused.exit_code == 2
     assert "no recordings are held out to choose the best weights by" in refused.stderr
+    assert not (workspace / "runs").exists()
     report = small("--held-out-share", "0", "--keep", "last", "--json").json
     assert report["n_segments"] == {SOURCE: 10}
+
+
+def test_a_split_for_validation_needs_no_share(small: Umc, workspace: Path) -> None:
+    lines = ["path,device,label,split,recording"]
+    for label in ("low", "high"):
+        for number in range(4):
+            split = "val" if number == 3 else "train"
+            lines.append(f"{SOURCE}/{label}/{number}.wav,{SOURCE},{label},{split},{label} {number}")
+    (workspace / "data/manifest.csv").write_text("\n".join(lines) + "\n")
+    report = small("--held-out-share", "0", "--json").json
+    assert (report["n_segments"], report["n_held_out"]) == ({SOURCE: 6}, {SOURCE: 2})
+    assert report["best_step"] is not None
 
 
 def converted_by(workspace: Path, method: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _check_papers(workspace: Workspace, settings: TrainSecSettings, plan: Method
             raise SettingsError(
                 f"{plan.conversion} as in the paper converts with a trained generator, and there is none at {path}",
                 "train one with `umc train --preset paper`, name one with --checkpoint, or take the best converter "
-                "that needs no training of your own: --unified best",
+                "that needs no training of yours: --unified best, or --preset cpu",
             )
         check_is_conditioned(path)
     if plan.conversion != "unified-synth":

@@ -101,11 +101,6 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     folder = run_path(workspace, settings.run_name)
     plan = parse_method(settings.method)
     check_method_settings(settings.method_settings)
-    if settings.keep == "best" and not settings.held_out_share:
-        raise SettingsError(
-            "no recordings are held out to choose the best weights by",
-            "hold some out (--held-out-share), or take the last weights (--keep last)",
-        )
     check_request(workspace, settings, plan)
     recordings = find_recordings(workspace.data, workspace.splits)
     targets = _read_targets(workspace, settings, plan, recordings)
@@ -277,6 +272,11 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
             f"the recordings of {settings.source} to train on have one label: {', '.join(classes)}",
             "a classifier needs at least two labels in split train",
         )
+    if settings.keep == "best" and not settings.held_out_share and not of_val:
+        raise SettingsError(
+            "no recordings are held out to choose the best weights by",
+            f"hold some out (--held-out-share), put some into split {VAL}, or take the last weights (--keep last)",
+        )
     unheard = sorted(set(classes) - {clip.label for clip in own})
     if unheard:
         warnings.append(f"labels that {settings.source} did not record: {', '.join(unheard)}")
@@ -301,7 +301,7 @@ def _segments(stores: Sequence[SegmentStore], part: str, clips: Sequence[Clip], 
 
 
 def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, settings: TrainSecSettings) -> None:
-    if settings.held_out_share and not len(held_out):
+    if settings.keep == "best" and not len(held_out):
         raise SettingsError(
             f"no segment of {settings.source} is held out to choose the best weights by",
             "add recordings to the split train, or raise --held-out-share",
