@@ -4,6 +4,7 @@ Every bin of the source's spectrum keeps its phase and is scaled; where the sour
 Bands and windows overlap, so the result is measured and corrected a few times.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +113,7 @@ def _correction(spectra: Tensor, wanted_db: Tensor, where: Tensor) -> Tensor:
 
 def _factor(gain_db: Tensor) -> Tensor:
     """Return a gain in dB as a factor of the amplitude."""
-    return torch.exp(gain_db * 0.11512925464970229)
+    return torch.exp(gain_db * (math.log(10) / 20))
 
 
 def _shared(wanted_db: Tensor, filtered_db: Tensor, floor: Tensor | None) -> tuple[Tensor, Tensor]:
