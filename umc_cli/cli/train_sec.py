@@ -15,7 +15,7 @@ from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 def command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Train a sound event classifier on one device's recordings, with a method that makes it robust to others.
 
-    Learns from split train-sec. Held-out recordings of the source decide which weights are best. To score the
+    Learns from split train. Held-out recordings of the source decide which weights are best. To score the
     classifier on every device, use umc eval.
     """
     from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
