@@ -54,7 +54,7 @@ DISTANCES = {"all_db": "all frames", "signal_db": "frames with signal", "rms_db"
 COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"))
 STRIDED, CNN, REGRESSION = "strided network", "network", "regression"
 EPOCHS = {STRIDED: 25, CNN: 60}
-"""After which scores move no more (the strided one), or hardly (the small network of `umc train-sec`)."""
+"""The strided network's scores move no more after so many. Of the other one it is known that 20 are too few."""
 SMOKE_RECORDINGS, SMOKE_RECORDINGS_OF_A_LABEL = 40, 4
 """With --smoke, of a set without and with labels."""
 SIGNIFICANT = 0.05
