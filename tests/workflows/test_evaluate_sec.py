@@ -552,3 +552,15 @@ def test_paths_in_the_workspace_file_start_at_its_folder(
     assert [model["name"] for model in report["models"]] == ["phone-none-0"]
     assert given.exit_code == 2
     assert "neither a run with best.safetensors nor a file" in given.stderr
+
+
+def test_other_shares_of_the_splits_are_warned_of(recorded: Path, evaluate: Callable[..., Run]) -> None:
+    path = write_model(recorded, "phone-shares", about={"shares": {"train": 0.9, "test": 0.1}})
+    try:
+        options = ("--json", "--bootstrap", 0, "--model", "phone-shares")
+        (warning,) = evaluate(*options).json["warnings"]
+        assert warning.startswith("phone-shares was trained with other shares of the splits")
+        assert not evaluate(*options, "--shares", "train=90,test=10").json["warnings"]
+    finally:
+        path.unlink()
+        path.parent.rmdir()

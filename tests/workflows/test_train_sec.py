@@ -550,3 +550,46 @@ def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(
     assert len(rows[0]) == saved + 10
     assert equal(weights(runs[0]), weights(runs[1]))
     assert json.loads((runs[1] / "settings.json").read_text())["settings"]["method"] == "eq+freq-mixstyle+mixup"
+
+
+def test_a_split_val_is_what_is_validated_on(small: Umc, workspace: Path) -> None:
+    """Its recordings decide, of the source alone; nothing of `train` is held back, on no device."""
+    splits = ["train"] * 8 + ["val"] * 4 + ["test"] * 2
+    write_manifest(
+        workspace,
+        (
+            f"{device}/{label}/{number}.wav,{device},{label},{split},{label}{number}"
+            for device in DEVICES
+            for label in ("low", "high")
+            for number, split in enumerate(splits)
+        ),
+    )
+    report = small("--json").json
+    assert (report["n_segments"], report["n_held_out"]) == ({SOURCE: 16}, {SOURCE: 8})
+    ideal = small("--json", "--method", "ideal", "--held-out-share", "0", "--keep", "best").json
+    assert ideal["n_segments"] == dict.fromkeys(DEVICES, 16)
+    assert ideal["n_held_out"] == {SOURCE: 8} | dict.fromkeys(DEVICES[1:], 0)
+
+
+def test_labels_of_val_that_nothing_is_trained_on_are_left_out_and_named(small: Umc, workspace: Path) -> None:
+    rows = [
+        f"{SOURCE}/{label}/{number}.wav,{SOURCE},{name},{split},{label}{number}"
+        for label in ("low", "high")
+        for number in range(6)
+        for name, split in [(label, "train") if number < 4 else (label, "val")]
+    ]
+    write_manifest(workspace, [*rows, f"{SOURCE}/low/9.wav,{SOURCE},odd,val,odd9"])
+    report = small("--json").json
+    assert report["n_held_out"] == {SOURCE: 4}
+    assert "labels in split val that nothing is trained on are left out: odd" in report["warnings"]
+
+
+def test_by_default_a_classifier_learns_from_four_fifths(
+    small: Umc, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UMC_SHARES")
+    report = small("--json").json
+    n_train = 2 * round(0.8 * N_CLIPS)
+    assert report["n_segments"][SOURCE] + report["n_held_out"][SOURCE] == n_train
+    trained = read_checkpoint(workspace / f"runs/sec-{SOURCE}-none-0/best.safetensors").metadata["training"]
+    assert trained["shares"] == {"train": 0.8, "test": 0.2}

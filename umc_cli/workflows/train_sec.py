@@ -105,6 +105,11 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     recordings = find_recordings(workspace.data, workspace.splits)
     targets = _read_targets(workspace, settings, plan, recordings)
     chosen = _choose(recordings, settings, plan, targets)
+    if settings.keep == "best" and not settings.held_out_share and not chosen.held_out:
+        raise SettingsError(
+            "no recordings are held out to choose the best weights by",
+            "hold some out (--held-out-share), or take the last weights (--keep last)",
+        )
     parts = network_parts(plan.augmentations, settings.method_settings)
     with torch.random.fork_rng(devices=[]):
         build_backbone(settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0))  # refuses, before the work
