@@ -26,9 +26,9 @@ from umc_cli.workflows.convert_report import ConvertProgress
 from umc_cli.workflows.report_base import Report
 
 _TARGETS_TIMED = 4
-_BATCHES_TIMED = 2
-_RECORDINGS_TIMED = 16
-"""At the most. They are spread over what is to be made."""
+_BATCHES_TIMED = 4
+_RECORDINGS_TIMED = 32
+"""At the most, each; recordings are spread over what is to be made."""
 
 
 @dataclass
@@ -162,19 +162,23 @@ def _estimate(report: ConvertDryRun, order: Order, plan: Plan, missing: Mapping[
     sample = _spread(pieces, most)
     targets = list(dict.fromkeys(target for each in missing.values() for target in each))[:_TARGETS_TIMED]
     with tempfile.TemporaryDirectory(prefix="umc-dry-run-") as folder, compute_threads(1):
-        _make(order, sample[:1], targets[:1], Path(folder) / "first")  # loads and compiles what is used
-        started = time.monotonic()
-        _make(order, sample, targets, Path(folder) / "timed")
-        seconds = time.monotonic() - started
-        made = sorted((Path(folder) / "timed").glob(schema.SHARD_GLOB))
+        _make(order, sample[:1], targets, Path(folder) / "first")  # loads and compiles what is used
+        one_s = _make(order, sample, targets[:1], Path(folder) / "one")
+        all_s = _make(order, sample, targets, Path(folder) / "all") if len(targets) > 1 else one_s
+        made = sorted((Path(folder) / "all" if len(targets) > 1 else Path(folder) / "one").glob(schema.SHARD_GLOB))
         n_made = sum(schema.read_shard_header(path).n_segments for path in made)
         n_bytes = sum(path.stat().st_size for path in made)
     if not n_made:
         report.warnings.append("none of the recordings that were to be timed can be read: no estimate")
         return
+    # A segment is read once and converted once per target.
+    n_read = n_made / len(targets)
+    convert_s = max((all_s - one_s) / (len(targets) - 1), 0) / n_read if len(targets) > 1 else one_s / n_read
+    read_s = max(one_s / n_read - convert_s, 0)
+    n_segments = sum(plan.summary.shard_sizes[index] for index in missing)
     report.n_timed = n_made
-    report.segments_per_s = round(n_made / seconds, 1)
-    report.estimated_seconds = round(n_conversions * seconds / n_made, 1)
+    report.segments_per_s = round(n_made / all_s, 1)
+    report.estimated_seconds = round(n_segments * read_s + n_conversions * convert_s, 1)
     report.estimated_bytes = round(n_conversions * n_bytes / n_made)
 
 
@@ -192,7 +196,8 @@ def _spread(pieces: Sequence[Piece], most: int) -> list[Piece]:
     return chosen
 
 
-def _make(order: Order, pieces: Sequence[Piece], targets: Sequence[str], folder: Path) -> None:
+def _make(order: Order, pieces: Sequence[Piece], targets: Sequence[str], folder: Path) -> float:
+    """Convert pieces to targets, and return how many seconds that took."""
     folder.mkdir()
     paths = {target: folder / schema.shard_name(number) for number, target in enumerate(targets)}
     attributes = {
@@ -203,7 +208,9 @@ def _make(order: Order, pieces: Sequence[Piece], targets: Sequence[str], folder:
     }  # fmt: skip
     job = ShardJob(pieces, paths, attributes, (), order.conversion.converter)
     converter, device = order.conversion.built, order.conversion.ingredients.torch_device
+    started = time.monotonic()
     stream([job], order.inputs, order.segments, order.stream, converter, device, _Silent())
+    return time.monotonic() - started
 
 
 class _Silent:
