@@ -90,6 +90,18 @@ def test_paper_trains_on_all_recordings_and_its_last_weights_count(umc: Umc, wor
     assert umc("eval", "--model", run.name, "--bootstrap", "0", "--quiet").exit_code == 0
 
 
+def test_a_run_of_paper_that_an_earlier_version_began_goes_on_as_it_was(small: Umc, umc: Umc, workspace: Path) -> None:
+    assert small("--method", "unified-real", "--name", "old").exit_code == 0
+    path = workspace / "runs/old/settings.json"
+    content = json.loads(path.read_text())
+    assert (content["settings"].pop("keep"), content["settings"].pop("unified")) == ("best", "best")
+    content["settings"]["preset"] = "paper"
+    path.write_text(json.dumps(content))
+    again = umc("train-sec", "--name", "old", "--resume", "--max-steps", "3", "--json", "--quiet")
+    assert (again.exit_code, again.json["n_steps"], again.json["n_held_out"]) == (0, 3, {SOURCE: 1})
+    assert load_sec(workspace / "runs/old/last.safetensors").training["converter"] == "refiner_quantile"
+
+
 def test_last_weights_of_a_run_count_only_if_it_says_so(small: Umc, umc: Umc, workspace: Path) -> None:
     assert small().exit_code == 0
     (workspace / f"runs/sec-{SOURCE}-none-0/best.safetensors").unlink()
