@@ -1,6 +1,6 @@
 """How closely converted waveforms follow the converter, and how fast they are made.
 
-    python examples/benchmarks/waveforms.py [--recordings FOLDER] [--target pixel3] [--workspace .] [--json] [--quick]
+    python examples/benchmarks/waveforms.py [--recordings FOLDER] [--target pixel3] [--json] [--quick]
 
 For each converter, on the recordings of a folder (at most 60, spread over all; default: synthesized sounds): the
 distance of the written sound's log-mel levels from those that the converter wants, segment by segment as `umc convert`
@@ -33,7 +33,7 @@ from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
 
 SOURCE = "xperia1v"
 CONVERTERS = ("eq", "eq_noise", "refiner")
-RULES = ("eq", "eq_noise")
+RULES = {"eq", "eq_noise"}
 """They leave a sound as it is where nothing differs; a refiner does not."""
 MOST = 60
 WITHIN_DB = 60
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--target", default="pixel3")
     parser.add_argument("--source", default=SOURCE)
     parser.add_argument("--workspace", type=Path, default=Path())
+    parser.add_argument("--converters", default=",".join(CONVERTERS), help="comma-separated")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
@@ -54,12 +55,13 @@ def main() -> None:
     sounds = recorded(given.recordings) if given.recordings else synthesized()
     sounds = sounds[:3] if given.quick else sounds
     result: dict[str, dict[str, float]] = {}
-    for converter in CONVERTERS:
+    converters = given.converters.split(",")
+    for converter in converters:
         conversion = umc_cli.open_conversion(given.source, given.target, converter, workspace=given.workspace)
         result[converter] = closeness(conversion, sounds, given.target)
         result[converter] |= side_lobes_db(conversion, given.target, 5 if given.quick else TONE_SECONDS)
         result[converter]["times_real_time"] = speed(partial(conversion.waveform, target=given.target), sounds)
-    for converter in RULES:
+    for converter in RULES & {*converters}:
         result[converter]["own_source_error_db"] = own_source_error_db(converter, given, sounds)
     if impulse := impulse_response(sounds):
         result["ApplyImpulseResponse"] = {"times_real_time": speed(impulse, sounds)}
