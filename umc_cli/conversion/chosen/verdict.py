@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
-from scipy.stats import ttest_rel
 
 from umc_cli import atomic_write
 from umc_cli.config import Workspace
@@ -80,6 +79,8 @@ class Verdict:
 
 def judge(evidence: Sequence[PairEvidence], among: Sequence[str], default: str) -> Verdict | None:
     """Say which converter of `among` is nearest to all these targets; None where too little was measured to say so."""
+    from scipy.stats import ttest_rel  # a second to load, which conversions do without
+
     names = [name for name in among if all(name in one.distances_db for one in evidence)]
     if not evidence or default not in names:
         return None
