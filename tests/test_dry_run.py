@@ -27,7 +27,7 @@ def test_it_says_what_the_run_then_does_and_writes_nothing(workspace: Path, conv
     assert dry["dry_run"] is True
     n_bytes = sum(path.stat().st_size for path in workspace.rglob("shard-*.h5"))
     assert n_bytes / 2 < dry["estimated_bytes"] < 2 * n_bytes
-    assert dry["estimated_seconds"] > 0
+    assert 0 < dry["estimated_seconds"] < 60
     assert dry["n_timed"] == 16
 
 

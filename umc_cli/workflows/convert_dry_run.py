@@ -178,7 +178,7 @@ def _estimate(report: ConvertDryRun, order: Order, plan: Plan, missing: Mapping[
     n_segments = sum(plan.summary.shard_sizes[index] for index in missing)
     report.n_timed = n_made
     report.segments_per_s = round(n_made / all_s, 1)
-    report.estimated_seconds = round(n_segments * read_s + n_conversions * convert_s, 1)
+    report.estimated_seconds = round(n_segments * read_s + n_conversions * convert_s, 3)
     report.estimated_bytes = round(n_conversions * n_bytes / n_made)
 
 
