@@ -30,7 +30,7 @@ finally:
         ((*CONVERT, "eq"), {"torch"}),
         ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "openvino"}),
     ],
-    ids=" ".join,
+    ids=["devices", "shards", "convert eq", "convert refiner"],
 )
 def test_a_command_loads_no_slow_library_that_it_does_not_use(
     arguments: tuple[str, ...], loaded: set[str], workspace: Path
