@@ -51,7 +51,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 def test_no_command_is_left_out() -> None:
     assert {*NEEDED} <= {*COMMANDS}
-    assert {*COMMANDS} - {*NEEDED} == {("devices",), ("eval",), ("shards", "list"), ("simulate",)}
+    assert {*COMMANDS} - {*NEEDED} == {("devices",), ("eval",), ("init",), ("shards", "list"), ("simulate",)}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -163,7 +163,7 @@ def _ogg_promise(file: BinaryIO) -> Promise:
 
 
 def _flac_promise(file: BinaryIO, start: int) -> Promise:
-    """Look for the frame in which the last promised sample stands, near the end. `start`: behind `fLaC`."""
+    """Compare the promise with where the last frame ends. `start`: behind `fLaC`."""
     info = _peek(file, start, 4 + 34)[4:]
     if len(info) < 34:
         return Promise.KEPT
@@ -176,11 +176,12 @@ def _flac_promise(file: BinaryIO, start: int) -> Promise:
     positions = [match.start() for match in re.finditer(rb"\xff[\xf8\xf9]", tail)]
     tail += bytes(16)  # a frame of silence is shorter than the longest header
     ends = (_end_of_flac_frame(tail[position : position + 16], block_samples) for position in reversed(positions))
-    return Promise.KEPT if promised and promised in ends else Promise.NONE
+    last = next((end for end in ends if end is not None), None)
+    return Promise.KEPT if promised and promised == last else Promise.NONE
 
 
 def _end_of_flac_frame(header: bytes, block_samples: int) -> int | None:
-    """Return the number of samples from the beginning up to the end of the frame with this header."""
+    """Return the number of samples up to the end of the frame with this header; None where it is not a header."""
     size_code, lead = header[2] >> 4, header[4]
     n_more = 7 - (lead ^ 0xFF).bit_length() if lead >= 0xC0 else 0
     if 0x80 <= lead < 0xC0 or lead == 0xFF:
@@ -200,8 +201,23 @@ def _end_of_flac_frame(header: bytes, block_samples: int) -> int | None:
             samples = int.from_bytes(behind[: size_code - 5], "big") + 1
         case _:
             samples = 576 << (size_code - 2) if size_code < 6 else 256 << (size_code - 8)
+    n_of_size = size_code - 5 if size_code in (6, 7) else 0
+    n_of_rate = {12: 1, 13: 2, 14: 2}.get(header[2] & 0xF, 0)
+    length = 5 + n_more + n_of_size + n_of_rate
+    if _crc8(header[:length]) != header[length]:  # samples that look like a header
+        return None
     is_variable = header[1] & 1
     return number + samples if is_variable else number * block_samples + samples
+
+
+def _crc8(content: bytes) -> int:
+    """Return the checksum at the end of FLAC's headers: polynomial x^8 + x^2 + x + 1, beginning with 0."""
+    crc = 0
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x107 if crc & 0x80 else 0)) & 0xFF
+    return crc
 
 
 def _mpeg_promise(file: BinaryIO, start: int) -> Promise:
