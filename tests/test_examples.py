@@ -124,7 +124,7 @@ def test_the_benchmark_of_train_sec_measures_both_ways() -> None:
 
 def test_the_benchmark_of_planning_plans_every_row() -> None:
     script = PROJECT / "examples" / "benchmarks" / "plan.py"
-    command = [sys.executable, str(script), "--rows", "300", "--read", "20", "--json"]
+    command = [sys.executable, str(script), "--rows", "300", "--read", "20", "--shards", "40", "--json"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     figures = json.loads(run.stdout)
