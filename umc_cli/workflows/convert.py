@@ -62,19 +62,7 @@ def convert(
     root = settings.output or workspace.converted
     if settings.audio:
         refuse_to_overwrite(root, workspace.data)
-    report = ConvertReport(
-        settings.source,
-        list(conversion.outputs),
-        conversion.converter,
-        conversion.reason,
-        str(root),
-        part=str(settings.part) if settings.part else None,
-        weights=conversion.weights(),
-        left_out=dict(conversion.left_out),
-        recorded_floors=dict(conversion.recorded_floors),
-        passed_over=dict(wanted.chosen.passed_over),
-        warnings=wanted.warnings(),
-    )
+    report = ConvertReport(**wanted.in_a_report(settings, root))
     with locked(root, settings.part) as lock:
         with lock.alone() if conversion.needs_level_tables else nullcontext():
             conversion = make_ready(
@@ -136,13 +124,22 @@ class WhatToConvert:
     conversion: Conversion
     """Without its level tables."""
 
-    def warnings(self) -> list[str]:
-        """Return what a user should know of them."""
-        return [
-            *self.everything.warnings,
-            *odd_devices(self.everything.clips),
-            *self.conversion.cautions,
-        ]
+    def in_a_report(self, settings: ConvertSettings, root: Path) -> dict[str, Any]:
+        """Return what a report says of them, and what a user should know, by its fields. `root`: the output."""
+        warnings = [*self.everything.warnings, *odd_devices(self.everything.clips), *self.conversion.cautions]
+        return {
+            "source": settings.source,
+            "targets": list(self.conversion.outputs),
+            "converter": self.conversion.converter,
+            "reason": self.conversion.reason,
+            "output": str(root),
+            "part": str(settings.part) if settings.part else None,
+            "weights": self.conversion.weights(),
+            "left_out": dict(self.conversion.left_out),
+            "recorded_floors": dict(self.conversion.recorded_floors),
+            "passed_over": dict(self.chosen.passed_over),
+            "warnings": warnings,
+        }
 
 
 def choose_what_to_convert(

@@ -28,7 +28,7 @@ from umc_cli.workflows.report_base import Report
 _TARGETS_TIMED = 4
 _BATCHES_TIMED = 4
 _RECORDINGS_TIMED = 32
-"""At the most, each; recordings are spread over what is to be made."""
+"""At most, each; recordings are spread over what is to be made."""
 
 
 @dataclass
@@ -89,20 +89,7 @@ def convert_dry_run(
     place = _nearest_folder(root)
     if settings.audio:
         refuse_to_overwrite(root, workspace.data)
-    report = ConvertDryRun(
-        settings.source,
-        list(conversion.outputs),
-        conversion.converter,
-        conversion.reason,
-        str(root),
-        part=str(settings.part) if settings.part else None,
-        free_bytes=shutil.disk_usage(place).free,
-        weights=conversion.weights(),
-        left_out=dict(conversion.left_out),
-        recorded_floors=dict(conversion.recorded_floors),
-        passed_over=dict(wanted.chosen.passed_over),
-        warnings=wanted.warnings(),
-    )
+    report = ConvertDryRun(**wanted.in_a_report(settings, root), free_bytes=shutil.disk_usage(place).free)
     conversion = make_ready(
         conversion,
         wanted.everything,
