@@ -41,13 +41,14 @@ import numpy as np
 from device_robustness_rows import INVENTED, PRESETS, ROWS, TABLE_1, Preset
 from device_robustness_table import markdown, matrix_markdown, neighbours, summary
 from numpy.typing import NDArray
-from real_device_sets import flat_device
+from real_device_sets import REFERENCE_NOTE
 from train_shipped_generator import split_responses
 
 from umc_cli.audio.manifest import Clip, read_manifest
 from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import find_workspace
 from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.response.flat_device import flat_device
 from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.settings.synth_fr import SynthFrSettings
@@ -127,7 +128,7 @@ def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
     }
     chosen = _drawn_splits([clip for clip in clips if clip.recording in kept], random)
     workspace = find_workspace(_begun(draw.root))
-    write_device(flat_device(draw.source), workspace.devices)
+    write_device(flat_device(draw.source, REFERENCE_NOTE), workspace.devices)
     (draw.root / "data").mkdir(exist_ok=True)
     manifest = draw.root / "data" / "manifest.csv"
     with manifest.with_suffix(".partial").open("w", encoding="utf-8", newline="") as file:
@@ -139,7 +140,7 @@ def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
         settings = MeasureIrSettings(device=device, blind=True, reference_device=draw.source)
         report = measure_blind(workspace, settings, ())
         floor = {"noise_floor_db": report.reference_noise_floor_db}
-        write_device(flat_device(draw.source).model_copy(update=floor), workspace.devices)
+        write_device(flat_device(draw.source, REFERENCE_NOTE).model_copy(update=floor), workspace.devices)
 
 
 def _begun(root: Path) -> Path:

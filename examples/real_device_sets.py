@@ -27,14 +27,13 @@ from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.precision import Precision
-from umc_cli.response.device import N_BANDS, Device, DeviceRegistry, write_device
-from umc_cli.response.frequency_response import band_centres_hz
+from umc_cli.response.device import DeviceRegistry, write_device
+from umc_cli.response.flat_device import flat_device
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.splits import CONVERTER
 from umc_cli.workflows.measure_blind import measure_blind
 
-_ANY_LEVEL_DBFS = -20.0
-"""Sensitivity of the device that the others are measured next to: only differences count."""
+REFERENCE_NOTE = "Stands for whatever the device is: the others are measured next to it."
 
 _USABLE_SHARE = 0.95
 """Of the band below half a sample rate: above it is what the filters of the recorder leave."""
@@ -158,7 +157,7 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
                 path = clip.path.resolve()
                 writer.writerow((path, clip.device, clip.label, CONVERTER, clip.recording))
         workspace = find_workspace(root)
-        flat = flat_device(reference)
+        flat = flat_device(reference, REFERENCE_NOTE)
         write_device(flat, workspace.devices)
         for device in others:
             settings = MeasureIrSettings(device=device, blind=True, reference_device=reference)
@@ -177,21 +176,6 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
         level_quantiles=tables,
         refiner=weights,
         engine=EngineSettings(precision=Precision.FP32, threads=1),
-    )
-
-
-def flat_device(name: str) -> Device:
-    """Return a record of a device that counts as flat, for others to be measured next to it."""
-    return Device(
-        id=name,
-        name=name,
-        method="simulated",
-        note="Stands for whatever the device is: the others are measured next to it.",
-        sample_rate_hz=0,
-        sensitivity_dbfs=_ANY_LEVEL_DBFS,
-        trusted_range_hz=(1.0, SAMPLE_RATE_HZ / 2),
-        band_centres_hz=tuple(float(centre) for centre in band_centres_hz().round(1)),
-        frequency_response_db=(0.0,) * N_BANDS,
     )
 
 

@@ -4,11 +4,10 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
-from umc_cli.response.device import N_BANDS, Device, DeviceRegistry
-from umc_cli.response.frequency_response import band_centres_hz
+from umc_cli.response.device import Device, DeviceRegistry
+from umc_cli.response.flat_device import flat_device
 from umc_cli.response.learned_responses import draw_from, responses_to_learn_from
 from umc_cli.response.synthesis import DEFAULT_METHOD
 from umc_cli.response.synthesis.drawing import method_settings
@@ -16,25 +15,13 @@ from umc_cli.response.synthesis_settings import FROM_DEVICES, LevelSettings
 from umc_cli.response.synthetic_differences import SyntheticDifferences, invented_device, read_differences
 
 _PREFIX = "synth:"
-_UNMEASURED_SENSITIVITY_DBFS = -20.0
-"""Any will do: invented levels are differences to it."""
 SEED = 0
 """Of `synth:N`; for another one, make a file."""
 
 
 def unmeasured(device_id: str) -> Device:
     """Return what stands for a source that was never measured, next to invented targets: only differences count."""
-    return Device(
-        id=device_id,
-        name=device_id,
-        method="simulated",
-        note="Never measured: stands for a flat device, from which invented ones differ.",
-        sample_rate_hz=0,
-        sensitivity_dbfs=_UNMEASURED_SENSITIVITY_DBFS,
-        trusted_range_hz=(0.0, SAMPLE_RATE_HZ / 2),
-        band_centres_hz=tuple(float(centre) for centre in band_centres_hz().round(1)),
-        frequency_response_db=(0.0,) * N_BANDS,
-    )
+    return flat_device(device_id, "Never measured: stands for a flat device, from which invented ones differ.")
 
 
 def is_invented(target: str) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import InputError
 from umc_cli.response.device import Device, Method, SourceFile, band_values
+from umc_cli.response.flat_device import ANY_SENSITIVITY_DBFS, flat_device
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 from umc_cli.response.measured_response import trusted_bands, trusted_range_hz
 from umc_cli.response.noise_floor import to_response_bands
@@ -15,26 +15,15 @@ from umc_cli.response.paired_response import PairedResponse
 
 METHOD: Method = "side by side"
 
-FLAT_SENSITIVITY_DBFS = -20.0
-"""Of a reference without a known level: only differences to it count."""
-
 
 def flat_reference(device_id: str, source: SourceFile, floor_db: NDArray[np.float64]) -> Device:
     """Return the record of a reference of which nothing is known but its noise floor. Shape: [80], dB re full scale."""
-    return Device(
-        id=device_id,
-        name=device_id,
-        method=METHOD,
-        sources=(source,),
-        note="Flat reference: neither its response nor its level is measured. Others are measured next to it, and only "
-        "differences to it count.",
-        sample_rate_hz=0,
-        sensitivity_dbfs=FLAT_SENSITIVITY_DBFS,
-        trusted_range_hz=(0.0, SAMPLE_RATE_HZ / 2),
-        band_centres_hz=tuple(float(centre) for centre in band_centres_hz().round(1)),
-        frequency_response_db=(0.0,) * len(band_centres_hz()),
-        noise_floor_db=band_values(to_response_bands(floor_db)),
+    note = (
+        "Flat reference: neither its response nor its level is measured. Others are measured next to it, and only "
+        "differences to it count."
     )
+    known = {"sources": (source,), "noise_floor_db": band_values(to_response_bands(floor_db))}
+    return flat_device(device_id, note, METHOD).model_copy(update=known)
 
 
 def what_is_missing(record: Device) -> list[str]:
@@ -48,8 +37,8 @@ def completed(record: Device, floor_db: NDArray[np.float64]) -> Device:
     added = " and ".join(what_is_missing(record))
     note = f"{record.note} Added from recordings side by side: {added}".strip()
     if record.sensitivity_dbfs is None:
-        note += f" ({FLAT_SENSITIVITY_DBFS:g} dBFS, not measured: only differences to other devices count)"
-        record = record.model_copy(update={"sensitivity_dbfs": FLAT_SENSITIVITY_DBFS})
+        note += f" ({ANY_SENSITIVITY_DBFS:g} dBFS, not measured: only differences to other devices count)"
+        record = record.model_copy(update={"sensitivity_dbfs": ANY_SENSITIVITY_DBFS})
     if record.noise_floor_db is None:
         record = record.model_copy(update={"noise_floor_db": band_values(to_response_bands(floor_db))})
     return record.model_copy(update={"note": f"{note}."})

@@ -1,6 +1,5 @@
 """`umc measure-ir --blind`: a device measured from what it recorded, next to one that is known."""
 
-import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from umc_cli.response.device import Device, DeviceRegistry, SourceFile
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
 from umc_cli.response.measured_response import trusted_bands, trusted_range_hz
 from umc_cli.response.noise_floor import to_response_bands
+from umc_cli.response.source_files import source_of_recordings
 from umc_cli.settings.measure_ir import MeasureIrSettings
 from umc_cli.workflows.measurement_record import (
     MOST_DISAGREEMENT_DB,
@@ -138,7 +138,8 @@ def _read(clips: Sequence[Clip]) -> _Heard:
     except InputError as error:
         raise InputError(f"{clips[0].device}: {error.message}", error.hint) from error
     used = [clip for clip in clips if clip.recording in whole and clip.file not in reader.failed]
-    return _Heard(whole, spectra, _checksum_of_all(used), list(reader.failed.values()), segments.siblings.keys())
+    files = source_of_recordings([clip.path for clip in used], used[0].device)
+    return _Heard(whole, spectra, files, list(reader.failed.values()), segments.siblings.keys())
 
 
 def _check_with_pairs(
@@ -163,13 +164,3 @@ def _check_with_pairs(
             f"the estimate differs by {report.paired_rms_db:.1f} dB (RMS) from that of {len(shared)} recordings of the "
             "same sounds: the other recordings of the two devices are of different sounds"
         )
-
-
-def _checksum_of_all(clips: Sequence[Clip]) -> SourceFile:
-    """Return one entry for many files: the checksum of their checksums, in order."""
-    every = sorted(hashlib.sha256(clip.path.read_bytes()).hexdigest() for clip in clips)
-    return SourceFile(
-        file=f"{len(every)} recordings of {clips[0].device}",
-        sha256=hashlib.sha256("\n".join(every).encode()).hexdigest(),
-        origin="the checksum is that of the files' checksums, sorted, one a line",
-    )

@@ -1,6 +1,5 @@
 """What every way of measuring a device shares: settings, report, and how a record is put together."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,6 @@ from umc_cli.response.device import (
     Device,
     DeviceRegistry,
     Method,
-    SourceFile,
     band_values,
     check_device_id,
     read_device,
@@ -26,6 +24,7 @@ from umc_cli.response.device import (
 )
 from umc_cli.response.frequency_response import band_centres_hz
 from umc_cli.response.measured_response import LEAST_SNR_DB, trusted_range_hz
+from umc_cli.response.source_files import source_file
 from umc_cli.response.stimulus import STIMULI
 from umc_cli.response.tone import sensitivity_dbfs
 from umc_cli.settings.measure_ir import MeasureIrSettings
@@ -129,11 +128,6 @@ def finish(report: MeasureIrReport, workspace: Workspace, figure: Path | None) -
     report.warnings += check_against_recordings(workspace, report.device)
     write_device(report.device, workspace.devices)
     report.written = True
-
-
-def source_file(path: Path) -> SourceFile:
-    """Return the provenance of a file."""
-    return SourceFile(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def rounded(values: NDArray[np.float64] | None) -> tuple[float, ...] | None:

@@ -40,6 +40,7 @@ from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, SourceFile, check_device_id, write_device
 from umc_cli.response.paired_record import completed, flat_reference, relative_record, what_is_missing
 from umc_cli.response.paired_response import paired_response
+from umc_cli.response.source_files import source_file, source_of_recordings
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, has_bf16_units, utc_now
 from umc_cli.settings.pair import PairSettings
 from umc_cli.workflows.report_base import Report
@@ -249,7 +250,7 @@ def _read_names(named: Sequence[str], reference: str) -> dict[str, list[Path]]:
     seen: dict[str, str] = {}
     for device, own in files.items():
         for path in own:
-            digest = _sha256(path)
+            digest = source_file(path).sha256
             if digest in seen:
                 raise SettingsError(
                     f"{device}={path} is the same recording as {seen[digest]}", "give each device's own recording"
@@ -265,14 +266,6 @@ def _refuse_existing(devices: Iterable[str], own: Collection[str]) -> None:
                 f"device {device!r} already has a record",
                 "use --overwrite to replace it, or choose another id",
             )
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "check the path") from error
 
 
 def _enough(material: Material) -> Together:
@@ -356,14 +349,7 @@ def _reference(
 def _source_files(material: Material, device: str) -> SourceFile:
     """Return one entry for the files of a device."""
     paths = material.files[device]
-    if len(paths) == 1:
-        return SourceFile(file=paths[0].name, sha256=_sha256(paths[0]))
-    every = sorted(map(_sha256, paths))
-    return SourceFile(
-        file=f"{len(every)} recordings of {device}",
-        sha256=hashlib.sha256("\n".join(every).encode()).hexdigest(),
-        origin="the checksum is that of the files' checksums, sorted, one a line",
-    )
+    return source_file(paths[0]) if len(paths) == 1 else source_of_recordings(paths, device)
 
 
 def _note_distances(
