@@ -23,65 +23,31 @@ was interrupted resumes where it stopped, with the same command. `tiny` and `smo
 """
 
 import argparse
-import csv
 import json
 import math
 import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from device_robustness_rows import INVENTED, PRESETS, ROWS, TABLE_1, Preset
+from device_robustness_draws import Draw, prepare
+from device_robustness_rows import INVENTED, PRESETS, ROWS, TABLE_1
 from device_robustness_table import markdown, matrix_markdown, neighbours, summary
-from numpy.typing import NDArray
-from real_device_sets import REFERENCE_NOTE
-from train_shipped_generator import split_responses
 
-from umc_cli.audio.manifest import Clip, read_manifest
 from umc_cli.cli.training_progress import QuietTraining
-from umc_cli.config import find_workspace
-from umc_cli.response.device import DeviceRegistry, write_device
-from umc_cli.response.flat_device import flat_device
+from umc_cli.config import Workspace, find_workspace
 from umc_cli.settings.eval_sec import EvaluateSecSettings
-from umc_cli.settings.measure_ir import MeasureIrSettings
-from umc_cli.settings.synth_fr import SynthFrSettings
-from umc_cli.simulation.data_set import write_simulated_data_set
-from umc_cli.simulation.device_family import draw_device
-from umc_cli.simulation.sound_events import write_sound_events
-from umc_cli.splits import CONVERTER, TEST, TRAIN
 from umc_cli.workflows.evaluate_sec import evaluate_sec
-from umc_cli.workflows.measure_blind import measure_blind
-from umc_cli.workflows.simulate import labelled_clips
-from umc_cli.workflows.synth_fr import synth_fr
-from umc_cli.workflows.train import TrainReport, load_train_settings, train
+from umc_cli.workflows.train import GENERATOR_NAME, TrainReport, load_train_settings, train
 from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
 
-SOURCE = "source"
-SPLITS = ((CONVERTER, 0.4), (TRAIN, 0.8), (TEST, 1.0))
 MEASURED_STEPS = 3
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A workspace, and what its devices are to the methods."""
-
-    root: Path
-    number: int
-    source: str
-    seen: tuple[str, ...]
-    unseen: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """Return the devices that methods may know."""
-        return self.source, *self.seen
 
 
 @dataclass(frozen=True)
@@ -108,67 +74,6 @@ class Training:
         return (self.target,) if self.target else tuple(name for name in self.draw.known if name != self.source)
 
 
-def make_simulated(draw: Draw, clips: Sequence[Clip], responses_db: NDArray[np.float64]) -> None:
-    """Draw devices and splits, and let every device record every clip of its splits."""
-    random = np.random.default_rng([2024, draw.number])
-    devices = [draw_device(name, responses_db, random) for name in (*draw.known, *draw.unseen)]
-    write_simulated_data_set(draw.root, _drawn_splits(clips, random), devices, draw.number, draw.unseen)
-
-
-def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
-    """Draw splits of what real devices recorded at once, and measure the devices blind, next to the source."""
-    random = np.random.default_rng([2024, draw.number])
-    of_label = defaultdict(set)
-    for clip in clips:
-        of_label[clip.label].add(clip.recording)
-    kept = {
-        name
-        for label in sorted(of_label)
-        for name in random.permutation(sorted(of_label[label]))[:most_of_a_class].tolist()
-    }
-    chosen = _drawn_splits([clip for clip in clips if clip.recording in kept], random)
-    workspace = find_workspace(_begun(draw.root))
-    write_device(flat_device(draw.source, REFERENCE_NOTE), workspace.devices)
-    (draw.root / "data").mkdir(exist_ok=True)
-    manifest = draw.root / "data" / "manifest.csv"
-    with manifest.with_suffix(".partial").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("path", "device", "label", "split", "recording"))
-        rows.writerows((c.path.resolve(), c.device, c.label, c.split, c.recording) for c in chosen)
-    manifest.with_suffix(".partial").rename(manifest)
-    for device in draw.seen:
-        settings = MeasureIrSettings(device=device, blind=True, reference_device=draw.source)
-        report = measure_blind(workspace, settings, ())
-        floor = {"noise_floor_db": report.reference_noise_floor_db}
-        write_device(flat_device(draw.source, REFERENCE_NOTE).model_copy(update=floor), workspace.devices)
-
-
-def _begun(root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "umc.toml").touch()
-    shutil.rmtree(root / "devices", ignore_errors=True)
-    return root
-
-
-def _drawn_splits(clips: Sequence[Clip], random: np.random.Generator) -> list[Clip]:
-    split_of: dict[str, str] = {}
-    for label in sorted({clip.label for clip in clips}):
-        recordings = sorted({clip.recording for clip in clips if clip.label == label})
-        for place, number in enumerate(random.permutation(len(recordings))):
-            share = (place + 0.5) / len(recordings)
-            split_of[recordings[number]] = next(split for split, end in SPLITS if share < end)
-    return [replace(clip, split=split_of[clip.recording]) for clip in clips]
-
-
-def invent_devices(draw: Draw) -> None:
-    """Write `INVENTED`: what `umc synth-fr` makes where nothing but the records of the known devices is there."""
-    invented = draw.root / INVENTED
-    (invented.parent / "devices").mkdir(parents=True, exist_ok=True)
-    for name in draw.known:
-        shutil.copy(draw.root / "devices" / f"{name}.json", invented.parent / "devices")
-    synth_fr(find_workspace(invented.parent), SynthFrSettings(n=200, seed=draw.number, output=invented), lambda _: None)
-
-
 def train_one(training: Training, max_steps: int | None = None) -> TrainReport:
     """Train one classifier, or resume it; in a process of its own. `max_steps`: to see what it costs."""
     preset, row, workspace = PRESETS[training.preset], ROWS[training.row], find_workspace(training.draw.root)
@@ -177,11 +82,22 @@ def train_one(training: Training, max_steps: int | None = None) -> TrainReport:
     given |= {"source": training.source, "seed": training.draw.number, "name": training.name}
     if not (row.needs_generator and given["method"].startswith("unified-synth")):
         given["targets"] = targets
+    return _trained(workspace, train_sec, load_train_sec_settings, given, max_steps)
+
+
+def _trained(
+    workspace: Workspace,
+    start: Callable[..., TrainReport],
+    load: Callable[..., Any],
+    given: dict[str, Any],
+    max_steps: int | None,
+) -> TrainReport:
+    """Train what `given` describes, or resume it; with `max_steps` begin it, and remove it."""
     if max_steps:
-        given |= {"name": f"cost-{training.name}", "overwrite": True, "max_steps": max_steps, "validate_every": 1000}
+        given |= {"name": f"cost-{given['name']}", "overwrite": True, "max_steps": max_steps, "validate_every": 1000}
     else:
         given["resume"] = (workspace.runs / given["name"] / "settings.json").is_file() or None
-    report = train_sec(workspace, load_train_sec_settings(workspace, given), QuietTraining())
+    report = start(workspace, load(workspace, given), QuietTraining())
     if max_steps:
         shutil.rmtree(workspace.runs / given["name"])
     elif not report.is_finished:
@@ -201,19 +117,9 @@ def converter_runs(draw: Draw, rows: Sequence[str], sources: Sequence[str]) -> l
 
 def train_converter(draw: Draw, preset_name: str, own: Mapping[str, Any], max_steps: int | None = None) -> TrainReport:
     """Train a generator, or resume it; a finished one is not trained again. `max_steps`: to see what it costs."""
-    workspace = find_workspace(draw.root)
     given = dict(PRESETS[preset_name].converter_settings) | dict(own)
-    name = given.get("name") or given["pair"].replace(":", "-")
-    if max_steps:
-        given |= {"name": f"cost-{name}", "overwrite": True, "max_steps": max_steps, "publish": False}
-    else:
-        given["resume"] = (workspace.runs / name / "settings.json").is_file() or None
-    report = train(workspace, load_train_settings(workspace, given), QuietTraining())
-    if max_steps:
-        shutil.rmtree(workspace.runs / given["name"])
-    elif not report.is_finished:
-        raise KeyboardInterrupt
-    return report
+    given.setdefault("name", given.get("pair", "").replace(":", "-"))
+    return _trained(find_workspace(draw.root), train, load_train_settings, given, max_steps)
 
 
 def trainings(draw: Draw, preset: str, rows: Sequence[str], has_matrix: bool) -> list[Training]:
@@ -228,29 +134,35 @@ def trainings(draw: Draw, preset: str, rows: Sequence[str], has_matrix: bool) ->
 
 
 def measured_cost(draw: Draw, preset_name: str, rows: Sequence[str], has_matrix: bool, n_draws: int) -> dict[str, Any]:
-    """Return what the experiment costs, from three steps of every kind of training in the first draw."""
+    """Return what the experiment costs, from three steps of every kind of training in the first draw.
+
+    Rows that convert with a generator do so here with one of three steps, which costs as much as a trained one.
+    """
     preset, workspace = PRESETS[preset_name], find_workspace(draw.root)
     hours: dict[str, float] = {}
+    there = {*workspace.checkpoints.glob("*.safetensors")}
     for own in converter_runs(draw, rows, [draw.source]):
         name = "generator of the paper" if "name" in own else "generators of mc"
         if name in hours:
             continue
-        report = train_converter(draw, preset_name, own, MEASURED_STEPS)
+        weights = f"{own['pair'].replace(':', '-to-')}.safetensors" if "pair" in own else GENERATOR_NAME
+        is_there = workspace.checkpoints / weights in there
+        report = train_converter(draw, preset_name, {**own, "publish": not is_there}, MEASURED_STEPS)
         settings = load_train_settings(workspace, dict(preset.converter_settings) | dict(own))
         n_of_a_kind = len(draw.seen) if "pair" in own else 1
         hours[name] = n_of_a_kind * _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
-    for training in trainings(draw, preset_name, rows, has_matrix):
-        row = ROWS[training.row]
-        if row.needs_pairs or row.needs_generator:
-            # Its generator is not trained yet. Any converter of the same size would do; quantile is a little faster.
-            stand_in = replace(training, row="quantile")
-            report = train_one(stand_in, MEASURED_STEPS)
-        else:
+    try:
+        for training in trainings(draw, preset_name, rows, has_matrix):
+            if ROWS[training.row].needs_pairs:
+                training = replace(training, target=draw.seen[0])
             report = train_one(training, MEASURED_STEPS)
-        given = dict(preset.settings) | (preset.ideal_settings if training.row == "ideal" else {})
-        settings = load_train_sec_settings(workspace, given | {"source": draw.source})
-        cost = _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
-        hours[training.row] = hours.get(training.row, 0.0) + cost
+            given = dict(preset.settings) | (preset.ideal_settings if training.row == "ideal" else {})
+            settings = load_train_sec_settings(workspace, given | {"source": draw.source})
+            cost = _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
+            hours[training.row] = hours.get(training.row, 0.0) + cost
+    finally:
+        for path in {*workspace.checkpoints.glob("*.safetensors")} - there:
+            path.unlink()
     return {"hours_by_row": {name: n_draws * value for name, value in hours.items()}, "draws": n_draws}
 
 
@@ -266,7 +178,7 @@ def say_cost(cost: Mapping[str, Any], jobs: int) -> None:
     total = sum(cost["hours_by_row"].values())
     print(
         f"{cost['draws']} draws, {total:.1f} hours of trainings one after another, {total / jobs:.1f} with {jobs} at a "
-        "time (from three steps of each; rows that wait for a generator are counted as quantile)",
+        "time (from three steps of each)",
         file=sys.stderr,
     )
 
@@ -284,45 +196,6 @@ def score(draw: Draw, found: Sequence[Training]) -> dict[str, dict[str, dict[str
             if training.target in ("", device):
                 scores[training.source][training.row][device] = its_scores.macro_f1
     return scores
-
-
-def prepare(options: argparse.Namespace, preset: Preset) -> list[Draw]:
-    """Make the workspaces of all draws that are not there yet."""
-    n_draws = options.draws or preset.draws
-    kind = f"{options.preset}-{options.real.name}" if options.real else options.preset
-    roots = [options.output / kind / f"draw{number}" for number in range(n_draws)]
-    if options.real:
-        clips: Sequence[Clip] = read_manifest(options.real / "manifest.csv").clips
-        devices = sorted({clip.device for clip in clips})
-        sources = [devices[number % len(devices)] for number in range(n_draws)]
-        draws = [
-            Draw(root, number, source, tuple(name for name in devices if name != source))
-            for number, (root, source) in enumerate(zip(roots, sources, strict=True))
-        ]
-    else:
-        clips, responses_db = _sounds(options, preset)
-        seen, unseen = (tuple(f"{kind}{n}" for n in range(getattr(preset, kind))) for kind in ("seen", "unseen"))
-        draws = [Draw(root, number, SOURCE, seen, unseen) for number, root in enumerate(roots)]
-    for draw in draws:
-        records = (draw.root / "devices" / f"{name}.json" for name in draw.known)
-        if not all(path.is_file() for path in (draw.root / "data" / "manifest.csv", *records)):
-            print(f"{draw.root}: recording {len(clips)} clips", file=sys.stderr)
-            if options.real:
-                make_real(draw, clips, options.most_of_a_class or preset.clips_per_class)
-            else:
-                make_simulated(draw, clips, responses_db)
-        if not (draw.root / INVENTED).is_file():
-            invent_devices(draw)
-    return draws
-
-
-def _sounds(options: argparse.Namespace, preset: Preset) -> tuple[Sequence[Clip], NDArray[np.float64]]:
-    if options.data:
-        return labelled_clips(options.data / "events").clips, split_responses(options.data)[1]
-    folder = options.clips or options.output / "sounds"
-    if not folder.exists():
-        write_sound_events(folder, preset.clips_per_class, None, seed=0)
-    return labelled_clips(folder).clips, np.array([phone.frequency_response_db for phone in DeviceRegistry()])
 
 
 def main() -> None:
