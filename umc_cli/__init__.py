@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from umc_cli.api import convert, devices, log_mel, measure, open_conversion
+    from umc_cli.audio.feature_settings import SecFeatures
     from umc_cli.conversion.chosen.conversion import Conversion
     from umc_cli.conversion.device_augment import DeviceAugment
     from umc_cli.conversion.waveform_augment import WaveformAugment
@@ -18,6 +19,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Conversion",
     "DeviceAugment",
+    "SecFeatures",
     "ShardDataset",
     "UmcError",
     "WaveformAugment",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     "Conversion": "umc_cli.conversion.chosen.conversion",
     "DeviceAugment": "umc_cli.conversion.device_augment",
+    "SecFeatures": "umc_cli.audio.feature_settings",
     "ShardDataset": "umc_cli.shards.reader",
     "UmcError": "umc_cli.errors",
     "WaveformAugment": "umc_cli.conversion.waveform_augment",

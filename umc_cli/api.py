@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from umc_cli.audio.feature_settings import FeatureSegmentSettings, SecFeatures
+from umc_cli.audio.features import spectrograms
 from umc_cli.audio.files import HIGHEST_SAMPLE_RATE_HZ, LOWEST_SAMPLE_RATE_HZ
-from umc_cli.audio.log_mel import log_mel as log_mel_of_segments
-from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import segment_starts
 from umc_cli.config import find_workspace, load_settings
 from umc_cli.conversion.chosen.choice import open_conversion as open_chosen
@@ -66,11 +65,12 @@ def open_conversion(
     return open_chosen(place, settings, warnings=warnings)
 
 
-def log_mel(waveform: NDArray[np.float32] | Tensor, sample_rate: int) -> Tensor:
+def log_mel(waveform: NDArray[np.float32] | Tensor, sample_rate: int, features: SecFeatures | None = None) -> Tensor:
     """Return the log-mel spectrograms of a recording, cut into segments of 929 ms as `umc convert` cuts them.
 
     Shape: [n] mono, full scale 1, at `sample_rate` Hz -> [N, 80, 80] (segments, mel bands, frames), float32, dB re full
-    scale. A recording shorter than a segment is padded with zeros.
+    scale. A recording shorter than a segment is padded with zeros. `features`: other ones, and segments of their
+    length: what a classifier of `umc train-sec --feature-...` sees.
 
     Raises:
         UmcError: the waveform is not one channel, is empty or not finite, or the rate is absurd.
@@ -85,14 +85,15 @@ def log_mel(waveform: NDArray[np.float32] | Tensor, sample_rate: int) -> Tensor:
         )
     if not np.isfinite(samples).all():
         raise InputError("the waveform holds values that are not finite", "look at how it was made")
-    if sample_rate != SAMPLE_RATE_HZ:
-        samples = soxr.resample(samples, sample_rate, SAMPLE_RATE_HZ, quality="HQ")
-    starts = segment_starts(len(samples), SegmentSettings())
-    segments = np.zeros((len(starts), SEGMENT_SAMPLES), dtype=np.float32)
+    cut = FeatureSegmentSettings(features=features)
+    if sample_rate != cut.read_rate_hz:
+        samples = soxr.resample(samples, sample_rate, cut.read_rate_hz, quality="HQ")
+    starts = segment_starts(len(samples), cut)
+    segments = np.zeros((len(starts), cut.segment_samples), dtype=np.float32)
     for row, start in enumerate(starts):
-        part = samples[start : start + SEGMENT_SAMPLES]
+        part = samples[start : start + cut.segment_samples]
         segments[row, : len(part)] = part
-    return log_mel_of_segments(torch.from_numpy(segments))
+    return spectrograms(torch.from_numpy(segments), cut)
 
 
 def convert(

@@ -1,4 +1,4 @@
-"""Audio files: how long they are, and the samples as mono float32 at 22,050 Hz.
+"""Audio files: how long they are, and the samples as mono float32, at 22,050 Hz if no other rate is asked for.
 
 libsndfile decodes what it reads rightly, FFmpeg the rest. Which one is told by the file: libsndfile, if the length that
 it gives is the true one.
@@ -62,7 +62,11 @@ class AudioHeader:
     @property
     def n_samples(self) -> int:
         """Return the length after resampling to 22,050 Hz."""
-        return round(self.frames * SAMPLE_RATE_HZ / self.sample_rate_hz)
+        return self.n_samples_at(SAMPLE_RATE_HZ)
+
+    def n_samples_at(self, rate_hz: int) -> int:
+        """Return the length after resampling to `rate_hz`."""
+        return round(self.frames * rate_hz / self.sample_rate_hz)
 
 
 def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
@@ -110,9 +114,14 @@ def read_header(path: Path, may_be_short: bool = False) -> AudioHeader:
 
 
 def read_samples(
-    path: Path, header: AudioHeader, start: int, stop: int, channel: int | None = None
+    path: Path,
+    header: AudioHeader,
+    start: int,
+    stop: int,
+    channel: int | None = None,
+    rate_hz: int = SAMPLE_RATE_HZ,
 ) -> NDArray[np.float32]:
-    """Return the samples from `start` to `stop`, both counted at 22,050 Hz.
+    """Return the samples from `start` to `stop`, both counted at `rate_hz`, 22,050 Hz.
 
     Shape: [stop - start] float32, mono, full scale 1. Resampled (soxr, HQ) before it is cut. `channel`: counted from 1;
     None means the mean of all.
@@ -122,13 +131,13 @@ def read_samples(
     """
     _check_channel(header, channel)
     # Decoding may begin only where input and output samples coincide, or the resampler's phase would differ.
-    divisor = gcd(header.sample_rate_hz, SAMPLE_RATE_HZ)
-    period_in, period_out = header.sample_rate_hz // divisor, SAMPLE_RATE_HZ // divisor
-    skipped_periods = max(0, int((start - _GUARD_SECONDS * SAMPLE_RATE_HZ) // period_out))
+    divisor = gcd(header.sample_rate_hz, rate_hz)
+    period_in, period_out = header.sample_rate_hz // divisor, rate_hz // divisor
+    skipped_periods = max(0, int((start - _GUARD_SECONDS * rate_hz) // period_out))
     samples = np.empty(stop - start, dtype=np.float32)
     position = skipped_periods * period_out
     with _explain(path):
-        for block in _resampled_blocks(path, header, skipped_periods * period_in, channel):
+        for block in _resampled_blocks(path, header, skipped_periods * period_in, channel, rate_hz):
             low, high = max(start, position), min(stop, position + len(block))
             if low < high:
                 samples[low - start : high - start] = block[low - position : high - position]
@@ -137,7 +146,7 @@ def read_samples(
                 break
     # Rounding may leave the resampler's output a sample or two short of the length that the header promises.
     if position < stop - 2:
-        raise _truncated(position / SAMPLE_RATE_HZ, header)
+        raise _truncated(position / rate_hz, header)
     samples[max(0, position - start) :] = 0
     _check_finite(samples)
     return samples
@@ -166,11 +175,11 @@ def _truncated(seconds: float, header: AudioHeader) -> InputError:
 
 
 def _resampled_blocks(
-    path: Path, header: AudioHeader, first_frame: int, channel: int | None
+    path: Path, header: AudioHeader, first_frame: int, channel: int | None, rate_hz: int
 ) -> Iterator[NDArray[np.float32]]:
     resampler = (
-        soxr.ResampleStream(header.sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-        if header.sample_rate_hz != SAMPLE_RATE_HZ
+        soxr.ResampleStream(header.sample_rate_hz, rate_hz, 1, dtype="float32", quality="HQ")
+        if header.sample_rate_hz != rate_hz
         else None
     )
     # Wide files are decoded in shorter blocks, so that memory does not grow with the number of channels.

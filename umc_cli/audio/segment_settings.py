@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.config import RECORDINGS, Option, Settings
 
 
@@ -29,6 +29,21 @@ class SegmentSettings(Settings):
     def read_channel(self) -> int | None:
         """Return which channel to read, counted from 1; None means the mean of all."""
         return None
+
+    @property
+    def read_rate_hz(self) -> int:
+        """Return the sample rate at which segments are read."""
+        return SAMPLE_RATE_HZ
+
+    @property
+    def segment_samples(self) -> int:
+        """Return the length of a segment at `read_rate_hz`."""
+        return SEGMENT_SAMPLES
+
+    @property
+    def hop_samples(self) -> int:
+        """Return the samples from one segment to the next, at `read_rate_hz`."""
+        return self.hop
 
 
 class ChannelSegmentSettings(SegmentSettings):

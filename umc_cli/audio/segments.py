@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import AudioHeader, read_samples
-from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError
@@ -16,19 +15,19 @@ WaveformSegments = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def segment_starts(n_samples: int, settings: SegmentSettings) -> range:
-    """Return the start sample of every segment of a recording of `n_samples`.
+    """Return the start sample of every segment of a recording of `n_samples`, at the rate of `settings`.
 
     The last partial segment counts if the samples that no whole segment covers are at least half a hop (or half a
     segment, if that is less) long.
     """
-    hop = settings.hop
-    if n_samples < SEGMENT_SAMPLES:
+    hop, length = settings.hop_samples, settings.segment_samples
+    if n_samples < length:
         return range(1 if settings.short_clips == "pad" and n_samples > 0 else 0)
-    n_whole = (n_samples - SEGMENT_SAMPLES) // hop + 1
+    n_whole = (n_samples - length) // hop + 1
     next_start = n_whole * hop
-    covered = (n_whole - 1) * hop + SEGMENT_SAMPLES
+    covered = (n_whole - 1) * hop + length
     left_over = n_samples - max(next_start, covered)
-    enough = {"half": min(hop, SEGMENT_SAMPLES) / 2, "pad": 1, "drop": float("inf")}[settings.remainder]
+    enough = {"half": min(hop, length) / 2, "pad": 1, "drop": float("inf")}[settings.remainder]
     return range(0, (n_whole + (left_over >= enough)) * hop, hop)
 
 
@@ -36,21 +35,21 @@ def read_segments(path: Path, header: AudioHeader, starts: range, settings: Segm
     """Read segments of one recording, and the samples at which they start.
 
     Shape: [n, 20480] float32, full scale 1, zero-padded behind the end; [n] int64. n is less than len(starts) where
-    the silence gate leaves segments out.
+    the silence gate leaves segments out. For features of one's own, length and rate are theirs.
 
     Raises:
         InputError: see `read_samples`; or every sample of the recording is zero.
     """
-    first = starts[0]
-    stop = min(header.n_samples, starts[-1] + SEGMENT_SAMPLES)
-    samples = read_samples(path, header, first, stop, settings.read_channel)
+    first, length, n_samples = starts[0], settings.segment_samples, header.n_samples_at(settings.read_rate_hz)
+    stop = min(n_samples, starts[-1] + length)
+    samples = read_samples(path, header, first, stop, settings.read_channel, settings.read_rate_hz)
     # A part of a long recording may be silent; then its segments are.
-    if starts == segment_starts(header.n_samples, settings) and not samples.any():
+    if starts == segment_starts(n_samples, settings) and not samples.any():
         raise InputError("is silent: every sample is zero", "check the recording, or leave it out")
-    padding = starts[-1] + SEGMENT_SAMPLES - stop
+    padding = starts[-1] + length - stop
     if padding:
         samples = np.pad(samples, (0, padding))
-    segments = np.lib.stride_tricks.sliding_window_view(samples, SEGMENT_SAMPLES, writeable=True)[:: starts.step]
+    segments = np.lib.stride_tricks.sliding_window_view(samples, length, writeable=True)[:: starts.step]
     start_samples = np.arange(starts.start, starts.stop, starts.step, dtype=np.int64)
     if settings.silence_gate is not None:
         mean_square = np.square(segments, dtype=np.float32).mean(axis=1)

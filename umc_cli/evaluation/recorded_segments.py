@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from umc_cli.audio.feature_settings import segment_shape
+from umc_cli.audio.features import spectrograms
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import log_mel
-from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.names import plain_name
 from umc_cli.audio.segment_settings import SegmentSettings
@@ -38,7 +38,7 @@ class SegmentReader:
 
         Recordings are taken in the order of a hash of their names, which is the same on every device.
         """
-        spectrograms: list[NDArray[np.float32]] = []
+        levels: list[NDArray[np.float32]] = []
         recordings: list[str] = []
         labels: list[str] = []
         starts: list[int] = []
@@ -56,20 +56,21 @@ class SegmentReader:
                 self.failed[entry.path] = entry
                 continue
             if clip_starts:
-                spectrograms.append(log_mel(torch.from_numpy(segments)).numpy())
+                levels.append(spectrograms(torch.from_numpy(segments), self.settings).numpy())
                 starts += clip_starts
                 recordings += [clip.recording] * len(clip_starts)
                 labels += [clip.label] * len(clip_starts)
                 files += [clip.file] * len(clip_starts)
-        shape = (0, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
-        levels = np.concatenate([np.empty(shape, np.float32), *spectrograms])
+        every = np.concatenate([np.empty((0, *segment_shape(self.settings)), np.float32), *levels])
         siblings = {recording: tuple(own) for recording, own in files_of.items() if len(own) > 1}
-        return Segments(levels, tuple(recordings), tuple(labels), tuple(starts), tuple(files), siblings)
+        return Segments(every, tuple(recordings), tuple(labels), tuple(starts), tuple(files), siblings)
 
     def _segments(self, clip: Clip, most: int) -> tuple[NDArray[np.float32], list[int]]:
         header = read_header(clip.path)
         of_one_recording = max(1, int(self.most * _LARGEST_SHARE))
-        wanted = segment_starts(header.n_samples, self.settings)[: min(of_one_recording, most)]
+        wanted = segment_starts(header.n_samples_at(self.settings.read_rate_hz), self.settings)[
+            : min(of_one_recording, most)
+        ]
         if not wanted:
             return np.empty((0, 0), np.float32), []
         segments, starts = read_segments(clip.path, header, wanted, self.settings)

@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
-
 _FFT_POINTS_PER_TAP = 16
 """Of the homomorphic method; its default, 2^18 points, gives the same within 1e-9 dB and takes a hundred times as
 long."""
@@ -19,7 +17,7 @@ def minimum_phase_filter(
     """
     from scipy import signal  # half a second, which commands that design no filter need not wait for
 
-    linear_phase = signal.firwin2(n_taps, frequency_hz, gain, fs=SAMPLE_RATE_HZ)
+    linear_phase = signal.firwin2(n_taps, frequency_hz, gain, fs=2 * frequency_hz[-1])
     n_fft = _FFT_POINTS_PER_TAP * (n_taps + 1)
     impulse_response: NDArray[np.float64] = signal.minimum_phase(linear_phase, n_fft=n_fft, half=False)
     return impulse_response

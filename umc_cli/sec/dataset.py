@@ -5,7 +5,7 @@ A batch depends on its number and the seed alone, so it can be made ahead, and a
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from umc_cli.audio.log_mel import log_mel
+from umc_cli.audio.feature_settings import features_of
+from umc_cli.audio.features import spectrograms
+from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.sec.method_parts import SampleAlterations
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
@@ -27,11 +29,13 @@ class SecSegments:
     """Segments of one split or part of it, in memory or mapped from a file."""
 
     log_mel: NDArray[np.float16]
-    """[n, 80, 80], dB re full scale."""
+    """[n, 80, 80], or of features of one's own; dB re full scale."""
     label: NDArray[np.int64]
     """[n] Index of the class."""
     waveform: NDArray[np.float32] | None = None
-    """[n, 20480], full scale 1; only where a method wants it."""
+    """[n, 20480], or as `cut` says, full scale 1; only where a method or a conversion wants it."""
+    cut: SegmentSettings = field(default_factory=SegmentSettings)
+    """How segments were cut, and what features they are for."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -40,10 +44,12 @@ class SecSegments:
 class SegmentConverter(Protocol):
     """Makes of segments what other devices would have recorded."""
 
-    def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+    def __call__(self, segments: Tensor, rows: NDArray[np.int64], random: torch.Generator, /) -> Tensor:
         """Convert every segment to a device drawn at random.
 
-        Shape: [B, 80, 80] dB -> the same. `rows`: [B], which training segments these are. `random`: on the CPU.
+        Shape: [B, 80, 80] dB -> the same. For features of one's own: waveforms [B, n], full scale 1 (or, of one that
+        `needs_no_waveforms`, features) -> features. `rows`: [B], which training segments these are. `random`: on the
+        CPU.
         """
         ...
 
@@ -53,7 +59,7 @@ class TrainingBatch:
     """What one step sees."""
 
     log_mel: Tensor
-    """[B, 80, 80] float32, dB re full scale."""
+    """[B, 80, 80] (or of features of one's own) float32, dB re full scale."""
     targets: Tensor
     """[B, n_classes] float32: one probability per class."""
     n_converted: int
@@ -93,13 +99,14 @@ class TrainingBatches:
         whole = self._rows(index)
         rows = whole[self.ranks.share(len(whole))]
         random = step_random(self.seed, index, rank=self.ranks.rank)
-        levels_db = self._log_mel(rows, random)
+        levels_db, waveforms = self._segments(rows, random)
         targets = F.one_hot(torch.from_numpy(self.segments.label[rows]), self.n_classes).float()
         converted = torch.empty(0, dtype=torch.int64)
         if self.converter:
             converted = (torch.rand(len(rows), generator=random) < self.converted_share).nonzero().squeeze(1)
             if len(converted):
-                levels_db[converted] = self.converter(levels_db[converted], rows[converted.numpy()], random)
+                given = levels_db[converted] if waveforms is None else waveforms[converted]
+                levels_db[converted] = self.converter(given, rows[converted.numpy()], random)
         for alter in self.alterations.spectrogram:
             levels_db, targets = alter(levels_db, targets, random)
         return TrainingBatch(levels_db, targets, len(converted), len(rows) / len(whole))
@@ -117,13 +124,18 @@ class TrainingBatches:
         missing = max(0, self._fewest - len(rows))
         return np.concatenate([rows, np.resize(order, missing)])
 
-    def _log_mel(self, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
-        if self.segments.waveform is None or not self.alterations.waveform:
-            return torch.from_numpy(self.segments.log_mel[rows].astype(np.float32))
-        waveforms = torch.from_numpy(self.segments.waveform[rows])
+    def _segments(self, rows: NDArray[np.int64], random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Return features, and the waveforms if these are what is converted: for features of one's own."""
+        segments = self.segments
+        if segments.waveform is None:
+            return torch.from_numpy(segments.log_mel[rows].astype(np.float32)), None
+        waveforms = torch.from_numpy(segments.waveform[rows])
         for alter in self.alterations.waveform:
             waveforms = alter(waveforms, random)
-        return log_mel(waveforms)
+        are_converted = waveforms if features_of(segments.cut) else None
+        if not self.alterations.waveform:
+            return torch.from_numpy(segments.log_mel[rows].astype(np.float32)), are_converted
+        return spectrograms(waveforms, segments.cut), are_converted
 
 
 def step_random(seed: int, index: int, of_network: bool = False, rank: int = 0) -> torch.Generator:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from umc_cli.audio.feature_settings import SecFeatures
 from umc_cli.checkpoint import read_checkpoint, read_metadata
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
@@ -39,6 +40,8 @@ class SecModel:
     classes: tuple[str, ...]
     training: dict[str, Any]
     """What the training wrote of itself."""
+    features: SecFeatures | None = None
+    """What it sees; None means the paper's log-mel spectrograms."""
 
     @property
     def seed(self) -> Any:
@@ -74,7 +77,14 @@ def find_models(workspace: Workspace, names: Sequence[str], warnings: list[str])
         is_of_run = path.name == WEIGHTS_NAME or path == weights_of_run(path.parent)
         name = path.parent.name if is_of_run else path.stem
         model = SecModel(
-            name, str(path), trained.sha256, trained.source, trained.method, trained.classes, trained.training
+            name=name,
+            path=str(path),
+            sha256=trained.sha256,
+            source=trained.source,
+            method=trained.method,
+            classes=trained.classes,
+            training=trained.training,
+            features=trained.features,
         )
         earlier = by_weights.setdefault(trained.sha256, (path, model))[0]
         if earlier != path:
@@ -87,7 +97,7 @@ def find_models(workspace: Workspace, names: Sequence[str], warnings: list[str])
 
 
 def classify(network: nn.Module, log_mel: NDArray[np.float32], device: torch.device) -> NDArray[np.intp]:
-    """Return the class of each segment. Shape: [N, 80, 80] dB -> [N].
+    """Return the class of each segment. Shape: [N, 80, 80] dB, or of its own features -> [N].
 
     Raises:
         SettingsError: the network's output is not finite.

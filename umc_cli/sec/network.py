@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from umc_cli.sec.backbones import build_backbone
+from umc_cli.sec.backbones import PAPERS_SHAPE, build_backbone
 
 
 class SecNetwork(nn.Module):
@@ -21,15 +21,16 @@ class SecNetwork(nn.Module):
         std_db: float,
         input_parts: Sequence[nn.Module] = (),
         stage_norm: Callable[[], nn.Module] | None = None,
+        shape: tuple[int, int] = PAPERS_SHAPE,
     ) -> None:
-        """`mean_db`, `std_db`: of the segments that are trained on."""
+        """`mean_db`, `std_db`: of the segments that are trained on. `shape`: mel bands and frames."""
         super().__init__()
         self.mean_db, self.std_db = mean_db, std_db
         self.input_parts = nn.Sequential(*input_parts)
-        self.backbone = build_backbone(backbone, n_classes, stage_norm)
+        self.backbone = build_backbone(backbone, n_classes, stage_norm, shape)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Return the logits. Shape: [B, 80, 80] dB re full scale -> [B, n_classes]."""
+        """Return the logits. Shape: [B, 80, 80] (or of its features) dB re full scale -> [B, n_classes]."""
         normalised = ((log_mel - self.mean_db) / self.std_db).unsqueeze(1)
         logits: Tensor = self.backbone(self.input_parts(normalised))
         return logits

@@ -44,6 +44,16 @@ class DevicePredictions:
     devices: dict[str, EvaluatedDevice] = field(default_factory=dict)
     checksum: Any = field(default_factory=hashlib.sha256)
 
+    def join(self, other: "DevicePredictions") -> None:
+        """Add what other models said, which see other features."""
+        if self.by_model:
+            self.checksum.update(other.checksum.digest())
+        else:
+            self.checksum = other.checksum
+        self.by_model |= other.by_model
+        self.n_unknown |= other.n_unknown
+        self.devices = other.devices | self.devices
+
     def add(self, model: str, devices: Mapping[str, Predictions], classes: Sequence[str]) -> None:
         """Add what a model said that was not asked here."""
         self.by_model[model], self.n_unknown[model] = dict(devices), {}

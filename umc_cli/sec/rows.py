@@ -94,6 +94,14 @@ def parse_pair(text: str, labelled: Sequence[tuple[str, list[SecModel]]]) -> Com
             + (f", such as {some(differing)}" if differing else ", in another order"),
             "train both on recordings of the same labels",
         )
+    if (
+        len({(model.features and (model.features.seconds, model.features.read_rate_hz)) for model in (*left, *right)})
+        > 1
+    ):
+        raise SettingsError(
+            f"{first} and {second} cannot be compared: they are scored on segments of other lengths or rates",
+            "train both with the same --feature-seconds and --feature-rate",
+        )
     if left == right:
         raise SettingsError(f"--compare {text!r} names the same models twice", "name two")
     return (first, second), left, right

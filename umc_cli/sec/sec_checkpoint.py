@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
+from umc_cli.audio.feature_settings import FeatureSegmentSettings, SecFeatures, segment_shape
 from umc_cli.config import Settings, dump_settings
 from umc_cli.sec.method_parts import NetworkParts
 from umc_cli.sec.network import SecNetwork
@@ -30,12 +31,14 @@ class SecNetworkSettings(Settings):
     """As `umc train-sec --method` took it."""
     parts: NetworkParts = NetworkParts()
     """What the method put into the network."""
+    features: Annotated[SecFeatures | None, Field(exclude_if=lambda features: features is None)] = None
+    """What it sees; None means the paper's log-mel spectrograms, and stands in no checkpoint."""
 
     def build(self) -> SecNetwork:
         """Return the untrained network.
 
         Raises:
-            SettingsError: no such backbone.
+            SettingsError: no such backbone, or it does not take segments of this size.
         """
         return SecNetwork(
             self.backbone,
@@ -44,6 +47,7 @@ class SecNetworkSettings(Settings):
             self.std_db,
             self.parts.at_input(self.mean_db, self.std_db),
             self.parts.after_stages(self.mean_db, self.std_db),
+            segment_shape(FeatureSegmentSettings(features=self.features)),
         )
 
 
@@ -52,7 +56,7 @@ class TrainedSec:
     """A classifier with all that must go with it."""
 
     network: nn.Module
-    """[B, 80, 80] dB float32 -> [B, n_classes] logits; fp32, on the CPU, in evaluation mode."""
+    """[B, 80, 80] dB float32 (or of `features`) -> [B, n_classes] logits; fp32, on the CPU, in evaluation mode."""
     classes: tuple[str, ...]
     source: str
     method: str
@@ -60,6 +64,8 @@ class TrainedSec:
     """What the training wrote of itself: name, settings, seed, versions."""
     sha256: str
     """Of the checkpoint file."""
+    features: SecFeatures | None = None
+    """What it sees; None means the paper's log-mel spectrograms."""
 
 
 def save_sec(path: Path, network: nn.Module, settings: SecNetworkSettings, training: Mapping[str, Any]) -> None:
@@ -84,4 +90,6 @@ def load_sec(path: Path) -> TrainedSec:
     network = settings.build()
     load_weights(path, checkpoint, network)
     training = checkpoint.metadata.get("training", {})
-    return TrainedSec(network, settings.classes, settings.source, settings.method, training, checkpoint.sha256)
+    return TrainedSec(
+        network, settings.classes, settings.source, settings.method, training, checkpoint.sha256, settings.features
+    )

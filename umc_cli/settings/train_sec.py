@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from umc_cli.audio.feature_settings import FeatureOptions, FeatureSegmentSettings
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import ALL, RUN, Option
 from umc_cli.conversion.chosen.conversion_settings import Targets
@@ -16,7 +17,9 @@ from umc_cli.training.run_options import RunSettings
 SECTION = "train-sec"
 
 
-class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, SplitSettings, WorkerSettings, ComputeDeviceSettings):
+class TrainSecSettings(
+    RunSettings, SecSettings, SegmentSettings, FeatureOptions, SplitSettings, WorkerSettings, ComputeDeviceSettings
+):
     """Settings of `umc train-sec`; also the section `[train-sec]` of umc.toml. Others come from the preset."""
 
     source: Annotated[str, Option(devices=True)]
@@ -33,7 +36,8 @@ class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, SplitSettings,
     checkpoint: Annotated[Path | None, Option(default="checkpoints/refiner.safetensors, else the package's")] = None
     """Weights (safetensors) of the unified converter."""
     shards: Annotated[Path | None, Option(default="convert on the fly")] = None
-    """Read conversions from this output folder of umc convert."""
+    """Read conversions from this output folder of umc convert: its shards or, for features of your own, its audio
+    files."""
     invented: Annotated[int | None, Field(ge=1), Option(default="200")] = None
     """Invented devices of unified-synth, if --targets names none (synth:N, synth:FILE)."""
     preset: Annotated[str, Option(RUN, words=("paper", "cpu", "smoke"))] = "paper"
@@ -42,6 +46,11 @@ class TrainSecSettings(RunSettings, SecSettings, SegmentSettings, SplitSettings,
     """Name of the run's folder."""
     method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
+
+    @property
+    def cut(self) -> FeatureSegmentSettings:
+        """Return which segments a recording gives, and for which features."""
+        return FeatureSegmentSettings(**self.segments.model_dump(), features=self.features)
 
     @property
     def run_name(self) -> str:

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli import atomic_write
+from umc_cli.audio.feature_settings import segment_shape
+from umc_cli.audio.features import spectrograms
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import log_mel
-from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, FailedInput
 from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segment_settings import SegmentSettings
@@ -30,12 +31,11 @@ from umc_cli.json_text import parse_json
 from umc_cli.shards.plan import hash_of
 
 StoredKind = Literal["log-mel", "waveform"]
-"""`log-mel`: [80, 80] float16, dB re full scale. `waveform`: [20480] float32, full scale 1."""
+"""`log-mel`: [80, 80] float16, dB re full scale. `waveform`: [20480] float32, full scale 1.
 
-_SHAPES: dict[StoredKind, tuple[int, ...]] = {
-    "log-mel": (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames),
-    "waveform": (SEGMENT_SAMPLES,),
-}
+For features of one's own (`FeatureSegmentSettings`), shape, length and rate are theirs.
+"""
+
 _DTYPES: dict[StoredKind, type] = {"log-mel": np.float16, "waveform": np.float32}
 _CLIPS_AT_ONCE = 64
 
@@ -49,7 +49,7 @@ class StoredPart:
     clip: NDArray[np.int64]
     """[n] Which of the clips, as they were given, each is of."""
     start: NDArray[np.int64]
-    """[n] First sample, counted at 22,050 Hz."""
+    """[n] First sample, counted at the rate at which segments are read."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def store_segments(
     """
     fingerprint = _fingerprint(parts, settings, kind)
     times = hash_of({name: [modified_ns(clip.path) for clip in clips] for name, clips in parts.items()})
-    index = _read_index(folder, kind)
+    index = _read_index(folder, settings, kind)
     if index.get("fingerprint") != fingerprint or index.get("times_sha256", times) != times:
         index = _write_parts(folder, parts, settings, workers, kind) | {"fingerprint": fingerprint}
     if index.get("times_sha256") != times:
         index["times_sha256"] = times
         atomic_write.write_text(_index_path(folder, kind), json.dumps(index))
     return SegmentStore(
-        parts={name: _mapped(folder, name, index["starts"][name], kind) for name in parts},
+        parts={name: _mapped(folder, name, index["starts"][name], settings, kind) for name in parts},
         moments={name: tuple(index["moments"][name]) for name in parts},
         failed=tuple(FailedInput(**entry) for entry in index["failed"]),
         fingerprint=fingerprint,
@@ -151,14 +151,14 @@ def _read(
 ) -> tuple[NDArray[np.float32], list[int]] | FailedInput:
     try:
         header = read_header(clip.path)
-        wanted = segment_starts(header.n_samples, settings)
+        wanted = segment_starts(header.n_samples_at(settings.read_rate_hz), settings)
         if not wanted:
-            return np.empty((0, *_SHAPES[kind]), np.float32), []
+            return np.empty((0, *_shape(settings, kind)), np.float32), []
         segments, starts = read_segments(clip.path, header, wanted, settings)
     except InputError as error:
         return FailedInput(clip.file, error.message, error.hint)
     if kind == "log-mel":
-        segments = log_mel(torch.from_numpy(segments)).numpy()
+        segments = spectrograms(torch.from_numpy(segments), settings).numpy()
     return segments, starts.tolist()
 
 
@@ -182,10 +182,17 @@ def _path(folder: Path, name: str, kind: StoredKind) -> Path:
     return folder / f"{name}.{kind}.{np.dtype(_DTYPES[kind]).name}"
 
 
-def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: StoredKind) -> StoredPart:
+def _shape(settings: SegmentSettings, kind: StoredKind) -> tuple[int, ...]:
+    """Return the shape of one segment."""
+    return segment_shape(settings) if kind == "log-mel" else (settings.segment_samples,)
+
+
+def _mapped(
+    folder: Path, name: str, starts: Sequence[Sequence[int]], settings: SegmentSettings, kind: StoredKind
+) -> StoredPart:
     counts = [len(of_clip) for of_clip in starts]
     n = sum(counts)
-    shape, dtype = (n, *_SHAPES[kind]), _DTYPES[kind]
+    shape, dtype = (n, *_shape(settings, kind)), _DTYPES[kind]
     return StoredPart(
         segments=np.memmap(_path(folder, name, kind), dtype, "r", shape=shape) if n else np.empty(shape, dtype),
         clip=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
@@ -193,9 +200,9 @@ def _mapped(folder: Path, name: str, starts: Sequence[Sequence[int]], kind: Stor
     )
 
 
-def _read_index(folder: Path, kind: StoredKind) -> dict[str, Any]:
+def _read_index(folder: Path, settings: SegmentSettings, kind: StoredKind) -> dict[str, Any]:
     """Return what an earlier run left; nothing if that is not complete."""
-    bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_SHAPES[kind]))
+    bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_shape(settings, kind)))
     try:
         index = parse_json(_index_path(folder, kind).read_text(encoding="utf-8"))
         expected = {name: bytes_each * sum(map(len, starts)) for name, starts in index["starts"].items()}

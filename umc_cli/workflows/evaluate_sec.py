@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
-from umc_cli.audio.manifest import Recordings, find_recordings
+from umc_cli.audio.feature_settings import FeatureSegmentSettings
+from umc_cli.audio.manifest import FailedInput, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
@@ -142,9 +143,15 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     if settings.output is not None:
         with explain_os_errors(settings.output):  # now, not after hours of work
             settings.output.mkdir(parents=True, exist_ok=True)
-    reader = SegmentReader(settings.segments, sys.maxsize)
-    with compute_threads(cpu_count()):
-        predictions = classify_devices(own, clips, reader, torch_device, warnings, say)
+    failed: dict[str, FailedInput] = {}
+    predictions = DevicePredictions({}, {})
+    for features in dict.fromkeys(model.features for model in own):
+        reader = SegmentReader(
+            FeatureSegmentSettings(**settings.segments.model_dump(), features=features), sys.maxsize, failed
+        )
+        same = [model for model in own if model.features == features]
+        with compute_threads(cpu_count()):
+            predictions.join(classify_devices(same, clips, reader, torch_device, warnings, say))
     for name, each in outside.items():
         predictions.add(name, each.devices, each.model.classes)
     warn_of_labels(models, predictions, warnings)
@@ -158,7 +165,7 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
     report.comparisons = [_compare(names, first, second, scored, predictions) for names, first, second in pairs]
     report.models = [_model_report(model, scored[model.name], predictions) for model in models]
     report.settings = dump_settings(settings)
-    report.failed = [*recordings.failed, *(reader.failed[path] for path in sorted(reader.failed))]
+    report.failed = [*recordings.failed, *(failed[path] for path in sorted(failed))]
     report.warnings = warnings
     spectrograms = []
     if settings.output is not None and recordings.clips:
@@ -211,6 +218,11 @@ def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings
 def _warn_of_choice(models: Sequence[SecModel], settings: EvaluateSecSettings, warnings: list[str]) -> None:
     if len({frozenset(model.classes) for model in models}) > 1:
         warnings.append("the models know different classes, so that they are scored on different segments")
+    if len({model.features for model in models}) > 1:
+        warnings.append(
+            "the models see different features: each is scored on segments of its own length, and the numbers of "
+            "segments are those of one of them"
+        )
     if settings.split != TEST:
         warnings.append(f"split {settings.split} is for training: models look better on it than they are")
 

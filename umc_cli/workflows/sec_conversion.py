@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umc_cli.audio.feature_settings import SecFeatures
+from umc_cli.audio.features import own_features
 from umc_cli.audio.manifest import Recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, make_ready
@@ -58,6 +60,35 @@ class OnTheFlyConversions:
         """Shape: [B, 80, 80] dB -> the same."""
         converters = {target: self.converters[target] for target in self.targets}
         return convert_to_random_targets(log_mel, converters, self.torch_device, random)
+
+
+@dataclass(frozen=True)
+class WaveformConversions:
+    """Converts every sample as a waveform, for features of one's own; see `sec.dataset.SegmentConverter`."""
+
+    converter: str
+    targets: tuple[str, ...]
+    made_with: Mapping[str, str]
+    """What the conversions rest on, for the report."""
+    conversions: Mapping[str, Conversion]
+    """By target."""
+    features: SecFeatures
+    weights: str | None = None
+    """What they compute with, in words, if a converter has weights."""
+
+    def __call__(self, waveforms: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
+        """Shape: [B, n] full scale 1 -> [B, bands, frames] dB. Zeros at the end of a segment are padding, and stay."""
+        drawn = torch.randint(len(self.targets), (len(rows),), generator=random).tolist()
+        seeds = torch.randint(1 << 31, (len(rows),), generator=random).tolist()
+        converted = torch.zeros_like(waveforms)
+        for row, (number, seed) in enumerate(zip(drawn, seeds, strict=True)):
+            length = int(waveforms[row].nonzero()[-1:].sum()) + 1
+            target = self.targets[number]
+            sound = self.conversions[target].waveform(
+                waveforms[row, :length], self.features.read_rate_hz, target, seed=seed
+            )
+            converted[row, :length] = torch.from_numpy(sound)
+        return own_features(converted, self.features)
 
 
 def converters_of(method: str, request: str) -> tuple[str, ...]:
@@ -125,10 +156,11 @@ def on_the_fly(
     tables_folder: Path,
     torch_device: torch.device,
     warnings: list[str],
-) -> OnTheFlyConversions | DrawnConversions:
+    features: SecFeatures | None = None,
+) -> OnTheFlyConversions | DrawnConversions | WaveformConversions:
     """Return what was chosen for `method`, ready to convert samples on `torch_device`.
 
-    Tables of levels are kept in `tables_folder`.
+    Tables of levels are kept in `tables_folder`. `features` of one's own: waveforms are converted.
 
     Raises:
         SettingsError: a device has too few readable recordings, or weights cannot be read.
@@ -143,14 +175,13 @@ def on_the_fly(
             make_ready(each, recordings, tables_folder=tables_folder, warnings=warnings) for each in conversions
         ]
         made_with = conversions[0].built.describe() | _adapted_by_target(conversions[0])
-    return OnTheFlyConversions(
-        conversions[0].converter,
-        tuple(target for conversion in conversions for target in conversion.targets),
-        made_with,
-        {target: conversion.built for conversion in conversions for target in conversion.targets},
-        torch_device,
-        "; ".join(filter(None, [conversion.weights() for conversion in conversions])) or None,
-    )
+    by_target = {target: conversion for conversion in conversions for target in conversion.targets}
+    converter, targets = conversions[0].converter, tuple(by_target)
+    weights = "; ".join(filter(None, [conversion.weights() for conversion in conversions])) or None
+    if features:
+        return WaveformConversions(converter, targets, made_with, by_target, features, weights)
+    converters = {target: conversion.built for target, conversion in by_target.items()}
+    return OnTheFlyConversions(converter, targets, made_with, converters, torch_device, weights)
 
 
 def _adapted_by_target(conversion: Conversion) -> dict[str, str]:

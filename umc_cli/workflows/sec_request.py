@@ -1,11 +1,17 @@
 """What `umc train-sec` is asked to convert with: what that means, and what contradicts it."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
+from umc_cli.audio.feature_settings import FeatureSegmentSettings
+from umc_cli.audio.files import read_header
+from umc_cli.audio.manifest import Clip
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.choice import AUTO
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.generator_checkpoint import check_is_conditioned
-from umc_cli.errors import SettingsError
+from umc_cli.errors import InputError, SettingsError
 from umc_cli.sec.methods import MethodPlan
 from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.workflows.sec_conversion import UNIFIED_METHODS
@@ -41,9 +47,25 @@ def check_request(workspace: Workspace, settings: TrainSecSettings, plan: Method
     Raises:
         SettingsError: naming both, and what to leave out.
     """
+    if settings.features:
+        _check_features(settings, plan)
     if is_papers(settings, plan):
         _check_papers(workspace, settings, plan)
     _check_shards(settings, plan)
+
+
+def _check_features(settings: TrainSecSettings, plan: MethodPlan) -> None:
+    if settings.preset == "paper":
+        raise SettingsError(
+            "features of your own are not the paper's: --preset paper contradicts them",
+            "give --preset cpu; --backbone resnet50 --epochs 200 --batch-size 100 train as long as the paper does",
+        )
+    if draws_differences(settings, plan):
+        raise SettingsError(
+            "unified-synth as in the paper draws differences for its own spectrograms: features of your own contradict "
+            "it",
+            "use --unified best, which converts to invented devices",
+        )
 
 
 def _check_papers(workspace: Workspace, settings: TrainSecSettings, plan: MethodPlan) -> None:
@@ -98,3 +120,21 @@ def _check_shards(settings: TrainSecSettings, plan: MethodPlan) -> None:
             f"the shards in {settings.shards} are converted already: no device is invented",
             "leave --invented or --shards out",
         )
+
+
+def check_lengths(clips: Sequence[Clip], cut: FeatureSegmentSettings, warnings: list[str]) -> None:
+    """Say that no recording fills a segment of features of one's own.
+
+    Raises:
+        SettingsError: short recordings are dropped, so that nothing would be left.
+    """
+    if not cut.features:
+        return
+    for clip in clips:
+        with suppress(InputError):  # said when it is read
+            if read_header(clip.path).n_samples_at(cut.read_rate_hz) >= cut.segment_samples:
+                return
+    problem = f"no recording to train on is as long as a segment of {cut.features.seconds:g} s"
+    if cut.short_clips == "drop":
+        raise SettingsError(problem, "lower --feature-seconds, or pad short ones with --short-clips pad")
+    warnings.append(f"{problem}: zeros fill every one up (lower --feature-seconds to avoid that)")

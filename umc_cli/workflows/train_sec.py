@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from umc_cli.audio.feature_settings import segment_shape
 from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, load_settings, means_all
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -16,9 +16,9 @@ from umc_cli.conversion.chosen.known import recorded_devices
 from umc_cli.conversion.chosen.targets import Targets, names_invented, read_targets
 from umc_cli.conversion.drawn_differences import DrawnConversions
 from umc_cli.errors import SettingsError, guess
-from umc_cli.response.device import N_BANDS, DeviceRegistry, check_device_id
+from umc_cli.response.device import DeviceRegistry, check_device_id
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
-from umc_cli.sec.augmentations.contract import AugmentationMaterial
+from umc_cli.sec.audio_conversions import AudioConversions, check_audio_folder, open_audio_conversions
 from umc_cli.sec.backbones import build_backbone
 from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.sec.classifier_training import SecTraining
@@ -39,15 +39,17 @@ from umc_cli.training.segment_store import SegmentStore, mean_and_std, store_seg
 from umc_cli.workflows.sec_conversion import (
     N_INVENTED,
     OnTheFlyConversions,
+    WaveformConversions,
     choose_generator,
     choose_sec_conversion,
     converters_of,
     on_the_fly,
 )
-from umc_cli.workflows.sec_request import check_request, conversion_request, draws_differences
+from umc_cli.workflows.sec_material import augmentation_material
+from umc_cli.workflows.sec_request import check_lengths, check_request, conversion_request, draws_differences
 from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
 
-SampleConversions = OnTheFlyConversions | DrawnConversions | ShardConversions
+SampleConversions = OnTheFlyConversions | DrawnConversions | WaveformConversions | ShardConversions | AudioConversions
 
 KIND = "sec"
 
@@ -105,6 +107,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     recordings = find_recordings(workspace.data, workspace.splits)
     targets = _read_targets(workspace, settings, plan, recordings)
     chosen = _choose(recordings, settings, plan, targets)
+    check_lengths(chosen.train, settings.cut, chosen.warnings)
     if settings.keep == "best" and not settings.held_out_share and not chosen.held_out:
         raise SettingsError(
             "no recordings are held out to choose the best weights by",
@@ -112,7 +115,9 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
         )
     parts = network_parts(plan.augmentations, settings.method_settings)
     with torch.random.fork_rng(devices=[]):
-        build_backbone(settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0))  # refuses, before the work
+        build_backbone(  # refuses, before the work
+            settings.backbone, len(chosen.classes), parts.after_stages(0.0, 1.0), segment_shape(settings.cut)
+        )
     conversions = _choose_conversions(workspace, settings, plan, recordings)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
@@ -127,22 +132,30 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             if plan.conversion and settings.shards:
                 converter = _read_conversions(workspace, settings, settings.shards, plan, chosen, stores[0], folder)
             elif plan.conversion:
-                converter = on_the_fly(plan.conversion, conversions, recordings, folder, torch_device, chosen.warnings)
+                converter = on_the_fly(
+                    plan.conversion,
+                    conversions,
+                    recordings,
+                    folder,
+                    torch_device,
+                    chosen.warnings,
+                    settings.features,
+                )
             batches = TrainingBatches(
-                segments=_segments(stores, _TRAIN, chosen.train, chosen.classes),
+                segments=_segments(stores, _TRAIN, chosen.train, chosen.classes, settings),
                 n_classes=len(chosen.classes),
                 batch_size=settings.batch_size,
                 seed=settings.seed,
                 alterations=sample_alterations(
                     plan.augmentations,
                     settings.method_settings,
-                    _material(workspace, settings.source, targets, mean_db, std_db),
+                    augmentation_material(workspace, settings, targets, mean_db, std_db),
                 ),
                 converter=converter,
                 converted_share=settings.converted_share,
                 ranks=ranks,
             )
-            held_out = _segments(stores[:1], _HELD_OUT, chosen.held_out, chosen.classes)
+            held_out = _segments(stores[:1], _HELD_OUT, chosen.held_out, chosen.classes, settings)
             _check_segments(batches.segments, held_out, chosen, settings)
             network = SecNetworkSettings(
                 backbone=settings.backbone,
@@ -152,6 +165,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 source=settings.source,
                 method=settings.method,
                 parts=parts,
+                features=settings.features,
             )
             training = SecTraining(settings, network, batches, held_out, torch_device, ranks)
             converted_by = _converted_by(converter)
@@ -173,7 +187,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     report.precision = training_precision(settings.precision, torch_device).value
     report.segments_per_s = batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0
     report.best_score = result.best_row.get("validation_macro_f1")
-    report.weights = None if isinstance(converter, ShardConversions | None) else converter.weights
+    report.weights = getattr(converter, "weights", None)
     return report
 
 
@@ -289,20 +303,22 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
 
 
 def _stores(folder: Path, chosen: _Chosen, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
-    """Return the store of the spectrograms and, where a method wants them, that of the waveforms."""
+    """Return the store of the features and, where a method or a conversion wants them, that of the waveforms."""
     place, workers = folder / _SEGMENTS_NAME, settings.workers or reader_threads()
     parts = {_TRAIN: chosen.train, _HELD_OUT: chosen.held_out}
-    stores = [store_segments(place, parts, settings.segments, workers)]
-    if plan.of_waveforms:
-        stores.append(store_segments(place, {_TRAIN: chosen.train}, settings.segments, workers, "waveform"))
+    stores = [store_segments(place, parts, settings.cut, workers)]
+    if plan.of_waveforms or (settings.features and plan.conversion and not settings.shards):
+        stores.append(store_segments(place, {_TRAIN: chosen.train}, settings.cut, workers, "waveform"))
     return stores
 
 
-def _segments(stores: Sequence[SegmentStore], part: str, clips: Sequence[Clip], classes: Sequence[str]) -> SecSegments:
+def _segments(
+    stores: Sequence[SegmentStore], part: str, clips: Sequence[Clip], classes: Sequence[str], settings: TrainSecSettings
+) -> SecSegments:
     spectrograms = stores[0].parts[part]
     labels = label_indices([clips[number].label for number in spectrograms.clip.tolist()], classes)
     waveforms = stores[1].parts[part].segments if len(stores) > 1 else None
-    return SecSegments(spectrograms.segments, labels, waveforms)
+    return SecSegments(spectrograms.segments, labels, waveforms, settings.cut)
 
 
 def _check_segments(train: SecSegments, held_out: SecSegments, chosen: _Chosen, settings: TrainSecSettings) -> None:
@@ -334,7 +350,7 @@ def _choose_conversions(
     request = conversion_request(settings, plan)
     if settings.shards:
         converters_of(plan.conversion, request.converter)
-        find_shards(settings.shards)
+        _ = check_audio_folder(settings.shards) if settings.features else find_shards(settings.shards)
         return ()
     if draws_differences(settings, plan):
         return (choose_generator(workspace, request),)
@@ -349,30 +365,18 @@ def _read_conversions(
     chosen: _Chosen,
     store: SegmentStore,
     folder: Path,
-) -> ShardConversions:
+) -> ShardConversions | AudioConversions:
     trained = store.parts[_TRAIN]
+    converters = converters_of(plan.conversion or "", conversion_request(settings, plan).converter)
+    if settings.features:
+        wanted = (settings.source, settings.targets, converters, chosen.train, trained, settings.cut)
+        return open_audio_conversions(shards, folder, *wanted, workspace.root, settings.workers or reader_threads())
     paths = [planned_path(clip.file, workspace.root) for clip in chosen.train]
     segments = [
         TrainedSegment(chosen.train[number].recording, paths[number], start)
         for number, start in zip(trained.clip.tolist(), trained.start.tolist(), strict=True)
     ]
-    converters = converters_of(plan.conversion or "", conversion_request(settings, plan).converter)
     is_one_to_one = plan.conversion == "mc"
     return open_shard_conversions(
         shards, folder, settings.source, settings.targets, converters, is_one_to_one, segments
-    )
-
-
-def _material(
-    workspace: Workspace, source: str, targets: Targets, mean_db: float, std_db: float
-) -> AugmentationMaterial:
-    """Return what augmentations may know: the responses of the targets, never of devices that are not named."""
-    registry = DeviceRegistry(workspace.devices)
-    known = [registry.get(name) for name in targets.ids if name in registry]
-    own = registry.get(source) if source in registry else None
-    return AugmentationMaterial(
-        responses_db=np.array([device.frequency_response_db for device in known]).reshape(-1, N_BANDS),
-        mean_db=mean_db,
-        std_db=std_db,
-        source_response_db=np.array(own.frequency_response_db) if own else None,
     )

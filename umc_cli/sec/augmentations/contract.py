@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
 from umc_cli.config import Settings
 
 MethodKind = Literal["waveform", "spectrogram", "network part"]
@@ -27,7 +28,7 @@ class WaveformAugmentation(Protocol):
     """Alters segments before their spectrogram is made."""
 
     def __call__(self, waveforms: Tensor, random: torch.Generator) -> Tensor:
-        """Return altered segments. Shape: [B, 20480] -> [B, 20480] float32, full scale 1, not clipped."""
+        """Return altered segments. Shape: [B, n] -> [B, n] float32, full scale 1, not clipped."""
         ...
 
 
@@ -37,7 +38,7 @@ class SpectrogramAugmentation(Protocol):
     def __call__(self, log_mel: Tensor, targets: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return altered spectrograms and targets.
 
-        Shape: log_mel [B, 80, 80] (bands, frames) in dB re full scale, before normalisation; targets [B, C], soft
+        Shape: log_mel [B, bands, frames] in dB re full scale, before normalisation; targets [B, C], soft
         (floating point, one probability per class) -> the same.
         """
         ...
@@ -70,6 +71,10 @@ class AugmentationMaterial:
     """Standard deviation of the same, dB."""
     source_response_db: NDArray[np.float64] | None = None
     """[128] response of the device that recorded the training segments, dB, where it is known."""
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    """Of the waveforms."""
+    shape: tuple[int, int] = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+    """Mel bands and frames of the spectrograms."""
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ class DeviceResponse:
         return filtered
 
 
-def device_filter(response_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the minimum-phase FIR filter with a response over 128 mel bands. Shape: [128] dB -> [2047].
+def device_filter(response_db: NDArray[np.float64], sample_rate_hz: int = SAMPLE_RATE_HZ) -> NDArray[np.float64]:
+    """Return the minimum-phase FIR filter with a response over 128 mel bands. Shape: [128] dB -> [2047 at 22,050 Hz].
 
     0 dB is gain 1. Between the band centres the response is linear in dB, beyond them constant.
     """
@@ -66,9 +66,10 @@ def device_filter(response_db: NDArray[np.float64]) -> NDArray[np.float64]:
     at_centres_db = wanted_db.copy()
     for _ in range(_SHARPENINGS):
         at_centres_db += wanted_db - band_level_db(Curve(band_centres_hz(), at_centres_db))
-    frequency_hz = np.linspace(0, SAMPLE_RATE_HZ / 2, _TAPS + 2)
+    taps = 2 * round(_TAPS * sample_rate_hz / SAMPLE_RATE_HZ / 2 - 0.5) + 1
+    frequency_hz = np.linspace(0, sample_rate_hz / 2, taps + 2)
     gain = 10 ** (np.interp(frequency_hz, band_centres_hz(), at_centres_db) / 20)
-    return minimum_phase_filter(frequency_hz, gain, _TAPS)
+    return minimum_phase_filter(frequency_hz, gain, taps)
 
 
 def _build(settings: DirSettings, material: AugmentationMaterial) -> DeviceResponse:
@@ -90,7 +91,9 @@ def _build(settings: DirSettings, material: AugmentationMaterial) -> DeviceRespo
             f"dir takes finite responses of {N_BANDS} bands each; these have the shape {responses_db.shape}",
             "make the device records again, with this version of umc",
         )
-    filters = np.array([device_filter(response_db) for response_db in responses_db], np.float32)
+    filters = np.array(
+        [device_filter(response_db, material.sample_rate_hz) for response_db in responses_db], np.float32
+    )
     return DeviceResponse(settings, torch.from_numpy(filters))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
 from umc_cli.config import Range, Settings
+from umc_cli.errors import SettingsError
 from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, numpy_random
 
@@ -70,7 +71,13 @@ def _draw_gain_db(n_mels: int, settings: FilterAugmentSettings, numbers: np.rand
     return np.concatenate([np.linspace(first, last, width) for first, last, width in ends])
 
 
-def _build(settings: FilterAugmentSettings, _: AugmentationMaterial) -> FilterAugment:
+def _build(settings: FilterAugmentSettings, material: AugmentationMaterial) -> FilterAugment:
+    if settings.most_bands * settings.least_width > material.shape[0]:
+        raise SettingsError(
+            f"method filter-augment: {settings.most_bands} bands of at least {settings.least_width} mel bands do not "
+            f"fit into features of {material.shape[0]}",
+            "lower most_bands or least_width in [train-sec.method_settings.filter-augment], or raise --feature-mels",
+        )
     return FilterAugment(settings)
 
 

@@ -44,6 +44,7 @@ class PitchShift:
     """Shifts each segment by an interval of its own."""
 
     settings: PitchShiftSettings
+    sample_rate_hz: int = SAMPLE_RATE_HZ
 
     def __call__(self, waveforms: Tensor, random: torch.Generator) -> Tensor:
         """See `WaveformAugmentation`. Works on the CPU, 4 ms a segment."""
@@ -51,18 +52,20 @@ class PitchShift:
         semitones = draw_uniform(len(chosen), self.settings.semitones, random)
         shifted = waveforms.clone()
         if len(chosen):
-            rows = shift_pitch(waveforms[chosen].cpu().numpy(), semitones.tolist())
+            rows = shift_pitch(waveforms[chosen].cpu().numpy(), semitones.tolist(), self.sample_rate_hz)
             shifted[chosen] = torch.from_numpy(rows).to(waveforms)
         return shifted
 
 
-def shift_pitch(waveforms: NDArray[np.float32], semitones: list[float]) -> NDArray[np.float32]:
+def shift_pitch(
+    waveforms: NDArray[np.float32], semitones: list[float], sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> NDArray[np.float32]:
     """Return waveforms whose frequencies are 2^(semitones / 12) times as high, within 10 cents.
 
     Shape: [B, n] and B numbers -> [B, n]. A waveform's result does not depend on the others.
     """
     stretch = python_stretch.Signalsmith.Stretch()
-    stretch.preset(1, SAMPLE_RATE_HZ)
+    stretch.preset(1, sample_rate_hz)
     padded = np.pad(waveforms, ((0, 0), (0, _FADE_OUT_SAMPLES)))
     shifted = np.empty_like(waveforms)
     for row, (waveform, interval) in enumerate(zip(padded, semitones, strict=True)):
@@ -72,8 +75,8 @@ def shift_pitch(waveforms: NDArray[np.float32], semitones: list[float]) -> NDArr
     return shifted
 
 
-def _build(settings: PitchShiftSettings, _: AugmentationMaterial) -> PitchShift:
-    return PitchShift(settings)
+def _build(settings: PitchShiftSettings, material: AugmentationMaterial) -> PitchShift:
+    return PitchShift(settings, material.sample_rate_hz)
 
 
 SPEC = AugmentationSpec(

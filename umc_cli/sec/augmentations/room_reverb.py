@@ -14,14 +14,14 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
-from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Range, Settings
 from umc_cli.sec.augmentations.batch_convolution import convolve_each
 from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_chosen, draw_uniform
 
-_TAIL_STARTS = round(0.0025 * SAMPLE_RATE_HZ)
-"""55 samples: what comes within 2.5 ms counts as direct sound (Zahorik, JASA 111(4), 2002)."""
+_TAIL_STARTS_S = 0.0025
+"""What comes within 2.5 ms counts as direct sound (Zahorik, JASA 111(4), 2002)."""
 _SHORTEST_S = 0.01
 """A decay faster than this leaves no tail after 2.5 ms."""
 
@@ -47,33 +47,35 @@ class RoomReverb:
     """Draws a room for every segment."""
 
     settings: RoomReverbSettings
+    sample_rate_hz: int = SAMPLE_RATE_HZ
 
     def __call__(self, waveforms: Tensor, random: torch.Generator) -> Tensor:
         """See `WaveformAugmentation`. The direct sound keeps its place; a steady sound keeps its level on average."""
         chosen = draw_chosen(len(waveforms), self.settings.probability, random)
-        rooms = self._draw_impulse_responses(len(chosen), random).to(waveforms)
+        rooms = self._draw_impulse_responses(len(chosen), waveforms.shape[1], random).to(waveforms)
         reverberant = waveforms.clone()
         reverberant[chosen] = convolve_each(waveforms[chosen], rooms)
         return reverberant
 
-    def _draw_impulse_responses(self, n: int, random: torch.Generator) -> Tensor:
+    def _draw_impulse_responses(self, n: int, n_samples: int, random: torch.Generator) -> Tensor:
         """Shape: [n, taps], of energy 1. What would come after the end of the segment is left out."""
         rt60_s = draw_uniform(n, self.settings.rt60_s, random)[:, None]
         ratio_db = draw_uniform(n, self.settings.direct_to_reverberant_db, random)[:, None]
-        n_taps = min(_TAIL_STARTS + round(self.settings.rt60_s[1] * SAMPLE_RATE_HZ), SEGMENT_SAMPLES)
-        seconds = torch.arange(n_taps - _TAIL_STARTS) / SAMPLE_RATE_HZ
+        tail_starts = round(_TAIL_STARTS_S * self.sample_rate_hz)
+        n_taps = min(tail_starts + round(self.settings.rt60_s[1] * self.sample_rate_hz), n_samples)
+        seconds = torch.arange(n_taps - tail_starts) / self.sample_rate_hz
         tail = torch.randn(n, len(seconds), generator=random)
         tail *= torch.pow(10, -3 * seconds / rt60_s)
         tail /= tail.norm(dim=1, keepdim=True)
         tail_energy = 1 / (1 + torch.pow(10, ratio_db / 10))
         impulse_responses = torch.zeros(n, n_taps)
         impulse_responses[:, :1] = (1 - tail_energy).sqrt()
-        impulse_responses[:, _TAIL_STARTS:] = tail * tail_energy.sqrt()
+        impulse_responses[:, tail_starts:] = tail * tail_energy.sqrt()
         return impulse_responses
 
 
-def _build(settings: RoomReverbSettings, _: AugmentationMaterial) -> RoomReverb:
-    return RoomReverb(settings)
+def _build(settings: RoomReverbSettings, material: AugmentationMaterial) -> RoomReverb:
+    return RoomReverb(settings, material.sample_rate_hz)
 
 
 SPEC = AugmentationSpec(
