@@ -42,7 +42,7 @@ from scipy.stats import ttest_rel
 from umc_cli.conversion.band_interpolation import noise_floor_db
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.measuring.converters import convert_segments
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.evaluation.conversion_metrics import frames_with_signal, log_spectral_distance
 
 SETS = ("mics/frankensnare", "pairs/dance_studio")

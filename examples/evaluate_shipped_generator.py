@@ -21,7 +21,7 @@ from umc_cli.conversion.band_interpolation import noise_floor_db
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.evaluation.conversion_metrics import frames_with_signal, log_spectral_distance
 from umc_cli.evaluation.spectrogram_classifier import classify, train_classifier
 from umc_cli.precision import Precision

@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header, read_samples
-from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.manifest import Clip, read_manifest
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients

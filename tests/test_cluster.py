@@ -26,9 +26,9 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion import cluster as ray_cluster
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters.contract import Ingredients
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.shard_actor import Order, ShardActor
-from umc_cli.conversion.streaming import StreamSettings
+from umc_cli.conversion.shard_job import StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import versions

@@ -1,4 +1,9 @@
-"""Checkpoints: weights as safetensors, everything else as JSON in the same file's header. Nothing is unpickled."""
+"""Checkpoints: weights as safetensors, everything else as JSON in the same file's header. Nothing is unpickled.
+
+Loads torch only where it reads or writes weights.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -6,15 +11,16 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from umc_cli import atomic_write
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = JsonFormat("umc-checkpoint", 1, "checkpoint", "give a checkpoint that umc wrote", "train the checkpoint again")
 
@@ -43,6 +49,8 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         EnvironmentFault: the folder cannot be written, or the disk is full.
         ValueError: the metadata holds something that JSON does not, such as a NaN.
     """
+    import safetensors.torch
+
     header = FORMAT.header | {"metadata": dict(metadata)}
     # One text field: safetensors writes several in random order, and the same weights would get another sha256.
     text_fields = {FORMAT.name: json.dumps(header, allow_nan=False, sort_keys=True)}
@@ -59,6 +67,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         SettingsError: the file is missing, truncated or corrupt, is no umc checkpoint, or is of an unknown version.
     """
+    import safetensors.torch
+
     content = _read_bytes(path)
     try:
         tensors = safetensors.torch.load(content)
@@ -66,6 +76,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except _NOT_SAFETENSORS as error:
         raise _broken(path, error) from error
     return Checkpoint(tensors, _metadata_of(path, text_fields), hashlib.sha256(content).hexdigest())
+
+
+def file_sha256(path: Path) -> str:
+    """Return the checksum that `read_checkpoint` gives of a file, without looking at what it holds.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    return hashlib.sha256(_read_bytes(path)).hexdigest()
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

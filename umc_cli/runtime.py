@@ -1,20 +1,39 @@
-"""The machine a run happens on: compute device, precision, thread budget, versions, seeds."""
+"""The machine a run happens on: compute device, precision, thread budget, versions, seeds.
 
+Loads torch only where it computes with it, as that takes longer than all else that a short command does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
 import math
 import os
 import platform
+import runpy
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from umc_cli import __version__
 from umc_cli.errors import EnvironmentFault, SettingsError, did_you_mean
 from umc_cli.precision import Precision
 
-TORCH_DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
+if TYPE_CHECKING:
+    import torch
+
+_GPU_FILES = ("nvidia*", "nvhost*", "nvgpu*", "dxg", "kfd")
+"""In `/dev` of Linux: one of them is there where there is a GPU of NVIDIA (of a Jetson, behind Windows) or AMD."""
+
+
+def torch_dtype(precision: Precision) -> torch.dtype:
+    """Return the number format of fp32, bf16 or fp16."""
+    import torch
+
+    return {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}[precision]
 
 
 def compute_device(name: str) -> torch.device:
@@ -23,22 +42,60 @@ def compute_device(name: str) -> torch.device:
     Raises:
         SettingsError: no such device here.
     """
+    import torch
+
+    device = torch.device(compute_device_name(name))
+    compute_fp32_in_full(device)
+    return device
+
+
+def compute_device_name(name: str) -> str:
+    """Return the name of the device that `compute_device` means: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SettingsError: no such device here.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if _may_have_gpu() and _torch().cuda.is_available() else "cpu"
     if name == "cpu":
-        return torch.device("cpu")
+        return name
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
         raise SettingsError(
             f"unknown compute device {name!r}", did_you_mean(name, ("auto", "cpu", "cuda", "cuda:N"), "compute devices")
         )
-    if int(number or 0) >= torch.cuda.device_count():
+    count = _torch().cuda.device_count()
+    if int(number or 0) >= count:
         raise SettingsError(
-            f"compute device {name!r} is not available ({torch.cuda.device_count()} CUDA devices)",
+            f"compute device {name!r} is not available ({count} CUDA devices)",
             "use --compute-device cpu, or check the driver with nvidia-smi",
         )
-    compute_fp32_in_full(torch.device(name))
-    return torch.device(name)
+    return name
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _may_have_gpu() -> bool:
+    """Tell whether it is worth asking torch for a GPU. Where torch is loaded, asking costs nothing."""
+    if "torch" in sys.modules or sys.platform != "linux":
+        return True
+    built_for = _torch_version()
+    return bool(built_for.get("cuda") or built_for.get("hip")) and any(
+        next(Path("/dev").glob(pattern), None) for pattern in _GPU_FILES
+    )
+
+
+@cache
+def _torch_version() -> dict[str, Any]:
+    """Return what `torch/version.py` says of the installed torch, without loading the rest of it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return dict(vars(_torch().version))
+    return runpy.run_path(str(Path(spec.origin).with_name("version.py")))
 
 
 def compute_fp32_in_full(device: torch.device) -> None:
@@ -48,6 +105,8 @@ def compute_fp32_in_full(device: torch.device) -> None:
     average and 3 dB at worst, instead of 0.001. bf16 and fp16 are not touched.
     """
     if device.type == "cuda":
+        import torch
+
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -62,22 +121,28 @@ _OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED", "DefaultCPUAllocator")
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory did not suffice, whatever library of the GPU said so."""
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
+    return isinstance(error, MemoryError | _cuda_out_of_memory()) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
+
+
+def _cuda_out_of_memory() -> type[BaseException]:
+    """Return what torch raises; where it is not loaded, it can have raised nothing."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.OutOfMemoryError if torch else MemoryError
 
 
 def machine_fault(error: BaseException, remedy: str) -> EnvironmentFault | None:
     """Return the fault of GPU or memory that an error is, if it is one. `remedy`: what takes less memory."""
     text = str(error).strip()
     first_line = text.partition("\n")[0]
-    on_gpu = isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in _GPU_FAULTS)
+    on_gpu = isinstance(error, _cuda_out_of_memory()) or any(words in text for words in _GPU_FAULTS)
     if is_out_of_memory(error):
         where = "the GPU's memory" if on_gpu else "the memory of this machine"
         others = "end other programs that use the GPU (nvidia-smi shows them)" if on_gpu else "end other programs"
         elsewhere = ", or give --compute-device cpu" if on_gpu else ""
         return EnvironmentFault(f"{where} is not enough: {first_line}", f"{others}, {remedy}{elsewhere}")
-    accelerator_error = getattr(torch, "AcceleratorError", ())  # of torch 2.8 and later
+    accelerator_error = getattr(sys.modules.get("torch"), "AcceleratorError", ())  # of torch 2.8 and later
     if isinstance(error, accelerator_error) or (isinstance(error, RuntimeError) and on_gpu):
         return EnvironmentFault(
             f"the GPU failed: {first_line}",
@@ -97,23 +162,19 @@ def explain_machine_faults(remedy: str) -> Iterator[None]:
         raise
 
 
-def has_bf16_units(device: torch.device) -> bool:
+def has_bf16_units(device: torch.device | str) -> bool:
     """Tell whether bf16 is faster than fp32 on a device.
 
     On Intel's CPUs that takes AMX: their AVX-512 bf16 products alone are slower than fp32; AMD's are faster
     (docs/decisions/arithmetic.md).
     """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported()) or _is_amd_with_bf16()
-
-
-def _is_amd_with_bf16() -> bool:
+    if str(device).startswith("cuda"):
+        return bool(_torch().cuda.is_bf16_supported(including_emulation=False))
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        processor = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return "AuthenticAMD" in text and "avx512_bf16" in text
+        return bool(_torch().cpu._is_amx_tile_supported())
+    return " amx_tile" in processor or ("AuthenticAMD" in processor and "avx512_bf16" in processor)
 
 
 def training_precision(wanted: Precision, device: torch.device) -> Precision:
@@ -126,12 +187,12 @@ def training_precision(wanted: Precision, device: torch.device) -> Precision:
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
     """Return the number format that training computes in where it may; None is fp32."""
     chosen = training_precision(precision, device)
-    return None if chosen is Precision.FP32 else TORCH_DTYPES[chosen]
+    return None if chosen is Precision.FP32 else torch_dtype(chosen)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """Return a context in which a network computes in `dtype` where it may; None is fp32."""
-    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+    return nullcontext() if dtype is None else _torch().autocast(device.type, dtype)
 
 
 def cpu_count() -> int:
@@ -186,6 +247,8 @@ def _lines(path: Path) -> list[str]:
 @contextmanager
 def compute_threads(count: int) -> Iterator[None]:
     """Run the block with `count` torch threads."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -201,4 +264,4 @@ def utc_now() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions that can change a result."""
-    return {"umc": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {"umc": __version__, "python": platform.python_version(), "torch": _torch_version()["__version__"]}

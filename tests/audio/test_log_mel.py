@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import (
     FLOOR_DB,
     HOP_SAMPLES,
@@ -18,6 +18,7 @@ from umc_cli.audio.log_mel_settings import (
     SAMPLE_RATE_HZ,
     SEGMENT_SAMPLES,
 )
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 
 TIME_S = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE_HZ
 NOISE = np.random.default_rng(0).standard_normal(SEGMENT_SAMPLES)

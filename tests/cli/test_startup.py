@@ -1,14 +1,19 @@
 """What a command loads before it answers: libraries that cost seconds are loaded only where they are used."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Run
+from tests.samples import noise, write_audio
+
 SLOW = {
     "torch", "torch._dynamo", "torchvision", "torchmetrics", "openvino", "librosa", "numba", "scipy", "sklearn",
-    "matplotlib", "ray", "av",
+    "matplotlib", "ray", "av", "torchaudio", "openvino.tools.ovc",
 }  # fmt: skip
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3", "--converter")
 
@@ -27,8 +32,8 @@ finally:
     [
         (("devices",), set()),
         (("shards", "."), set()),
-        ((*CONVERT, "eq"), {"torch"}),
-        ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "openvino"}),
+        ((*CONVERT, "eq"), {"torch", "torchaudio"}),
+        ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "torchaudio", "openvino"}),
     ],
     ids=["devices", "shards", "convert eq", "convert refiner"],
 )
@@ -40,4 +45,27 @@ def test_a_command_loads_no_slow_library_that_it_does_not_use(
     )
     # There are no shards to list, which is an error; the library to read them is loaded all the same.
     assert run.returncode == (2 if arguments[0] == "shards" else 0), run.stderr
+    assert set(run.stderr.rpartition("loaded:")[2].split(",")) - {""} <= loaded
+
+
+@pytest.mark.parametrize(
+    ("converter", "loaded"),
+    [("eq", set()), ("refiner_quantile", {"openvino"})],
+)
+def test_a_conversion_with_nothing_left_to_do_loads_no_torch(
+    converter: str, loaded: set[str], workspace: Path, umc: Callable[..., Run]
+) -> None:
+    for device in ("xperia1v", "pixel3"):
+        for index in range(14):
+            write_audio(workspace / f"data/{device}/a/more{index}.wav", noise(seed=index))
+    first = umc(*CONVERT, converter, "--json")
+    assert first.exit_code == 0, first.stderr
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *CONVERT, converter, "--json"],
+        cwd=workspace, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    again = json.loads(run.stdout)
+    assert (again["n_shards_written"], again["n_shards_kept"]) == (0, 1)
+    assert again["made_with"] == first.json["made_with"]  # what the converter itself said
     assert set(run.stderr.rpartition("loaded:")[2].split(",")) - {""} <= loaded

@@ -20,7 +20,8 @@ from tests.samples import noise, write_audio
 from umc_cli.audio.files import read_header
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.device_copies import DeviceCopies
-from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
+from umc_cli.conversion.shard_job import ShardJob, StreamSettings
+from umc_cli.conversion.streaming import stream
 from umc_cli.shards.plan import Piece, PlannedFile
 
 CUDA = torch.device("cuda")

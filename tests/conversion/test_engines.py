@@ -12,12 +12,11 @@ from umc_cli.conversion.engines import (
     ENGINES,
     build_engine,
     choose_engine,
-    openvino_engine,
     openvino_package,
-    torch_engine,
 )
 from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
+from umc_cli.conversion.engines.precisions import choose_precision, torch_precision
 from umc_cli.conversion.engines.torch_engine import TorchEngine
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
@@ -116,7 +115,7 @@ def test_the_full_generator_stays_near_fp32(precision: Precision, bound_db: floa
 
 
 def test_cuda_computes_in_fp16() -> None:
-    assert torch_engine._best_precision(torch.device("cuda")) is Precision.FP16
+    assert torch_precision(Precision.AUTO, torch.device("cuda")) is Precision.FP16
 
 
 def test_an_engine_leaves_the_generator_alone(generator: Generator) -> None:
@@ -153,6 +152,7 @@ import gc, os, signal, threading
 import torch
 from tests.conversion.generators import small_generator
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
+from umc_cli.conversion.engines.precisions import choose_precision, torch_precision
 from umc_cli.precision import Precision
 signal.signal(signal.SIGINT, lambda *_: print("handled"))
 engines = [OpenVinoEngine(small_generator(), Precision.FP32, torch.device("cpu"), 1)]
@@ -173,7 +173,7 @@ def test_auto_takes_openvino_on_the_cpu_and_torch_on_cuda(monkeypatch: pytest.Mo
 
 
 def test_openvino_takes_bf16_where_the_processor_has_it_and_it_is_faster() -> None:
-    choose = openvino_engine._choose_precision
+    choose = choose_precision
     assert choose(Precision.AUTO, ["FP32", "BF16"], True) is Precision.BF16
     assert choose(Precision.AUTO, ["FP32", "BF16"], False) is Precision.FP32  # it can, but fp32 is faster
     assert choose(Precision.AUTO, ["FP32", "INT8"], True) is Precision.FP32

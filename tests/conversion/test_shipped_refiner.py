@@ -16,8 +16,9 @@ from umc_cli.conversion.converter_training.pretraining import (
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, make_training_world
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.refiner_network import refined
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.precision import Precision
 from umc_cli.response.device import N_BANDS, DeviceRegistry
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize

@@ -19,7 +19,7 @@ from umc_cli.conversion.chosen.verdict import (
     saved_verdict,
 )
 from umc_cli.conversion.converters.contract import Ingredients
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 
 NAMES = [f"take{index}" for index in range(6)]

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import conversion_figure, draw_conversion_figure
 

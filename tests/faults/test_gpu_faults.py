@@ -67,7 +67,7 @@ def test_convert_ends_with_a_fault(
     def fail(ingredients: Ingredients) -> eq.Equalizer:
         raise error
 
-    monkeypatch.setitem(CONVERTERS, "eq", replace(eq.SPEC, build=fail if where == "build" else Failing))
+    monkeypatch.setitem(CONVERTERS, "eq", replace(CONVERTERS["eq"], build=fail if where == "build" else Failing))
     run = umc(*CONVERT)
     assert run.exit_code == 3
     assert "Traceback" not in run.stderr

@@ -48,7 +48,7 @@ def test_levels_that_are_not_finite_are_not_written(
         spoilt.value = value
         return spoilt
 
-    monkeypatch.setitem(CONVERTERS, "eq", replace(eq.SPEC, build=build))
+    monkeypatch.setitem(CONVERTERS, "eq", replace(CONVERTERS["eq"], build=build))
     run = convert(*options)
     shards = list(workspace.glob("converted/*/*"))
     if not fails:

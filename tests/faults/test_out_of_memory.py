@@ -55,7 +55,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], list[Narrow]
             built.append(Narrow(ingredients, most, where))
             return built[0]
 
-        monkeypatch.setitem(CONVERTERS, "eq", replace(eq.SPEC, build=build))
+        monkeypatch.setitem(CONVERTERS, "eq", replace(CONVERTERS["eq"], build=build))
         return built
 
     return replace_eq

@@ -8,8 +8,9 @@ import pytest
 import scipy.signal
 import torch
 
-from umc_cli.audio.log_mel import log_mel, mel_band_edges_hz
+from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SEGMENT_SAMPLES
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.errors import InputError
 from umc_cli.response.frequency_response import (
     Curve,

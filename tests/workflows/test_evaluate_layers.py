@@ -315,7 +315,7 @@ def test_a_generator_of_one_pair_is_refused_with_the_reason(recorded: Workspace,
 
 
 def test_other_weights_are_no_generator(recorded: Workspace, tmp_path: Path) -> None:
-    from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+    from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 
     with pytest.raises(SettingsError, match="holds a 'refiner', not a generator"):
         evaluate(recorded, checkpoint=SHIPPED_REFINER)

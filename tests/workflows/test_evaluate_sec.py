@@ -23,7 +23,7 @@ from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments, segment_starts
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.response.device import write_device
 from umc_cli.sec import predictions as sec_predictions
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, TrainedSec, load_sec, save_sec

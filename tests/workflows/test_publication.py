@@ -10,7 +10,7 @@ import torch
 from umc_cli.checkpoint import write_checkpoint
 from umc_cli.conversion.chosen.weights_in_words import weights_in_words
 from umc_cli.conversion.converter_training.publication import FinishedRun, Rival, publish
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 
 RUN_ID, OTHER_ID = "a" * 16, "b" * 16

@@ -13,7 +13,7 @@ from tests.samples import RATE_HZ, Run, noise, write_audio
 from umc_cli.checkpoint import read_checkpoint, write_checkpoint
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.sec.methods import METHODS
 from umc_cli.sec.sec_checkpoint import load_sec

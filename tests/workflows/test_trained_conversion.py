@@ -20,7 +20,7 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.level_tables import TABLES_NAME, load_level_tables
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device

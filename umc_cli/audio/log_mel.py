@@ -15,7 +15,6 @@ from umc_cli.audio.log_mel_settings import (
     LOG_MEL_SETTINGS,
     SEGMENT_SAMPLES,
 )
-from umc_cli.audio.mel_scale import evenly_spaced_hz
 
 _SEGMENTS_AT_ONCE = 6
 """Per pass on a CPU: 6 x 1.3 MB of frames and spectrum stay near its cache; fewer pay more for each call."""
@@ -95,12 +94,6 @@ def _work_buffers(device: torch.device) -> _WorkBuffers:
         with torch.inference_mode(False):  # made inside a caller's inference mode they could not be used outside it
             kept[device] = _WorkBuffers(device)
     return kept[device]
-
-
-def mel_band_edges_hz(n_mels: int) -> "list[float]":
-    """Return the n_mels + 2 edges in Hz of the bands; band i rises from edge i to i + 1 and falls to i + 2."""
-    settings = LOG_MEL_SETTINGS
-    return [float(edge) for edge in evenly_spaced_hz(n_mels + 2, settings.f_min_hz, settings.f_max_hz)]
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,8 @@ Equal to librosa's to the last bit. Not librosa's own: its import takes a second
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
+
 _HZ_PER_MEL = 200 / 3
 """Below the break."""
 _BREAK_HZ = 1000.0
@@ -31,6 +33,12 @@ def mel_to_hz(mel: ArrayLike) -> NDArray[np.float64]:
 def evenly_spaced_hz(count: int, lowest_hz: float, highest_hz: float) -> NDArray[np.float64]:
     """Return `count` frequencies with equal distances on the mel scale. Shape: [count], Hz."""
     return mel_to_hz(np.linspace(hz_to_mel(lowest_hz), hz_to_mel(highest_hz), count))
+
+
+def mel_band_edges_hz(n_mels: int) -> list[float]:
+    """Return the n_mels + 2 edges in Hz of the bands; band i rises from edge i to i + 1 and falls to i + 2."""
+    settings = LOG_MEL_SETTINGS
+    return [float(edge) for edge in evenly_spaced_hz(n_mels + 2, settings.f_min_hz, settings.f_max_hz)]
 
 
 def at_mel_bands(values: ArrayLike, n_wanted: int) -> NDArray[np.float64]:

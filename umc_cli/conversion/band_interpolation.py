@@ -7,14 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.audio.mel_scale import at_mel_bands
+from umc_cli.audio.mel_scale import at_mel_bands, mel_band_edges_hz
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db, level_difference_db, shared_trusted_range_hz
 
 
-def to_log_mel_bands(values_db: Sequence[float] | NDArray[np.float32], device: torch.device) -> Tensor:
+def to_log_mel_bands(values_db: Sequence[float] | NDArray[np.float32], device: torch.device | str) -> Tensor:
     """Interpolate band values linearly on the mel axis; constant beyond the ends.
 
     Shape: [128] -> [80, 1] float32, to be added to [B, 80, frames]. Both sets of bands cover 0-11,025 Hz.
@@ -30,7 +29,7 @@ def trusted_log_mel_bands(source: Device, target: Device) -> NDArray[np.bool_]:
     return np.asarray((centres_hz >= low_hz) & (centres_hz <= high_hz))
 
 
-def band_gain_db(source: Device, target: Device, device: torch.device) -> Tensor:
+def band_gain_db(source: Device, target: Device, device: torch.device | str) -> Tensor:
     """Return what must be added to the source's log-mel: shape difference plus level difference.
 
     Shape: [80, 1], dB. An unknown sensitivity on either side counts as no level difference.
@@ -38,7 +37,7 @@ def band_gain_db(source: Device, target: Device, device: torch.device) -> Tensor
     return to_log_mel_bands(fr_difference_db(source, target), device) + (level_difference_db(source, target) or 0.0)
 
 
-def noise_floor_db(record: Device, device: torch.device) -> Tensor:
+def noise_floor_db(record: Device, device: torch.device | str) -> Tensor:
     """Return the noise floor of a device. Shape: [80, 1], dB re full scale.
 
     Raises:

@@ -19,7 +19,7 @@ from typing import Any
 
 from umc_cli.atomic_write import remove_partial_files
 from umc_cli.conversion.shard_actor import Order, ShardActor, for_actors
-from umc_cli.conversion.streaming import Progress, ShardJob
+from umc_cli.conversion.shard_job import Progress, ShardJob
 from umc_cli.conversion.waveforms.jobs import AudioJob
 from umc_cli.errors import EnvironmentFault, SettingsError, UmcError
 from umc_cli.runtime import cpu_count, versions

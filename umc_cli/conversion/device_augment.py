@@ -39,7 +39,7 @@ class DeviceAugment(nn.Module):
                 converted = convert_to_random_targets(
                     given,
                     dict.fromkeys(self.conversion.targets, converter),
-                    self.conversion.ingredients.torch_device,
+                    self.conversion.torch_device,
                     random,
                 )
             result[chosen] = converted.reshape(-1, *log_mel.shape[1:])

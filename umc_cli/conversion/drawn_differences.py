@@ -54,4 +54,4 @@ def drawn_conversions(conversion: Conversion) -> DrawnConversions:
     generator = conversion.built
     assert isinstance(generator, GeneratorConverter)
     sampler = fit_method(DRAWN_BY, np.empty((0, N_BANDS)))
-    return DrawnConversions(generator, sampler, conversion.ingredients.torch_device, conversion.weights())
+    return DrawnConversions(generator, sampler, conversion.torch_device, conversion.weights())

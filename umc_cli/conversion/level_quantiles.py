@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments, segment_starts
+from umc_cli.audio.spectrograms import spectrograms_of
 from umc_cli.errors import InputError
 
 N_QUANTILES = 20
@@ -61,7 +60,7 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
             continue
         segments = segments[: MOST_SEGMENTS - sum(labels.values())]
         if len(segments):
-            spectrograms.append(log_mel(torch.from_numpy(segments)).numpy())
+            spectrograms.append(spectrograms_of(segments))
             labels[clip.label] += len(segments)
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,8 @@ import torch
 
 from umc_cli.config import dump_settings
 from umc_cli.conversion.refiner_network import Refiner
-from umc_cli.conversion.refiner_settings import RefinerSettings
+from umc_cli.conversion.refiner_settings import KIND, RefinerSettings
 from umc_cli.training.network_checkpoint import build_network, read_network, stored_settings, write_network
-
-KIND = "refiner"
-
-
-SHIPPED_REFINER = Path(str(resources.files("umc_cli") / "assets" / "refiner.safetensors"))
-"""Comes with the package; docs/shipped-refiner.md says what it was trained on and how well it does."""
 
 
 @dataclass(frozen=True)

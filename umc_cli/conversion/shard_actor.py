@@ -1,4 +1,7 @@
-"""What makes shards on a node of a cluster: the order that it gets, and the actor that carries it out. Knows no Ray."""
+"""What makes shards on a node of a cluster: the order that it gets, and the actor that carries it out. Knows no Ray.
+
+Loads torch when an actor is made.
+"""
 
 import socket
 from collections import Counter
@@ -6,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.streaming import ShardJob, StreamSettings, stream
+from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import explain_machine_faults, versions
@@ -32,7 +33,7 @@ class Order:
 
 def for_actors(order: Order, cpus: int, on_gpu: bool) -> Order:
     """Return the order as it reads on other machines, for actors with so many processors, and a GPU or none."""
-    conversion = order.conversion.computed_by(cpus, torch.device("cuda" if on_gpu else "cpu")).for_other_machines()
+    conversion = order.conversion.computed_by(cpus, "cuda" if on_gpu else "cpu").for_other_machines()
     return replace(order, root=order.root.absolute(), conversion=conversion, stream=replace(order.stream, workers=cpus))
 
 
@@ -40,6 +41,8 @@ class ShardActor:
     """Runs on a node of the cluster: keeps the converter and makes one shard at a time."""
 
     def __init__(self, order: Order) -> None:
+        import torch
+
         torch.set_num_threads(1)  # as in a run without a cluster; only a generator's engine takes more
         self._order = replace(order, conversion=order.conversion.on_this_machine())
 
@@ -82,7 +85,9 @@ class ShardActor:
         if isinstance(job, AudioJob):
             make_audio(job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts)
             return dict(counts.segments)
-        converter, device = order.conversion.built, order.conversion.ingredients.torch_device
+        from umc_cli.conversion.streaming import stream
+
+        converter, device = order.conversion.built, order.conversion.torch_device
         stream([job], order.inputs, order.segments, order.stream, converter, device, counts)
         return dict(counts.segments)
 

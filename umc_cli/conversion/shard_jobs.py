@@ -10,7 +10,7 @@ from umc_cli.audio.segments import read_segments_within
 from umc_cli.audio.time_limit import TimedOutError
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.shard_actor import Order
-from umc_cli.conversion.streaming import ShardJob
+from umc_cli.conversion.shard_job import ShardJob
 from umc_cli.errors import InputError
 from umc_cli.runtime import versions
 from umc_cli.shards import schema

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments_within
 from umc_cli.conversion.converters.contract import Converter
 from umc_cli.conversion.device_copies import DeviceCopies
+from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
 from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.runtime import is_out_of_memory
-from umc_cli.shards.compression import Compression
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.schema import Dtype
 from umc_cli.shards.writer import ShardRows, write_shard
@@ -44,45 +44,6 @@ _N_WRITERS = 2
 """HDF5 lets one thread in at a time, but checksums and files of one shard go on beside it."""
 
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """One planned shard and where it is to be written for the targets that lack it."""
-
-    pieces: Sequence[Piece]
-    paths: Mapping[str, Path]
-    """By target."""
-    attributes: Mapping[str, Mapping[str, Any]]
-    """By target: see `shards.writer.write_shard`."""
-    extra_columns: Sequence[str]
-    converter: str
-    """Its name, for messages."""
-
-    @property
-    def n_segments(self) -> int:
-        """Return the number of planned segments."""
-        return sum(piece.n_segments for piece in self.pieces)
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """Sizes that change speed and memory but no row."""
-
-    batch_size: int
-    workers: int
-    dtype: Dtype
-    reader_timeout_s: float
-    """For the segments of one recording in one shard."""
-    compression: Compression = "lz4"
-
-
-class Progress(Protocol):
-    """Told how the work goes on."""
-
-    def advance(self, target: str, n_segments: int) -> None:
-        """Count converted segments of one target."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.errors import InputError
 from umc_cli.response.device import N_BANDS
 

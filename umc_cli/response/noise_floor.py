@@ -2,12 +2,11 @@
 
 import numpy as np
 import soxr
-import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import FLOOR_DB, HOP_SAMPLES, LOG_MEL_SETTINGS, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from umc_cli.audio.mel_scale import at_mel_bands
+from umc_cli.audio.spectrograms import spectrograms_of
 from umc_cli.response.device import N_BANDS
 from umc_cli.response.frequency_response import white_noise_floor_db
 
@@ -45,7 +44,7 @@ def noise_floor_db(silence: NDArray[np.float64], rate_hz: int) -> NDArray[np.flo
     n_segments = -(-len(samples) // SEGMENT_SAMPLES)
     padded = np.zeros(n_segments * SEGMENT_SAMPLES, np.float32)
     padded[: len(samples)] = samples
-    levels_db = log_mel(torch.from_numpy(padded.reshape(n_segments, SEGMENT_SAMPLES))).numpy()
+    levels_db = spectrograms_of(padded.reshape(n_segments, SEGMENT_SAMPLES))
     # A frame reaches half a window to both sides of its centre; beyond a segment's ends there is nothing.
     centres = np.arange(levels_db.shape[2]) * HOP_SAMPLES
     inside = (centres >= half) & (centres <= SEGMENT_SAMPLES - half)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.cluster import HERE, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
 from umc_cli.conversion.shard_actor import Order
+from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
 from umc_cli.conversion.shard_jobs import open_jobs
 from umc_cli.conversion.source_recordings import cancellation_warnings, odd_devices, select_clips
-from umc_cli.conversion.streaming import Progress, ShardJob, StreamSettings, stream
 from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import SettingsError
@@ -28,7 +29,7 @@ from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.builds import note_build
 from umc_cli.shards.part import WHOLE
-from umc_cli.shards.plan import Plan, plan_files
+from umc_cli.shards.plan import PLAN_NAME, Plan, plan_files
 from umc_cli.shards.recording_times import check_times
 from umc_cli.shards.run_folder import locked, settle
 from umc_cli.workflows.convert_audio import AudioRun, Makers, refuse_audio_contradictions
@@ -64,16 +65,21 @@ def convert(
         refuse_to_overwrite(root, workspace.data)
     report = ConvertReport(**wanted.in_a_report(settings, root))
     with locked(root, settings.part) as lock:
+        is_new = settings.overwrite or not (root / PLAN_NAME).exists()
+        has_new_target = is_new or not all((root / target).is_dir() for target in conversion.outputs)
         with lock.alone() if conversion.needs_level_tables else nullcontext():
             conversion = make_ready(
                 conversion,
                 wanted.everything,
                 segments=settings.segments,
                 tables_folder=root,
+                look_at_recordings=has_new_target,
                 warnings=report.warnings,
             )
         order = order_of(settings, workspace, root, conversion)
-        making = _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order)
+        making = (
+            _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order, is_new=is_new)
+        )
         with making as (report.made_with, makers):
             if slower := slower_engine_reason(settings.engine, report.made_with):
                 report.warnings.append(slower)
@@ -236,22 +242,32 @@ def plan_run(
 
 
 @contextmanager
-def _make_here(order: Order) -> Iterator[tuple[dict[str, str], Makers]]:
+def _make_here(order: Order, *, is_new: bool) -> Iterator[tuple[dict[str, str], Makers]]:
     """Yield what the converter says of itself, and the functions that do the jobs in this process."""
     # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
-    with compute_threads(1):
-        converter, device = order.conversion.built, order.conversion.ingredients.torch_device
 
-        def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
+    def make_shards(jobs: Iterable[ShardJob], progress: Progress) -> None:
+        remaining = iter(jobs)
+        first = next(remaining, None)
+        if first is None:  # torch, which takes a second to load, is not needed
+            return
+        from umc_cli.conversion.streaming import stream
+
+        jobs = chain([first], remaining)
+        converter, device = order.conversion.built, order.conversion.torch_device
+        with compute_threads(1):
             stream(jobs, order.inputs, order.segments, order.stream, converter, device, progress)
 
-        def make_audio_files(jobs: Iterable[AudioJob], progress: Progress) -> None:
-            for job in jobs:
+    def make_audio_files(jobs: Iterable[AudioJob], progress: Progress) -> None:
+        for job in jobs:
+            with compute_threads(1):
                 make_audio(
                     job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, progress
                 )
 
-        yield order.conversion.made_with, Makers(make_shards, make_audio_files)
+    if is_new:
+        _ = order.conversion.built  # what is wrong with it is said before a plan is made
+    yield order.conversion.made_with, Makers(make_shards, make_audio_files)
 
 
 @contextmanager

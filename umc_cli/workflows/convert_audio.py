@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from umc_cli.conversion.shard_actor import Order
-from umc_cli.conversion.streaming import Progress, ShardJob
+from umc_cli.conversion.shard_job import Progress, ShardJob
 from umc_cli.conversion.waveforms.jobs import AudioJob, open_audio_jobs
 from umc_cli.conversion.waveforms.output_names import OutputNames
 from umc_cli.errors import SettingsError

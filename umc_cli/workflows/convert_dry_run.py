@@ -12,7 +12,8 @@ from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.choice import make_ready
 from umc_cli.conversion.shard_actor import Order
-from umc_cli.conversion.streaming import ShardJob, stream
+from umc_cli.conversion.shard_job import ShardJob
+from umc_cli.conversion.streaming import stream
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import compute_threads, explain_machine_faults
@@ -194,7 +195,7 @@ def _make(order: Order, pieces: Sequence[Piece], targets: Sequence[str], folder:
         for target in targets
     }  # fmt: skip
     job = ShardJob(pieces, paths, attributes, (), order.conversion.converter)
-    converter, device = order.conversion.built, order.conversion.ingredients.torch_device
+    converter, device = order.conversion.built, order.conversion.torch_device
     started = time.monotonic()
     stream([job], order.inputs, order.segments, order.stream, converter, device, _Silent())
     return time.monotonic() - started

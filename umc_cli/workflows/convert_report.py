@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from umc_cli import atomic_write
 from umc_cli.audio.manifest import FailedInput
-from umc_cli.conversion.streaming import Progress, ShardJob
+from umc_cli.conversion.shard_job import Progress, ShardJob
 from umc_cli.shards import schema
 from umc_cli.shards.audio_index import index_name, read_index
 from umc_cli.shards.part import Part

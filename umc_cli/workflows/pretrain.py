@@ -14,8 +14,9 @@ from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
 from umc_cli.conversion.converter_training.pretraining_settings import PRETRAINING_PRESETS
 from umc_cli.conversion.converter_training.pretraining_world import WorldSettings, WorldSource, make_training_world
 from umc_cli.conversion.converter_training.publication import FinishedRun, Publication, Rival, publish
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
+from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry

@@ -20,7 +20,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.side_by_side_results import ADAPTED_FILES, tables_side_by_side
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision

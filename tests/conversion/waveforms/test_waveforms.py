@@ -13,7 +13,7 @@ from tests.conversion.devices import device, ingredients
 from umc_cli.audio.log_mel import level_db, mel_power
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters import CONVERTERS
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.waveforms.blending import blended, n_segments
 from umc_cli.conversion.waveforms.known_target import known_target
 from umc_cli.conversion.waveforms.spectrum import bands_to_bins, power, spectrum, waveform

@@ -22,7 +22,7 @@ from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id
-from umc_cli.runtime import compute_device, cpu_count
+from umc_cli.runtime import compute_device_name, cpu_count
 
 AUTO = "auto"
 
@@ -60,9 +60,12 @@ def make_ready(
     segments: SegmentSettings | None = None,
     tables_folder: Path | None = None,
     keep_tables: bool = True,
+    look_at_recordings: bool = True,
     warnings: list[str] | None = None,
 ) -> Conversion:
     """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
+
+    `look_at_recordings`: some are held against the noise floors of records, which takes a second.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -76,7 +79,8 @@ def make_ready(
         conversion = conversion.with_level_tables(tables)
     if warnings is not None:
         warnings += conversion.cautions
-        warnings += check_ingredients(conversion.converter, conversion.ingredients, recordings.clips, segments)
+        clips = recordings.clips if look_at_recordings else ()
+        warnings += check_ingredients(conversion.converter, conversion.ingredients, clips, segments)
     return conversion
 
 
@@ -122,7 +126,7 @@ def choose_conversion(
         checkpoint=weights.generator,
         refiner=weights.refiner,
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
-        torch_device=compute_device(settings.compute_device),
+        torch_device=compute_device_name(settings.compute_device),
     )
     conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
     if settings.converter == AUTO and settings.checkpoint is None:

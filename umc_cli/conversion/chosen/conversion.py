@@ -1,25 +1,34 @@
-"""One conversion, ready to be used: spectrograms of the source in, those of every target out."""
+"""One conversion, ready to be used: spectrograms of the source in, those of every target out.
+
+Loads torch when the converter is built.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from umc_cli.checkpoint import file_sha256
 from umc_cli.conversion.chosen.weights_in_words import weights_of
 from umc_cli.conversion.chosen.with_source import WithSource
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER, load_refiner
-from umc_cli.conversion.waveforms.converting import convert_waveform
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
+from umc_cli.errors import EnvironmentFault
 from umc_cli.response.difference import fr_difference_db, level_difference_db
+from umc_cli.runtime import compute_fp32_in_full
 from umc_cli.shards.plan import hash_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 ADAPTED_WITH = "adapted_checkpoint_sha256"
 """What a shard calls the checksum of weights that were adapted to its source and target."""
@@ -74,8 +83,15 @@ class Conversion:
 
         Raises:
             SettingsError: its weights are broken, or made for other settings.
+            EnvironmentFault: it is not what was foretold of it.
         """
-        converter = CONVERTERS[self.converter].build(self.ingredients)
+        spec = CONVERTERS[self.converter]
+        converter = spec.build(replace(self.ingredients, torch_device=self.torch_device))
+        if spec.foretell and (described := converter.describe()) != (foretold := spec.foretell(self.ingredients)):
+            raise EnvironmentFault(
+                f"converter {self.converter} computes with {described}, not with {foretold}",
+                "name --engine and --precision",
+            )
         return WithSource(converter, self.source) if self.keeps_source else converter
 
     @cached_property
@@ -84,8 +100,19 @@ class Conversion:
 
         A GPU rounds otherwise than a CPU, in every step, so it is named.
         """
-        device = self.ingredients.torch_device.type
-        return self.built.describe() | ({} if device == "cpu" else {"compute_device": device})
+        kind = str(self.ingredients.torch_device).partition(":")[0]
+        foretell = CONVERTERS[self.converter].foretell
+        described = foretell(self.ingredients) if foretell else self.built.describe()
+        return described | ({} if kind == "cpu" else {"compute_device": kind})
+
+    @cached_property
+    def torch_device(self) -> torch.device:
+        """The device that computes."""
+        import torch
+
+        device = torch.device(self.ingredients.torch_device)
+        compute_fp32_in_full(device)
+        return device
 
     def weights(self) -> str | None:
         """Return what weights the converter computes with, in words; None if it has none.
@@ -100,7 +127,9 @@ class Conversion:
 
         Shape: [B, 80, 80] (mel bands, frames) float32 in dB -> the same for each target, on the device of computing.
         """
-        given = torch.as_tensor(log_mel, dtype=torch.float32, device=self.ingredients.torch_device)
+        import torch
+
+        given = torch.as_tensor(log_mel, dtype=torch.float32, device=self.torch_device)
         with torch.no_grad():
             begun = self.built.begin(given)
             return {target: self.built.convert(begun, target) for target in self.targets}
@@ -116,20 +145,22 @@ class Conversion:
         Raises:
             UmcError: the samples or the rate cannot be right, or there is no such target.
         """
+        from umc_cli.conversion.waveforms.converting import convert_waveform
+
         return convert_waveform(
             samples, sample_rate, target, self.ingredients, lambda: self.built, self.converter, seed
         )
 
-    def with_level_tables(self, tables: Mapping[str, LevelQuantiles]) -> "Conversion":
+    def with_level_tables(self, tables: Mapping[str, LevelQuantiles]) -> Conversion:
         """Return the conversion with the levels of recordings, by device, that it rests on."""
         levels = {device: table.levels_db for device, table in tables.items()}
         return replace(self, ingredients=replace(self.ingredients, level_quantiles=levels))
 
-    def with_adapted(self, weights: Mapping[str, Path]) -> "Conversion":
+    def with_adapted(self, weights: Mapping[str, Path]) -> Conversion:
         """Return the conversion with refiners that were adapted to the source and one target, by target."""
         return replace(self, ingredients=replace(self.ingredients, adapted=weights))
 
-    def computed_by(self, threads: int, device: torch.device | None = None) -> "Conversion":
+    def computed_by(self, threads: int, device: torch.device | str | None = None) -> Conversion:
         """Return the conversion as so many processors compute it, or another device does."""
         ingredients = replace(
             self.ingredients,
@@ -138,7 +169,7 @@ class Conversion:
         )
         return replace(self, ingredients=ingredients)
 
-    def for_other_machines(self) -> "Conversion":
+    def for_other_machines(self) -> Conversion:
         """Return the conversion as it can be told to other machines: the package may be installed elsewhere there."""
         checkpoint, refiner = self.ingredients.checkpoint, self.ingredients.refiner
         refiner = None if refiner in (None, SHIPPED_REFINER) else refiner.absolute()
@@ -148,7 +179,7 @@ class Conversion:
         )
         return replace(self, ingredients=ingredients)
 
-    def on_this_machine(self) -> "Conversion":
+    def on_this_machine(self) -> Conversion:
         """Return what `for_other_machines` told, as this machine has it."""
         return replace(self, ingredients=replace(self.ingredients, refiner=self.ingredients.refiner or SHIPPED_REFINER))
 
@@ -174,7 +205,7 @@ class Conversion:
     def adapted_with(self, target: str) -> dict[str, str]:
         """Return the checksum of the weights that were adapted to source and target, if there are any."""
         path = self.ingredients.adapted.get(target)
-        return {ADAPTED_WITH: load_refiner(path).sha256} if path else {}
+        return {ADAPTED_WITH: file_sha256(path)} if path else {}
 
     def floors_of(self, *devices: str) -> dict[str, dict[str, str]]:
         """Return what a run or a shard says of noise floors that were taken from recordings, if any were."""
@@ -197,4 +228,4 @@ class Conversion:
         return None if levels_db is None else hash_of(levels_db.tolist())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("built", "made_with")}
+        return {name: value for name, value in vars(self).items() if name not in ("built", "made_with", "torch_device")}

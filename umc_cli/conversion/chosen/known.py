@@ -9,8 +9,8 @@ from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
-from umc_cli.conversion.refiner_checkpoint import KIND as REFINER_KIND
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import KIND as REFINER_KIND
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.response.device import is_device_id
 from umc_cli.splits import FOR_CONVERTERS
 

@@ -6,18 +6,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, find_recordings
+from umc_cli.audio.mel_scale import at_mel_bands
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments, segment_starts
+from umc_cli.audio.spectrograms import spectrograms_of
 from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.config import Workspace
-from umc_cli.conversion.band_interpolation import to_log_mel_bands
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
@@ -45,7 +44,7 @@ def share_below_floor(device: Device, levels_db: NDArray[np.float32]) -> float:
     """
     if device.noise_floor_db is None:
         return 0.0
-    floor_db = to_log_mel_bands(device.noise_floor_db, torch.device("cpu")).squeeze(1).numpy()
+    floor_db = at_mel_bands(device.noise_floor_db, LOG_MEL_SETTINGS.n_mels).astype(np.float32)
     counts = levels_db > FLOOR_DB
     return float(np.mean((levels_db < floor_db - _MARGIN_DB)[counts])) if counts.any() else 0.0
 
@@ -134,7 +133,7 @@ def _levels(clip: Clip, settings: SegmentSettings) -> NDArray[np.float32]:
     if not starts:
         return np.empty((0, LOG_MEL_SETTINGS.n_mels), np.float32)
     waveforms, _ = read_segments(clip.path, header, starts, settings)
-    return log_mel(torch.from_numpy(waveforms)).numpy().transpose(0, 2, 1).reshape(-1, LOG_MEL_SETTINGS.n_mels)
+    return spectrograms_of(waveforms).transpose(0, 2, 1).reshape(-1, LOG_MEL_SETTINGS.n_mels)
 
 
 def floor_warnings(devices: Iterable[Device], levels_db: Mapping[str, NDArray[np.float32]]) -> list[str]:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.errors import InputError
-from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import Device, band_values
 from umc_cli.response.noise_floor import is_too_loud, to_response_bands
 from umc_cli.splits import CONVERTER, TRAIN
@@ -59,7 +58,9 @@ def add_recorded_floors(
 
 def _floor_of(clips: Sequence[Clip], channel: int | None) -> tuple[NDArray[np.float64], str]:
     """Return the floor [80] in dB re full scale, and what it is, in words."""
-    from umc_cli.response.blind_response import recorded_floor_db  # loads scipy, which most conversions do without
+    # They load torch and scipy, which most conversions do without.
+    from umc_cli.evaluation.recorded_segments import SegmentReader
+    from umc_cli.response.blind_response import recorded_floor_db
 
     own = [clip for clip in clips if clip.role in _SPLITS]
     if not own:

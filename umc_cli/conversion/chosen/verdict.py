@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from umc_cli import atomic_write
+from umc_cli.checkpoint import file_sha256
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters.contract import Ingredients
-from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.side_by_side_results import adapted_weights
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat
@@ -122,7 +122,7 @@ def known_sha256(ingredients: Ingredients, target: str) -> str:
     """
     records = [ingredients.devices.get(name) for name in (ingredients.source, target)]
     path = ingredients.adapted.get(target, ingredients.refiner)
-    weights = load_refiner(path).sha256 if path and path.is_file() else None
+    weights = file_sha256(path) if path and path.is_file() else None
     return hash_of([[record.model_dump(mode="json") if record else None for record in records], weights])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from umc_cli.checkpoint import read_metadata
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 
 
 def weights_of(converter: str, ingredients: Ingredients) -> str | None:

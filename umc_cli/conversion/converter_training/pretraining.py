@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.config import dump_settings
 from umc_cli.conversion.converter_training.pretraining_settings import WORLDS_AT_START, PretrainingSettings
 from umc_cli.conversion.converter_training.pretraining_world import TrainingWorld

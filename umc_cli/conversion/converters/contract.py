@@ -1,19 +1,23 @@
-"""What a converter is, what it may need, and what it is given."""
+"""What a converter is, what it may need, and what it is given. Loads no torch."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from umc_cli.config import Settings
 from umc_cli.precision import Precision
 from umc_cli.response.device import Device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Need(StrEnum):
@@ -44,8 +48,8 @@ class Ingredients:
     targets: tuple[str, ...]
     devices: Mapping[str, Device]
     """Records of the source and the targets, where there are any."""
-    torch_device: torch.device
-    """Where the log-mel batches live and where the results are wanted."""
+    torch_device: torch.device | str
+    """Where the log-mel batches live and where the results are wanted; a name means the device of that name."""
     level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
     checkpoint: Path | None = None
@@ -81,3 +85,13 @@ class ConverterSpec:
     """One line for people who choose."""
     needs: frozenset[Need]
     build: Callable[[Ingredients], Converter]
+    foretell: Callable[[Ingredients], dict[str, str]] | None = None
+    """Returns what `describe` of the converter will, without building it and without torch.
+
+    None: it is built to be asked, which takes a second or two even if all is converted already.
+    """
+
+
+def describes_nothing(_: Ingredients) -> dict[str, str]:
+    """Foretell a converter that has nothing to say of itself."""
+    return {}

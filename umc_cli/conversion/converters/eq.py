@@ -4,7 +4,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import band_gain_db
-from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.converters.contract import Ingredients
 
 
 class Equalizer:
@@ -28,10 +28,3 @@ class Equalizer:
     def describe(self) -> dict[str, str]:
         """Nothing beyond the devices."""
         return {}
-
-
-SPEC = ConverterSpec(
-    summary="adds the difference of the frequency responses",
-    needs=frozenset({Need.RESPONSE}),
-    build=Equalizer,
-)

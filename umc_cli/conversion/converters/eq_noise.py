@@ -6,7 +6,7 @@ Where the noise floor and not the response sets the level, plain EQ is wrong: it
 from torch import Tensor
 
 from umc_cli.conversion.band_interpolation import band_gain_db, noise_floor_db
-from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.noise_aware_eq import equalised, power, signal_power
 
 
@@ -35,10 +35,3 @@ class NoiseAwareEqualizer:
     def describe(self) -> dict[str, str]:
         """Nothing beyond the devices."""
         return {}
-
-
-SPEC = ConverterSpec(
-    summary="equalizes what rises above the source's noise floor and adds the target's noise floor",
-    needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR}),
-    build=NoiseAwareEqualizer,
-)

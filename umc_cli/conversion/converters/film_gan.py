@@ -8,7 +8,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.condition import condition_db
-from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.engines import build_engine
 from umc_cli.conversion.generator_checkpoint import load_generator, preset_name
 from umc_cli.conversion.normalisation import denormalise, normalise
@@ -124,10 +124,3 @@ def _check_pair(ingredients: Ingredients, pair: object) -> None:
             f"not {devices[0]} to {', '.join(devices[1:])}",
             f"use --source {pair[0]} --targets {pair[1]}; the reverse direction has its own checkpoint",
         )
-
-
-SPEC = ConverterSpec(
-    summary="converts with a trained generator, conditioned on the difference of the frequency responses",
-    needs=frozenset({Need.RESPONSE, Need.CHECKPOINT}),
-    build=GeneratorConverter,
-)

@@ -6,7 +6,7 @@ Needs no measured response and no training, only unpaired recordings of both dev
 import torch
 from torch import Tensor
 
-from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
 
 
@@ -35,10 +35,3 @@ class QuantileMapper:
     def describe(self) -> dict[str, str]:
         """Nothing beyond the tables, which lie beside run.json."""
         return {}
-
-
-SPEC = ConverterSpec(
-    summary="maps each band's level distribution onto that of the target's recordings",
-    needs=frozenset({Need.RECORDINGS}),
-    build=QuantileMapper,
-)

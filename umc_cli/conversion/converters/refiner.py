@@ -9,7 +9,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.band_interpolation import band_gain_db, noise_floor_db
-from umc_cli.conversion.converters.contract import ConverterSpec, Ingredients, Need
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.engines import build_refiner_engine
 from umc_cli.conversion.engines.contract import RefinerEngine
 from umc_cli.conversion.noise_aware_eq import signal_power
@@ -92,14 +92,8 @@ def _engine(path: Path, ingredients: Ingredients) -> tuple[str, RefinerEngine, s
     return name, engine, trained.sha256
 
 
-SPEC = ConverterSpec(
-    summary="corrects the result of `eq_noise` with a trained network",
-    needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.REFINER}),
-    build=partial(RefiningConverter, uses_recordings=False),
-)
+plain_refiner = partial(RefiningConverter, uses_recordings=False)
+"""Starts from `eq_noise`."""
 
-QUANTILE_SPEC = ConverterSpec(
-    summary="corrects the result of `quantile` with a trained network that also knows responses and noise floors",
-    needs=frozenset({Need.RESPONSE, Need.NOISE_FLOOR, Need.RECORDINGS, Need.REFINER}),
-    build=partial(RefiningConverter, uses_recordings=True),
-)
+quantile_refiner = partial(RefiningConverter, uses_recordings=True)
+"""Starts from `quantile`."""

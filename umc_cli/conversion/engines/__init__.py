@@ -1,32 +1,51 @@
-"""The engines, by the name that `umc convert --engine` takes. To add one, see docs/extending.md."""
+"""The engines, by the name that `umc convert --engine` takes. To add one, see docs/extending.md.
 
-from collections.abc import Mapping
+Listing them loads no torch; each loads it, and its own library, when it is built.
+"""
 
-import torch
+from __future__ import annotations
 
-from umc_cli.conversion.engines import openvino_engine, openvino_package, torch_engine
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umc_cli.checkpoint import file_sha256
+from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.contract import Engine, EngineBuilder, RefinerEngine, RefinerEngineBuilder
-from umc_cli.conversion.generator import Generator
-from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.engines.precisions import openvino_precision, torch_precision
+from umc_cli.conversion.on_demand import on_demand
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.precision import Precision
+
+if TYPE_CHECKING:
+    import torch
+
+    from umc_cli.conversion.converters.contract import EngineSettings
+    from umc_cli.conversion.generator import Generator
+    from umc_cli.conversion.refiner_network import Refiner
 
 AUTO = "auto"
 
 ENGINES: dict[str, EngineBuilder] = {
-    "torch": torch_engine.TorchEngine,
-    "openvino": openvino_engine.OpenVinoEngine,
+    "torch": on_demand("engines.torch_engine", "TorchEngine"),
+    "openvino": on_demand("engines.openvino_engine", "OpenVinoEngine"),
 }
 
 REFINER_ENGINES: dict[str, RefinerEngineBuilder] = {
-    "torch": torch_engine.TorchRefinerEngine,
-    "openvino": openvino_engine.OpenVinoRefinerEngine,
+    "torch": on_demand("engines.torch_engine", "TorchRefinerEngine"),
+    "openvino": on_demand("engines.openvino_engine", "OpenVinoRefinerEngine"),
 }
 
+PRECISIONS: dict[str, Callable[[Precision, torch.device | str], Precision]] = {
+    "torch": torch_precision,
+    "openvino": openvino_precision,
+}
+"""By engine: the number format that it will compute in."""
 
-def choose_engine(device: torch.device) -> str:
+
+def choose_engine(device: torch.device | str) -> str:
     """Return the fastest engine for a device: `torch` on CUDA, `openvino` on CPUs where it can be loaded."""
-    if device.type != "cpu" or not openvino_package.is_installed() or openvino_package.failure():
+    if str(device) != "cpu" or not openvino_package.is_installed() or openvino_package.failure():
         return "torch"
     return "openvino"
 
@@ -58,7 +77,7 @@ def build_engine(
     *,
     engine: str = AUTO,
     precision: Precision = Precision.AUTO,
-    device: torch.device,
+    device: torch.device | str,
     threads: int = 1,
 ) -> tuple[str, Engine]:
     """Return the name of the engine and the engine itself, ready to compute.
@@ -68,7 +87,7 @@ def build_engine(
     """
     check_engine_name(engine)
     name = choose_engine(device) if engine == AUTO else engine
-    return name, ENGINES[name](generator, precision, device, threads)
+    return name, ENGINES[name](generator, precision, _torch_device(device), threads)
 
 
 def build_refiner_engine(
@@ -76,10 +95,30 @@ def build_refiner_engine(
     *,
     engine: str = AUTO,
     precision: Precision = Precision.AUTO,
-    device: torch.device,
+    device: torch.device | str,
     threads: int = 1,
 ) -> tuple[str, RefinerEngine]:
     """Do for a refiner what `build_engine` does for a generator."""
     check_engine_name(engine)
     name = choose_engine(device) if engine == AUTO else engine
-    return name, REFINER_ENGINES[name](refiner, precision, device, threads)
+    return name, REFINER_ENGINES[name](refiner, precision, _torch_device(device), threads)
+
+
+def describe_refiner(checkpoint: Path | None, settings: EngineSettings, device: torch.device | str) -> dict[str, str]:
+    """Return the engine, the precision and the checkpoint of a refiner, as its converter will describe itself.
+
+    Raises:
+        SettingsError: the engine is unknown, or cannot work with this device or precision; there is no checkpoint.
+    """
+    if checkpoint is None:
+        raise ValueError("the refiner was described without a checkpoint")
+    check_engine_name(settings.engine)
+    name = choose_engine(device) if settings.engine == AUTO else settings.engine
+    precision = PRECISIONS[name](settings.precision, device)
+    return {"engine": name, "precision": precision.value, "checkpoint_sha256": file_sha256(checkpoint)}
+
+
+def _torch_device(device: torch.device | str) -> torch.device:
+    import torch
+
+    return torch.device(device)

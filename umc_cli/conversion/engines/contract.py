@@ -1,14 +1,18 @@
-"""What an engine is: something that computes a trained generator, in two halves."""
+"""What an engine is: something that computes a trained generator, in two halves. Loads no torch."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
-
-from umc_cli.conversion.generator import Generator
-from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.precision import Precision
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from umc_cli.conversion.generator import Generator
+    from umc_cli.conversion.refiner_network import Refiner
 
 
 class Engine(Protocol):
@@ -34,7 +38,7 @@ class Engine(Protocol):
         ...
 
 
-EngineBuilder = Callable[[Generator, Precision, torch.device, int], Engine]
+EngineBuilder = Callable[["Generator", Precision, "torch.device", int], Engine]
 """Makes an engine of a generator, the wanted precision, the compute device and the number of processors.
 
 Raises `SettingsError` where the engine cannot work with that device or precision.
@@ -54,5 +58,5 @@ class RefinerEngine(Protocol):
         ...
 
 
-RefinerEngineBuilder = Callable[[Refiner, Precision, torch.device, int], RefinerEngine]
+RefinerEngineBuilder = Callable[["Refiner", Precision, "torch.device", int], RefinerEngine]
 """As `EngineBuilder`, for a refiner."""

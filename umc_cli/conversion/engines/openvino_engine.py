@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
+from umc_cli.conversion.engines.precisions import openvino_precision
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner_network import Refiner
-from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
-from umc_cli.runtime import has_bf16_units
 
 OpenVinoStem = tuple[NDArray[np.float32], NDArray[np.float32]]
 
-_CAPABILITIES = {Precision.FP32: "FP32", Precision.BF16: "BF16", Precision.FP16: "FP16"}
 _PRECISION_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
 
 
@@ -88,14 +86,8 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
     Raises:
         SettingsError: OpenVINO is not here, or cannot work with that device or precision.
     """
-    if device.type != "cpu":
-        raise SettingsError(f"engine 'openvino' computes on the CPU, not on {device}", "use --engine torch")
-    if not openvino_package.is_installed():
-        raise SettingsError("engine 'openvino' is not installed", "pip install openvino, or use --engine torch")
-    if failure := openvino_package.failure():
-        raise SettingsError(f"engine 'openvino' cannot be loaded: {failure}", "use --engine torch")
+    precision = openvino_precision(wanted, device)
     core = openvino_package.core()
-    precision = _choose_precision(wanted, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), has_bf16_units(device))
     settings = {
         "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
@@ -120,14 +112,6 @@ class _Trunk(nn.Module):
 
     def forward(self, x: Tensor, normed: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return self.generator.trunk((x, normed), gamma, beta)
-
-
-def _choose_precision(wanted: Precision, capabilities: list[str], bf16_is_faster: bool) -> Precision:
-    if wanted is Precision.AUTO:
-        return Precision.BF16 if bf16_is_faster and "BF16" in capabilities else Precision.FP32
-    if _CAPABILITIES[wanted] not in capabilities:
-        raise SettingsError(f"this processor does not support {wanted}", "use --precision auto or fp32")
-    return wanted
 
 
 def _infer(request: Any, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -57,9 +57,9 @@ def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> Any:
     `example` holds one tensor per input; dimensions as long as `EXAMPLE_BATCH` are left open.
     """
     with without_telemetry():
-        import openvino
         from openvino import opset13
         from openvino.frontend.pytorch import ConversionExtension
+        from openvino.tools.ovc import convert_model
 
     def to_mvn(node: Any) -> Any:
         axes = opset13.constant(np.array(_SPATIAL_AXES, dtype=np.int32))
@@ -67,7 +67,7 @@ def to_openvino(module: nn.Module, example: tuple[Tensor, ...]) -> Any:
 
     with _quiet(), without_telemetry():
         program = torch.export.export(module, example, dynamic_shapes=_open_dimensions(example))
-        model = openvino.convert_model(program, extension=ConversionExtension("umc.instance_norm.default", to_mvn))
+        model = convert_model(program, extension=ConversionExtension("umc.instance_norm.default", to_mvn))
     model.reshape({index: _open_shape(tensor) for index, tensor in enumerate(example)})
     return model
 

@@ -2,7 +2,7 @@
 
 Its import, and every conversion of a model, send an event and keep a client id in the user's home folder; where there
 is no home folder the import fails. Where the package `openvino_telemetry` is absent it does without either, so that
-package is hidden from it.
+package is hidden from it. So is its converter of models at first, which takes longer to load than all else of it.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 _TELEMETRY = "openvino_telemetry"
+_CONVERTER = "openvino.tools.ovc"
 
 
 def is_installed() -> bool:
@@ -29,7 +30,7 @@ def core() -> Any:
     thread, or while a second core has one, it frees that stack and leaves it in use: the next Ctrl-C is a segmentation
     fault.
     """
-    with without_telemetry():
+    with without(_TELEMETRY), without(_CONVERTER):
         openvino = importlib.import_module("openvino")
     return openvino.Core()
 
@@ -48,11 +49,18 @@ def failure() -> str | None:
 @contextmanager
 def without_telemetry() -> Iterator[None]:
     """Let `import openvino_telemetry` fail inside the block, unless it was imported before."""
-    if _TELEMETRY in sys.modules:
+    with without(_TELEMETRY):
+        yield
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Let the import of a module fail inside the block, unless it was imported before."""
+    if module in sys.modules:
         yield
         return
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules[_TELEMETRY]
+        del sys.modules[module]

@@ -6,10 +6,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from umc_cli.conversion.engines.precisions import torch_precision
 from umc_cli.conversion.generator import Generator, Stem
 from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.precision import Precision
-from umc_cli.runtime import TORCH_DTYPES, compute_fp32_in_full, compute_threads
+from umc_cli.runtime import compute_fp32_in_full, compute_threads, torch_dtype
 
 
 class TorchEngine:
@@ -18,7 +19,7 @@ class TorchEngine:
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
         self._device = device
         self._threads = threads
-        self.precision = _best_precision(device) if precision is Precision.AUTO else precision
+        self.precision = torch_precision(precision, device)
         self._generator = _fitted(generator, device, self.precision)
 
     @torch.inference_mode()
@@ -34,7 +35,7 @@ class TorchEngine:
             return self._generator.trunk(stem, self._cast(gamma), self._cast(beta)).float()
 
     def _cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self._device, dtype=TORCH_DTYPES[self.precision])
+        return tensor.to(device=self._device, dtype=torch_dtype(self.precision))
 
 
 class TorchRefinerEngine:
@@ -43,14 +44,14 @@ class TorchRefinerEngine:
     def __init__(self, refiner: Refiner, precision: Precision, device: torch.device, threads: int) -> None:
         self._device = device
         self._threads = threads
-        self.precision = _best_precision(device) if precision is Precision.AUTO else precision
+        self.precision = torch_precision(precision, device)
         self._refiner = _fitted(refiner, device, self.precision)
 
     @torch.inference_mode()
     def __call__(self, maps: Tensor) -> Tensor:
         """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32."""
         with compute_threads(self._threads):
-            cast = maps.to(self._device, TORCH_DTYPES[self.precision], memory_format=torch.channels_last)
+            cast = maps.to(self._device, torch_dtype(self.precision), memory_format=torch.channels_last)
             residual: Tensor = self._refiner(cast)
             return residual.float()
 
@@ -62,12 +63,4 @@ def _fitted(module: ModuleT, device: torch.device, precision: Precision) -> Modu
     """Return a copy for inference; the caller's module keeps its own precision and place."""
     compute_fp32_in_full(device)
     fitted = copy.deepcopy(module).eval().requires_grad_(False)
-    return fitted.to(device=device, dtype=TORCH_DTYPES[precision]).to(memory_format=torch.channels_last)
-
-
-def _best_precision(device: torch.device) -> Precision:
-    if device.type == "cpu":
-        # Without bf16 units torch emulates it, slower than fp32; where there are some, OpenVINO is the engine.
-        return Precision.FP32
-    # As fast as bf16, with three more bits: the paper's generator stays within 0.1 dB of fp32 only in fp16.
-    return Precision.FP16
+    return fitted.to(device=device, dtype=torch_dtype(precision)).to(memory_format=torch.channels_last)

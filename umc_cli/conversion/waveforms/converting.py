@@ -75,7 +75,7 @@ def convert_waveform(
         raise SettingsError(
             f"the conversion has no target {target!r}", f"its targets are: {', '.join(ingredients.targets)}"
         )
-    convert = converts_segments(built(), name, ingredients.torch_device)
+    convert = converts_segments(built(), name, torch.device(ingredients.torch_device))
     known = {target: known_target(ingredients, target)}
     result = np.empty_like(given)
     channels = given.reshape(-1, given.shape[-1])

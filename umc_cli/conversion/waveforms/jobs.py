@@ -6,22 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from umc_cli.audio.files import own_rate_blocks
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.time_limit import within
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.waveforms.converting import converts_segments
-from umc_cli.conversion.waveforms.known_target import known_target
 from umc_cli.conversion.waveforms.output_names import OutputNames
-from umc_cli.conversion.waveforms.recording import Written, convert_recording
 from umc_cli.errors import InputError
 from umc_cli.shards.audio_index import AudioFile, AudioIndex, complete_index, index_name, write_index
 from umc_cli.shards.audio_settings import AudioSettings
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
 from umc_cli.shards.planned_files import PlannedFile
+
+if TYPE_CHECKING:
+    from umc_cli.conversion.waveforms.recording import Written
 
 
 class Progress(Protocol):
@@ -107,13 +107,18 @@ def make_audio(
         EnvironmentFault: a file cannot be written.
         SettingsError: the converter gave levels that are not finite.
     """
+    # They load torch, which who only asks what is to be made does without.
+    from umc_cli.conversion.waveforms.converting import converts_segments
+    from umc_cli.conversion.waveforms.known_target import known_target
+    from umc_cli.conversion.waveforms.recording import convert_recording
+
     targets = [*job.paths]
-    convert = converts_segments(conversion.built, conversion.converter, conversion.ingredients.torch_device)
+    convert = converts_segments(conversion.built, conversion.converter, conversion.torch_device)
     known = {target: known_target(conversion.ingredients, target) for target in targets}
     settings = job.wanted[targets[0]].settings
     ended = threading.Event()
 
-    def make(recording: tuple[PlannedFile, str]) -> dict[str, Written] | FailedInput:
+    def make(recording: tuple[PlannedFile, str]) -> "dict[str, Written] | FailedInput":
         file, name = recording
         outputs = {target: path.parent / name for target, path in job.paths.items()}
         try:
@@ -143,7 +148,7 @@ def make_audio(
         write_index(path, replace(job.wanted[target], files=tuple(files), failed=failed))
 
 
-def _described(file: PlannedFile, name: str, kind: str, written: Written) -> AudioFile:
+def _described(file: PlannedFile, name: str, kind: str, written: "Written") -> AudioFile:
     return AudioFile(
         path=f"{name}.{kind}",
         sha256=written.sha256[kind],

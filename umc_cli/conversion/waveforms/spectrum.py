@@ -5,8 +5,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from umc_cli.audio.log_mel import mel_band_edges_hz, mel_power
+from umc_cli.audio.log_mel import mel_power
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 
 HOP = LOG_MEL_SETTINGS.hop_samples
 WINDOW = LOG_MEL_SETTINGS.n_fft

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.conversion.waveforms.blending import SEGMENT_HOP, ConvertSegments, blended
 from umc_cli.conversion.waveforms.following import Followed, KnownTarget, follow, source_of
 from umc_cli.conversion.waveforms.spectrum import HOP, N_BINS, WINDOW

@@ -18,9 +18,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
-from umc_cli.audio.mel_scale import hz_to_mel
+from umc_cli.audio.mel_scale import hz_to_mel, mel_band_edges_hz
 from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 from umc_cli.evaluation.report.figure_file import check_figure_name, write_figure
 
