@@ -1,5 +1,7 @@
 """`log_mel` against librosa, and against what is known of tones, impulses and silence."""
 
+import threading
+
 import librosa
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umc_cli.audio import log_mel as log_mel_module
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.log_mel_settings import (
     FLOOR_DB,
@@ -191,3 +194,18 @@ def test_cuda_equals_cpu() -> None:
     on_cuda = log_mel(batch.cuda())
     assert on_cuda.device.type == "cuda"
     torch.testing.assert_close(on_cuda.cpu(), log_mel(batch), rtol=0, atol=1e-2)
+
+
+def test_memory_for_a_pass_is_as_large_as_the_largest_batch() -> None:
+    sizes = []
+
+    def measure() -> None:
+        for count in (1, 3, 2, 20):
+            log_mel(torch.zeros(count, SEGMENT_SAMPLES))
+            (work,) = log_mel_module._of_this_thread.by_device.values()
+            sizes.append(len(work.padded))
+
+    thread = threading.Thread(target=measure)  # with buffers of its own
+    thread.start()
+    thread.join()
+    assert sizes == [1, 3, 3, 6]

@@ -33,9 +33,9 @@ def log_mel(segments: Tensor) -> Tensor:
     Equal to librosa's `melspectrogram` + `10 * log10(max(power, 1e-10))` within 0.01 dB.
     """
     settings = LOG_MEL_SETTINGS
-    work = _work_buffers(segments.device)
+    at_once = _SEGMENTS_AT_ONCE if segments.device.type == "cpu" else _SEGMENTS_AT_ONCE_ON_GPU
+    work = _work_buffers(segments.device, min(at_once, len(segments)))
     levels_db = segments.new_empty(len(segments), settings.n_mels, settings.n_frames, dtype=torch.float32)
-    at_once = len(work.padded)
     for first in range(0, len(segments), at_once):
         chunk = segments[first : first + at_once]
         work.padded[: len(chunk), work.silence : -work.silence] = chunk
@@ -70,9 +70,8 @@ def level_db(power: Tensor) -> Tensor:
 class _WorkBuffers:
     """Memory for one pass, kept from call to call: fetching it from the system anew takes longer than the FFT."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, count: int) -> None:
         settings = LOG_MEL_SETTINGS
-        count = _SEGMENTS_AT_ONCE if device.type == "cpu" else _SEGMENTS_AT_ONCE_ON_GPU
         n_bins = settings.n_fft // 2 + 1
         self.silence = settings.n_fft // 2
         """Zeros before and after each segment; nothing is ever written there."""
@@ -87,12 +86,13 @@ class _WorkBuffers:
 _of_this_thread = threading.local()
 
 
-def _work_buffers(device: torch.device) -> _WorkBuffers:
-    """Return this thread's buffers on `device`."""
+def _work_buffers(device: torch.device, count: int) -> _WorkBuffers:
+    """Return this thread's buffers on `device` for at least `count` segments: as many as the largest batch so far."""
     kept: dict[torch.device, _WorkBuffers] = _of_this_thread.__dict__.setdefault("by_device", {})
-    if device not in kept:
+    if device not in kept or len(kept[device].padded) < count:
+        kept.pop(device, None)
         with torch.inference_mode(False):  # made inside a caller's inference mode they could not be used outside it
-            kept[device] = _WorkBuffers(device)
+            kept[device] = _WorkBuffers(device, count)
     return kept[device]
 
 

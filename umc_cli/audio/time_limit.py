@@ -1,10 +1,13 @@
 """Reading from a disk or network that may not answer: nobody waits for it longer than asked."""
 
+import os
+import queue
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from umc_cli.errors import InputError
 
@@ -27,18 +30,43 @@ def within(timeout_s: float, read: Callable[[], Result]) -> Result:
         TimedOutError: it took longer. Whatever `read` raises is raised too.
     """
     result: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(read())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="umc-file", daemon=True).start()
+    hand = _of_this_thread.__dict__.pop("hand", None) or _Hand()
+    hand.tasks.put((read, result))
     for _ in range(_WAITS):
         with suppress(TimeoutError):
-            return result.result(timeout_s / _WAITS)
+            result.exception(timeout_s / _WAITS)
+        if result.done():
+            _of_this_thread.hand = hand  # one that hangs is not asked again
+            return result.result()
     raise TimedOutError(
         f"reading took longer than {timeout_s:g} s",
         "check the disk or the network that it lies on, then run again; --reader-timeout-s gives more time",
     )
+
+
+class _Hand:
+    """A thread that reads for another one, again and again: to start one costs as much as to decode half a second.
+
+    It ends when nobody can ask it any more.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        weakref.finalize(self, self.tasks.put, None)
+        threading.Thread(target=_do, args=(self.tasks,), name="umc-file", daemon=True).start()
+
+
+def _do(tasks: "queue.SimpleQueue[Any]") -> None:
+    while (task := tasks.get()) is not None:
+        read, result = task
+        try:
+            result.set_result(read())
+        except BaseException as error:
+            result.set_exception(error)
+        del task, read, result  # or a long recording would be kept until the next one
+
+
+_of_this_thread = threading.local()
+
+if hasattr(os, "register_at_fork"):  # the threads stay in the parent
+    os.register_at_fork(after_in_child=lambda: _of_this_thread.__dict__.clear())

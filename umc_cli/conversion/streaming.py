@@ -160,6 +160,7 @@ class _Reader:
         self._root = root
         self._segment_settings = segment_settings
         self._timeout_s = settings.reader_timeout_s
+        self._workers = settings.workers
         self._ahead = settings.batch_size * _BATCHES_AHEAD
         self._with_log_mel = with_log_mel
         self._pool = ThreadPoolExecutor(settings.workers, "umc-reader", torch.set_num_threads, (1,))
@@ -175,8 +176,8 @@ class _Reader:
         waiting: deque[tuple[int, Future[_PieceRead]]] = deque()
         n_ahead = 0
         for piece in pieces:
-            # Two pieces may always be under way, so that long recordings are read while the converter works.
-            while len(waiting) >= 2 and n_ahead + piece.n_segments > self._ahead:
+            # Every reader may always have a piece, however long recordings are, and one more waits to be converted.
+            while len(waiting) > self._workers and n_ahead + piece.n_segments > self._ahead:
                 count, future = waiting.popleft()
                 n_ahead -= count
                 yield future.result()

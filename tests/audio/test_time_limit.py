@@ -1,0 +1,40 @@
+import threading
+import time
+
+import pytest
+
+from umc_cli.audio.time_limit import TimedOutError, within
+
+
+def test_one_thread_reads_for_a_caller_until_it_hangs() -> None:
+    release = threading.Event()
+    first = within(10, threading.current_thread)
+    assert within(10, threading.current_thread) is first
+    assert first is not threading.current_thread()
+    with pytest.raises(TimedOutError, match=r"reading took longer than 0\.1 s"):
+        within(0.1, release.wait)
+    second = within(10, threading.current_thread)
+    assert second is not first
+    release.set()
+    first.join(10)  # nobody asks it any more
+    assert not first.is_alive()
+
+
+def test_each_caller_has_a_thread_that_ends_with_it() -> None:
+    found: list[threading.Thread] = []
+    caller = threading.Thread(target=lambda: found.append(within(10, threading.current_thread)))
+    caller.start()
+    caller.join(10)
+    found[0].join(10)
+    assert not found[0].is_alive()
+    assert within(10, threading.current_thread) is not found[0]
+
+
+def test_what_reading_raises_is_raised_at_once() -> None:
+    def refused() -> None:
+        raise TimeoutError("of the network")
+
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match="of the network"):
+        within(60, refused)
+    assert time.monotonic() - started < 5
