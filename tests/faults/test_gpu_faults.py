@@ -123,8 +123,8 @@ def test_a_shard_says_that_a_gpu_made_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Conversion, "built", Plain())
     on_cpu, on_gpu = (
-        Conversion("eq", Ingredients(source="a", targets=("b",), devices={}, torch_device=torch.device(name))).made_with
-        for name in ("cpu", "cuda:1")
+        Conversion("film_gan", Ingredients("a", ("b",), devices={}, torch_device=device)).made_with
+        for device in (torch.device("cpu"), "cuda:1")
     )
     assert on_cpu == {"engine": "torch", "precision": "fp32"}
     assert on_gpu == on_cpu | {"compute_device": "cuda"}
