@@ -152,6 +152,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(busy_workspace: Path, umc: Umc, star
 
 @pytest.mark.parametrize("moment", ["find_recordings", "make_ready", "plan_files", "settle", "stream"])
 def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    from umc_cli.conversion import streaming
     from umc_cli.workflows import convert as workflow
 
     for device, seed in ((SOURCE, 0), (TARGET, 50)):
@@ -163,7 +164,7 @@ def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(workflow, moment, interrupt)
+        context.setattr(streaming if moment == "stream" else workflow, moment, interrupt)
         run = umc(*command)
     assert run.exit_code == 130
     assert "Interrupted" in run.stderr

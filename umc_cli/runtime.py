@@ -73,6 +73,11 @@ def compute_device_name(name: str) -> str:
     return name
 
 
+def gpu_count() -> int:
+    """Return the number of CUDA devices that this process sees."""
+    return int(_torch().cuda.device_count())
+
+
 def _torch() -> Any:
     import torch
 

@@ -81,6 +81,13 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Number format of the spectrograms: float16 or float32."""
     compression: Annotated[Compression, Option(RESULT)] = "lz4"
     """Of the spectrograms: lz4 (fast, readers need hdf5plugin), or gzip or none (any HDF5 program reads them)."""
+    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda", "cuda:all"))] = "auto"
+    """cpu, cuda, cuda:N, auto (CUDA where there is one), or cuda:all (every GPU, a process each)."""
+    processes: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        Option(MACHINE, metavar="N", default="1; one per GPU with cuda:all"),
+    ] = None
+    """Processes of this machine that make the shards together."""
     batch_size: Annotated[int, Field(ge=1), Option(MACHINE)] = 32
     """Segments to convert at once."""
     reader_timeout_s: Annotated[float, Field(gt=0, le=86_400), Option(MACHINE)] = 300.0
@@ -93,6 +100,11 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Say what would be read, made and kept, how long it takes and how much room it needs; write nothing."""
     strict: Annotated[bool, Option()] = False
     """Refuse to begin if a target of `all` has to be left out."""
+
+    @property
+    def in_processes(self) -> bool:
+        """Tell whether processes of their own make the shards."""
+        return self.compute_device == "cuda:all" or (self.processes or 1) > 1
 
     @property
     def segments(self) -> ChannelSegmentSettings:

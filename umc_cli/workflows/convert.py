@@ -16,6 +16,7 @@ from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines, 
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.cluster import HERE, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
+from umc_cli.conversion.processes import ALL_GPUS, devices_of, open_processes
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
 from umc_cli.conversion.shard_jobs import open_jobs
@@ -24,7 +25,7 @@ from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, versions
+from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, gpu_count, versions
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.builds import note_build
@@ -77,9 +78,12 @@ def convert(
                 warnings=report.warnings,
             )
         order = order_of(settings, workspace, root, conversion)
-        making = (
-            _make_on_cluster(order, settings, report.warnings) if settings.cluster else _make_here(order, is_new=is_new)
-        )
+        if is_new and not settings.cluster:
+            _ = conversion.built  # what is wrong with it is said before a plan is made
+        if settings.cluster:
+            making = _make_on_cluster(order, settings, report.warnings)
+        else:
+            making = _make_in_processes(order, settings) if settings.in_processes else _make_here(order)
         with making as (report.made_with, makers):
             if slower := slower_engine_reason(settings.engine, report.made_with):
                 report.warnings.append(slower)
@@ -180,6 +184,8 @@ def choose_what_to_convert(
     )
     # Actors of a cluster have their own devices.
     here = settings.model_copy(update={"compute_device": "cpu"}) if settings.cluster else settings
+    if here.compute_device == ALL_GPUS:
+        here = here.model_copy(update={"compute_device": "cuda"})
     conversion = choose_conversion(workspace, here, everything, settings.segments)
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
@@ -195,6 +201,8 @@ def _refuse_contradictions(settings: ConvertSettings) -> None:
         )
     if settings.part and settings.cluster:
         raise SettingsError("--part and --cluster both divide the run", "give one of them")
+    if settings.cluster and settings.processes:
+        raise SettingsError("--cluster has processes of its own", "leave out --processes, or --cluster")
     refuse_audio_contradictions(settings)
 
 
@@ -242,7 +250,7 @@ def plan_run(
 
 
 @contextmanager
-def _make_here(order: Order, *, is_new: bool) -> Iterator[tuple[dict[str, str], Makers]]:
+def _make_here(order: Order) -> Iterator[tuple[dict[str, str], Makers]]:
     """Yield what the converter says of itself, and the functions that do the jobs in this process."""
     # Readers, converter and writer share the processors; only a generator's engine takes all for one batch.
 
@@ -265,9 +273,18 @@ def _make_here(order: Order, *, is_new: bool) -> Iterator[tuple[dict[str, str], 
                     job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, progress
                 )
 
-    if is_new:
-        _ = order.conversion.built  # what is wrong with it is said before a plan is made
     yield order.conversion.made_with, Makers(make_shards, make_audio_files)
+
+
+@contextmanager
+def _make_in_processes(order: Order, settings: ConvertSettings) -> Iterator[tuple[dict[str, str], Makers]]:
+    """Yield what the converter says of itself, and the functions that have several processes do the jobs."""
+    if settings.compute_device == ALL_GPUS:
+        devices = devices_of(ALL_GPUS, settings.processes, gpu_count())
+    else:
+        devices = devices_of(str(order.conversion.ingredients.torch_device), settings.processes, 0)
+    with open_processes(order, devices, settings.workers) as crew:
+        yield order.conversion.made_with, Makers(crew.make, crew.make)
 
 
 @contextmanager

@@ -118,6 +118,8 @@ def convert_dry_run(
     report.n_shards_to_make = sum(map(len, missing.values()))
     report.n_shards_kept = len(part.shards(plan.n_shards)) * len(target_ids) - report.n_shards_to_make
     _estimate(report, order, plan, missing)
+    if settings.in_processes:
+        report.warnings.append("the estimate is of one process")
     if settings.audio:
         report.warnings.append("the audio files of --write are not part of the estimate")
     if report.estimated_bytes and report.estimated_bytes > report.free_bytes:
