@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import PROJECT
 from tests.samples import noise, write_audio
+from umc_cli.conversion.converter_training.pretraining_world import make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
@@ -199,3 +201,38 @@ def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: 
 
 def _cell(lines: list[str], converter: str) -> float:
     return float(next(line for line in lines if line.startswith(f"| {converter} |")).split("|")[2])
+
+
+@pytest.fixture
+def film_gan(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(PROJECT / "examples")
+    return runpy.run_path(str(PROJECT / "examples/train_film_gan.py"), run_name="example")
+
+
+def test_what_is_known_in_80_bands_becomes_a_condition_of_128_and_a_level(film_gan: dict[str, Any]) -> None:
+    to_condition, at_reference = film_gan["condition_weights"]()
+    condition_db = torch.full((80,), 7.0) @ to_condition
+    torch.testing.assert_close(condition_db, torch.full((128,), 7.0))
+    assert (condition_db @ at_reference).item() == pytest.approx(7.0)
+
+
+def test_training_on_pairs_goes_on_as_if_it_had_not_stopped(film_gan: dict[str, Any]) -> None:
+    sounds = [noise(1.0, seed=seed) for seed in range(4)]
+    size = film_gan["SMOKE"]
+    world = make_training_world(sounds, np.zeros((2, 128)), size.near, 0)
+    small = film_gan["SETTINGS"].model_copy(update=film_gan["_SMALL"]).generator
+
+    def begin() -> Any:
+        return film_gan["PairedTraining"](small, size, [world], world)
+
+    whole, first, second = begin(), begin(), begin()
+    losses = [whole.step(index) for index in range(3)]
+    first.step(0)
+    second.load_state(*first.state())
+    assert [second.step(index) for index in (1, 2)] == losses[1:]
+    assert second.validate() == whole.validate()
+
+
+def test_discriminators_are_not_shown_the_level(film_gan: dict[str, Any]) -> None:
+    shown, devices = film_gan["without_level"](None, (torch.tensor([[[1.0, 3.0]]]), [0]))
+    assert (shown.tolist(), devices) == ([[[-1.0, 1.0]]], [0])

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from umc_cli.checkpoint import read_metadata
 from umc_cli.config import dump_settings
 from umc_cli.conversion.generator import Generator
@@ -30,9 +32,13 @@ class TrainedGenerator:
 
 
 def save_generator(
-    path: Path, generator: Generator, normalisation: Normalisation, training: Mapping[str, Any] | None = None
+    path: Path,
+    generator: Generator,
+    normalisation: Normalisation,
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write the generator's weights in fp32 with its settings, all or nothing. `training` takes plain JSON values.
+    """Write the generator's weights with its settings, all or nothing. `training` takes plain JSON values.
 
     Raises:
         EnvironmentFault: the folder cannot be written, or the disk is full.
@@ -42,7 +48,7 @@ def save_generator(
         "normalisation": dump_settings(normalisation),
         "training": dict(training or {}),
     }
-    write_network(path, KIND, generator, metadata)
+    write_network(path, KIND, generator, metadata, dtype)
 
 
 def load_generator(path: Path) -> TrainedGenerator:
