@@ -25,7 +25,7 @@ from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, load_generator
 from umc_cli.conversion.measuring.converters import convert_segments
 from umc_cli.conversion.normalisation import denormalise, normalise
-from umc_cli.conversion.refiner_checkpoint import SHIPPED_REFINER
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.response.difference import level_difference_db
 
 _BATCH, _RATE = 16, 3e-4

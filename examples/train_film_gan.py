@@ -30,8 +30,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from train_shipped_generator import TRAIN_FOLDS, VALIDATION_FOLD, Lines, read_sounds, split_responses
 
-from umc_cli.audio.log_mel import mel_band_edges_hz
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS, SAMPLE_RATE_HZ
+from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.config import dump_settings
 from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS, AdversarialSettings
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
