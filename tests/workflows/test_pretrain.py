@@ -31,7 +31,15 @@ def sounds(workspace: Path) -> Path:
 
 
 def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dry = umc(*SMOKE, "--max-steps", "8", "--save-every", "4", "--publish", "--dry-run")
+    assert not (sounds / "runs").exists()
     run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4", "--publish")
+    same = ("name", "folder", "mode", "devices", "precision", "n_segments", "n_held_out", "total_steps", "failed")
+    assert {name: dry.json[name] for name in same} == {name: run.json[name] for name in same}
+    assert (dry.json["publishes"], dry.json["publication"]) == (run.json["published"], "always (--publish)")
+    assert {*dry.json["files"]} <= {
+        path.name + "/" * path.is_dir() for path in (sounds / "runs/refiner-smoke").iterdir()
+    }
     assert run.exit_code == 1, run.stderr  # one recording cannot be read
     assert [Path(entry["path"]).name for entry in run.json["failed"]] == ["broken.wav"]
     assert (run.json["mode"], run.json["n_steps"], run.json["total_steps"]) == ("refiner", 8, 8)

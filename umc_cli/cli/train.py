@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from umc_cli.cli import render
 from umc_cli.cli.completion import complete_words
 from umc_cli.cli.options import Json, Quiet, Verbose
+from umc_cli.cli.progress import conversion_progress
 from umc_cli.cli.settings_options import Given, with_options
 from umc_cli.cli.training_progress import training_progress
 from umc_cli.config import RUN, find_workspace
@@ -18,6 +19,7 @@ from umc_cli.settings.train import SECTION, TrainSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.train import TrainProgress, TrainReport
+    from umc_cli.workflows.training_dry_run import PlanningProgress, TrainingDryRun
 
 
 @with_options(TrainSettings, SECTION, ADVERSARIAL_PRESETS)
@@ -42,15 +44,21 @@ def command(
     Options of --pretrain are those of the section "pretrain" of umc.toml and of UMC_PRETRAIN_<OPTION>.
     """
     from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
+    from umc_cli.workflows.pretrain_dry_run import pretrain_dry_run
     from umc_cli.workflows.train import load_train_settings, train
+    from umc_cli.workflows.train_dry_run import train_dry_run
 
     workspace = find_workspace(Path.cwd())
     run: Callable[[TrainProgress], TrainReport]
     if pretrain is None:
         settings = load_train_settings(workspace, given)
+        if settings.dry_run:
+            show_dry_run(partial(train_dry_run, workspace, settings), as_json, quiet, verbose)
         run, name, command = partial(train, workspace, settings), settings.run_name, "umc train"
     else:
         refiner_settings = load_pretrain_settings(workspace, pretrain, given)
+        if refiner_settings.dry_run:
+            show_dry_run(partial(pretrain_dry_run, workspace, refiner_settings), as_json, quiet, verbose)
         run, name = partial(train_refiner, workspace, refiner_settings), refiner_settings.run_name
         command = f"umc train --pretrain {pretrain}"
     run_training(run, workspace.runs / name, f"{command} --name {name} --resume", as_json, quiet, verbose)
@@ -123,3 +131,60 @@ def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, 
         lines.append(f"publish them anyway with: {resume} --publish")
     for line in lines:
         console.print(render.printable(line), markup=False)
+
+
+def show_dry_run(
+    dry_run: "Callable[[PlanningProgress], TrainingDryRun]", as_json: bool, quiet: bool, verbose: bool
+) -> NoReturn:
+    """Find out what a training would do, and print it.
+
+    Raises:
+        typer.Exit: always, with the exit code.
+    """
+    with conversion_progress(quiet) as progress:
+        report = dry_run(progress)
+    render.print_problems(report, quiet, verbose, "recording", "cannot be read")
+    if as_json:
+        render.print_report(report)
+    else:
+        render.print_text("\n".join(_dry_run_lines(report)))
+    raise typer.Exit(report.exit_code)
+
+
+def _dry_run_lines(report: "TrainingDryRun") -> list[str]:
+    splits = ", ".join(f"{count} of split {split}" for split, count in report.splits.items())
+    thing = "sound" if report.mode == "refiner" else "segment"
+    n_train, n_held_out = sum(report.n_segments.values()), sum(report.n_held_out.values())
+    each = ", ".join(f"{device} {count}" for device, count in report.n_segments.items())
+    lines = [
+        f"would read    {render.count(report.n_files, 'recording')} ({splits}), "
+        f"{render.duration(report.sound_s)} of sound",
+        f"would train   {report.mode} on {render.count(n_train, thing)} ({each}), {n_held_out} held out; "
+        f"{report.precision} on {report.compute_device}",
+    ]
+    if report.labels:
+        lines.append(f"would tell    {render.count(len(report.labels), 'label')}: {', '.join(report.labels)}")
+    if report.converter:
+        to = ", ".join(report.targets) or "devices drawn anew for every sample"
+        lines.append(f"would convert with {report.converter} to {to}")
+    if report.weights:
+        lines.append(f"with weights  {report.weights}")
+    todo = {"resumed": f"resume after step {report.n_steps}", "replaced": "replace the run there", "new": "begin"}
+    n_epochs = report.total_steps / report.steps_per_epoch
+    lines += [
+        f"would {todo[report.run]} and end after step {report.total_steps} ({n_epochs:.4g} epochs of "
+        f"{render.count(report.steps_per_epoch, 'step')})",
+        f"would keep    in {report.folder}: {', '.join(report.files)}",
+    ]
+    if report.publication:
+        where = f"to {', '.join(report.publishes)}, " if report.publishes else ""
+        lines.append(f"would publish {where}{report.publication}")
+    timed = f"{render.count(report.n_timed, 'step')} that were timed" if report.n_timed else "those of the run so far"
+    took = render.duration(report.estimated_seconds)
+    lines.append(f"would take    {took} ({report.seconds_per_step:.2g} s a step, as {timed})")
+    memory = f", {report.memory_bytes / 2**20:,.0f} MiB of memory" if report.memory_bytes else ""
+    lines.append(
+        f"would need    {report.estimated_bytes / 2**20:,.1f} MiB ({report.checkpoint_bytes / 2**20:,.1f} of weights "
+        f"and state; {report.free_bytes / 2**20:,.0f} MiB are free){memory}"
+    )
+    return [render.printable(line) for line in lines]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.settings_options import Given, with_options
-from umc_cli.cli.train import run_training
+from umc_cli.cli.train import run_training, show_dry_run
 from umc_cli.config import find_workspace
 from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
@@ -19,9 +19,12 @@ def command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: 
     classifier on every device, use umc eval.
     """
     from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
+    from umc_cli.workflows.train_sec_dry_run import train_sec_dry_run
 
     workspace = find_workspace(Path.cwd())
     settings = load_train_sec_settings(workspace, given)
+    if settings.dry_run:
+        show_dry_run(partial(train_sec_dry_run, workspace, settings), as_json, quiet, verbose)
     run_training(
         partial(train_sec, workspace, settings),
         workspace.runs / settings.run_name,

@@ -109,8 +109,8 @@ def _settings_to_resume(workspace: Workspace, name: str, kind: str) -> dict[str,
     return dict(started["settings"])
 
 
-def settle_run(folder: Path, settings: RunSettings) -> str:
-    """Return the id of the run in `folder` if it is resumed, or a new one if there is none or it may be replaced.
+def run_to_resume(folder: Path, settings: RunSettings) -> str | None:
+    """Return the id of the run in `folder` if it is resumed; None if there is none or it may be replaced.
 
     Raises:
         SettingsError: there is a run that is neither resumed nor replaced, or it was started with other settings.
@@ -125,8 +125,34 @@ def settle_run(folder: Path, settings: RunSettings) -> str:
             f"there is a run {settings.run_name!r} in {folder}",
             "resume it (--resume), replace it (--overwrite) or give this one another name (--name)",
         )
+    return None
+
+
+def settle_run(folder: Path, settings: RunSettings) -> str:
+    """Return the id of the run in `folder` if it is resumed, or a new one; then a run to replace is removed.
+
+    Raises:
+        SettingsError: see `run_to_resume`.
+    """
+    resumed = run_to_resume(folder, settings)
+    if resumed is not None:
+        return resumed
     clear_run(folder)
     return secrets.token_hex(8)
+
+
+def check_same_recordings(folder: Path, fingerprint: str) -> None:
+    """Refuse to resume the run in `folder`, if there is one, with other recordings than it began with.
+
+    Raises:
+        SettingsError: the recordings changed.
+    """
+    before = read_run_settings(folder)
+    if before and before["recordings_sha256"] != fingerprint:
+        raise SettingsError(
+            f"the recordings are not those that the run in {folder} was started with",
+            "restore them, or start another run with --name",
+        )
 
 
 def note_start(
@@ -140,12 +166,8 @@ def note_start(
         SettingsError: the recordings changed.
         EnvironmentFault: the folder cannot be written.
     """
+    check_same_recordings(folder, fingerprint)
     before = read_run_settings(folder)
-    if before and before["recordings_sha256"] != fingerprint:
-        raise SettingsError(
-            f"the recordings are not those that the run in {folder} was started with",
-            "restore them, or start another run with --name",
-        )
     if before and content_sha256 and before.get("content_sha256", content_sha256) != content_sha256:
         raise SettingsError(
             f"recordings were changed since the run in {folder} was started, though their lengths are the same",

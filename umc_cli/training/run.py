@@ -151,7 +151,7 @@ def check_not_passed(folder: Path, schedule: ScheduleSettings, steps_per_epoch: 
     Raises:
         SettingsError: naming the step.
     """
-    n_steps = _steps_done(folder)
+    n_steps, _ = done_so_far(folder)
     if schedule.max_steps is not None and schedule.max_steps < n_steps:
         raise SettingsError(
             f"the run in {folder} has done {n_steps} steps and cannot end at step {schedule.max_steps}",
@@ -165,12 +165,25 @@ def check_not_passed(folder: Path, schedule: ScheduleSettings, steps_per_epoch: 
         )
 
 
-def _steps_done(folder: Path) -> int:
-    """Return how many steps the state in `folder` was saved after; 0 if there is none, or none that tells."""
+def done_so_far(folder: Path) -> tuple[int, float]:
+    """Return how many steps the state in `folder` was saved after, and their seconds; 0 if there is none that tells."""
     path = folder / STATE_NAME
     place = read_metadata(path).get("run") if path.exists() else None
-    n_steps = place.get("step") if isinstance(place, dict) else None
-    return n_steps if isinstance(n_steps, int) else 0
+    n_steps, seconds = (place.get(name) for name in ("step", "seconds")) if isinstance(place, dict) else (0, 0.0)
+    if not isinstance(n_steps, int):
+        return 0, 0.0
+    return n_steps, float(seconds) if isinstance(seconds, int | float) else 0.0
+
+
+def total_steps(schedule: ScheduleSettings, steps_per_epoch: int) -> int:
+    """Return after how many steps a training ends."""
+    steps = schedule.epochs * steps_per_epoch
+    return steps if schedule.max_steps is None else min(steps, schedule.max_steps)
+
+
+def steps_between_validations(schedule: ScheduleSettings, steps_per_epoch: int) -> int:
+    """Return after how many steps a training validates."""
+    return schedule.validate_every or min(steps_per_epoch, _MOST_STEPS_BETWEEN_VALIDATIONS)
 
 
 def run_training(
@@ -193,10 +206,8 @@ def run_training(
         SettingsError: the state in the folder is broken.
         EnvironmentFault: the folder cannot be written.
     """
-    result = RunResult(total_steps=schedule.epochs * training.steps_per_epoch)
-    if schedule.max_steps is not None:
-        result.total_steps = min(result.total_steps, schedule.max_steps)
-    validate_every = schedule.validate_every or min(training.steps_per_epoch, _MOST_STEPS_BETWEEN_VALIDATIONS)
+    result = RunResult(total_steps=total_steps(schedule, training.steps_per_epoch))
+    validate_every = steps_between_validations(schedule, training.steps_per_epoch)
     sums, n_summed = _go_on(folder, training, result)
     progress.start(result.n_steps, result.total_steps)
     if not ranks.is_first:
@@ -223,7 +234,7 @@ def run_training(
             progress.stepped(step)
             stopping = ranks.any(progress.should_stop())
             if is_last or stopping or step % schedule.save_every == 0:
-                _save(folder, training, result, about, sums, n_summed)
+                save_state(folder, training, result, about, sums, n_summed)
             if stopping:
                 break
     return result
@@ -261,7 +272,7 @@ def _about(about: Mapping[str, Any], result: RunResult) -> dict[str, Any]:
     }
 
 
-def _save(
+def save_state(
     folder: Path,
     training: Training,
     result: RunResult,
@@ -269,6 +280,7 @@ def _save(
     sums: Mapping[str, float],
     n_summed: int,
 ) -> None:
+    """Write the last weights and all that resuming needs; `sums`: losses since the last row of metrics, so many."""
     training.save_weights(folder, "last", _about(about, result))
     tensors, values = training.state()
     place = {

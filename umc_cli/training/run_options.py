@@ -6,7 +6,7 @@ from umc_cli.config import RUN, Option, Settings, dump_settings
 
 MAY_CHANGE = frozenset({"name", "epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
 """Settings that a resumed run may change: they decide no step's result, except for rounding."""
-_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device"})
+_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device", "dry_run"})
 """Settings of one call, not of the run."""
 
 
@@ -21,6 +21,8 @@ class RunSettings(Settings):
     """Resume the run of this name."""
     overwrite: Annotated[bool, Option(RUN)] = False
     """Replace the run of this name."""
+    dry_run: Annotated[bool, Option()] = False
+    """Say what would be read, trained and kept, how long it takes and how much room it needs; write nothing."""
 
     @property
     def run_name(self) -> str:

@@ -88,10 +88,9 @@ def store_segments(
     Raises:
         EnvironmentFault: `folder` cannot be written.
     """
-    fingerprint = _fingerprint(parts, settings, kind)
-    times = hash_of({name: [modified_ns(clip.path) for clip in clips] for name, clips in parts.items()})
+    fingerprint, times = _fingerprint(parts, settings, kind), _times(parts)
     index = _read_index(folder, settings, kind)
-    if index.get("fingerprint") != fingerprint or index.get("times_sha256", times) != times:
+    if not _is_of(index, fingerprint, times):
         index = _write_parts(folder, parts, settings, workers, kind) | {"fingerprint": fingerprint}
     if index.get("times_sha256") != times:
         index["times_sha256"] = times
@@ -103,6 +102,22 @@ def store_segments(
         fingerprint=fingerprint,
         content_sha256=index.get("content_sha256", ""),
     )
+
+
+def segments_fingerprint(
+    folder: Path, parts: Mapping[str, Sequence[Clip]], settings: SegmentSettings, kind: StoredKind = "log-mel"
+) -> tuple[str, bool]:
+    """Return the fingerprint that a store of these clips has, and whether the segments are in `folder` already."""
+    fingerprint = _fingerprint(parts, settings, kind)
+    return fingerprint, _is_of(_read_index(folder, settings, kind), fingerprint, _times(parts))
+
+
+def _is_of(index: Mapping[str, Any], fingerprint: str, times_sha256: str) -> bool:
+    return index.get("fingerprint") == fingerprint and index.get("times_sha256", times_sha256) == times_sha256
+
+
+def _times(parts: Mapping[str, Sequence[Clip]]) -> str:
+    return hash_of({name: [modified_ns(clip.path) for clip in clips] for name, clips in parts.items()})
 
 
 def _write_parts(
@@ -182,6 +197,11 @@ def _path(folder: Path, name: str, kind: StoredKind) -> Path:
     return folder / f"{name}.{kind}.{np.dtype(_DTYPES[kind]).name}"
 
 
+def segment_bytes(settings: SegmentSettings, kind: StoredKind = "log-mel") -> int:
+    """Return the size of one stored segment."""
+    return np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_shape(settings, kind)))
+
+
 def _shape(settings: SegmentSettings, kind: StoredKind) -> tuple[int, ...]:
     """Return the shape of one segment."""
     return segment_shape(settings) if kind == "log-mel" else (settings.segment_samples,)
@@ -202,7 +222,7 @@ def _mapped(
 
 def _read_index(folder: Path, settings: SegmentSettings, kind: StoredKind) -> dict[str, Any]:
     """Return what an earlier run left; nothing if that is not complete."""
-    bytes_each = np.dtype(_DTYPES[kind]).itemsize * int(np.prod(_shape(settings, kind)))
+    bytes_each = segment_bytes(settings, kind)
     try:
         index = parse_json(_index_path(folder, kind).read_text(encoding="utf-8"))
         expected = {name: bytes_each * sum(map(len, starts)) for name, starts in index["starts"].items()}

@@ -157,10 +157,12 @@ def on_the_fly(
     torch_device: torch.device,
     warnings: list[str],
     features: SecFeatures | None = None,
+    keep_tables: bool = True,
 ) -> OnTheFlyConversions | DrawnConversions | WaveformConversions:
     """Return what was chosen for `method`, ready to convert samples on `torch_device`.
 
-    Tables of levels are kept in `tables_folder`. `features` of one's own: waveforms are converted.
+    Tables of levels are taken from `tables_folder` and, with `keep_tables`, kept there. `features` of one's own:
+    waveforms are converted.
 
     Raises:
         SettingsError: a device has too few readable recordings, or weights cannot be read.
@@ -172,7 +174,8 @@ def on_the_fly(
         made_with = {each.targets[0]: each.built.describe()["checkpoint_sha256"] for each in conversions}
     else:
         conversions = [
-            make_ready(each, recordings, tables_folder=tables_folder, warnings=warnings) for each in conversions
+            make_ready(each, recordings, tables_folder=tables_folder, keep_tables=keep_tables, warnings=warnings)
+            for each in conversions
         ]
         made_with = conversions[0].built.describe() | _adapted_by_target(conversions[0])
     by_target = {target: conversion for conversion in conversions for target in conversion.targets}

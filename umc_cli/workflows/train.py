@@ -9,7 +9,7 @@ from umc_cli.config import Workspace, load_settings
 from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.conversion.converter_training.publication import FinishedRun, Rival, publish
-from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments, parts_of
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
@@ -106,7 +106,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
     workspace = settings.applied_to(workspace)
     folder = run_path(workspace, settings.run_name)
     chosen = find_training_devices(workspace, settings.devices, settings.pair)
-    _check_levels(settings, chosen)
+    check_levels(settings, chosen)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
@@ -116,9 +116,9 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
                 progress.preparing(sum(len(clips) for clips in chosen.clips.values()))
             segments = gather_segments(
                 folder / SEGMENTS_NAME,
-                chosen.clips,
+                list(chosen.clips),
+                parts_of(chosen.clips, settings.held_out_share),
                 settings.segments,
-                settings.held_out_share,
                 settings.workers or reader_threads(),
             )
             is_pair = settings.pair is not None
@@ -132,7 +132,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
         report = _report(folder, settings, chosen, segments, result)
         report.precision = precision.value
         if result.is_finished and ranks.is_first:
-            targets = _checkpoints(workspace, settings)
+            targets = places_of_weights(workspace, settings)
             score = result.best_score if settings.keep == "best" else result.last_row.get(VALIDATION_SCORE)
             finished = FinishedRun(folder, run_id, settings.preset, score, targets)
             rival = _rival(tuple(targets.values()), training, segments)
@@ -141,7 +141,7 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
     return report
 
 
-def _check_levels(settings: TrainSettings, chosen: TrainingDevices) -> None:
+def check_levels(settings: TrainSettings, chosen: TrainingDevices) -> None:
     """Refuse to tell a generator levels that records do not say."""
     if settings.pair or settings.condition != "shape_and_level":
         return
@@ -166,7 +166,7 @@ def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: Tra
     return Rival(there, score if is_held_out else None)
 
 
-def _checkpoints(workspace: Workspace, settings: TrainSettings) -> dict[str, Path]:
+def places_of_weights(workspace: Workspace, settings: TrainSettings) -> dict[str, Path]:
     """Return where the weights of a finished run go, by their names in the run's folder."""
     if settings.pair is None:
         return {f"{settings.keep}.safetensors": workspace.checkpoints / GENERATOR_NAME}

@@ -8,7 +8,7 @@ from tests.samples import noise, write_audio
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments
+from umc_cli.conversion.converter_training.training_segments import TrainingSegments, gather_segments, parts_of
 from umc_cli.errors import SettingsError
 
 
@@ -23,7 +23,7 @@ def write_clips(folder: Path, n_clips: int = 8) -> dict[str, list[Clip]]:
 
 
 def gather(folder: Path, clips: dict[str, list[Clip]], share: float = 0.25) -> TrainingSegments:
-    return gather_segments(folder / "segments", clips, SegmentSettings(), share, workers=2)
+    return gather_segments(folder / "segments", list(clips), parts_of(clips, share), SegmentSettings(), workers=2)
 
 
 def test_segments_are_the_log_mel_of_the_recordings_and_normalisation_is_theirs(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from umc_cli.training.schedule import WeightsName
 
 VALIDATION_NAMES = ("validation_cycle_db", "validation_response_db", VALIDATION_SCORE)
 
-_VALIDATED_SEGMENTS = 64
+VALIDATED_SEGMENTS = 64
 """At the most; more take longer and change the mean little."""
 _PICTURED_TARGETS = 3
 
@@ -243,7 +243,7 @@ class AdversarialTraining:
         """Yield segments [1, 80, 80] in dB, the same ones each time, with their own and another device."""
         found = self._segments.held_out if any(map(len, self._segments.held_out)) else self._segments.train
         pairs = [pair for pair in permutations(range(len(found)), 2) if len(found[pair[0]])]
-        for turn in range(_VALIDATED_SEGMENTS):
+        for turn in range(VALIDATED_SEGMENTS):
             own, other = pairs[turn % len(pairs)]
             row = turn // len(pairs)
             if row < len(found[own]):
