@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forked_umc import CAN_FORK, Process, Server
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 
 PROJECT = Path(__file__).parent.parent
@@ -69,17 +71,61 @@ def convert(umc: Callable[..., Run]) -> Callable[..., Run]:
     return lambda *options: umc("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", *options)
 
 
-@pytest.fixture(scope="session")
-def start_umc() -> Callable[..., "subprocess.Popen[bytes]"]:
-    """Return a function that starts `python -m umc_cli` as a process of its own."""
+def environment_of_umc() -> dict[str, str]:
+    """Return the environment of a process that can import `umc_cli`, wherever it works."""
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
-    def start(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None, **options: Any) -> Any:
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server | None]:
+    """What processes are forked from, where that can be done."""
+    if not CAN_FORK:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="umc-") as folder:  # sockets have short names
+        server = Server(Path(folder), environment_of_umc())
+        yield server
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def start_umc(server: Server | None) -> Callable[..., Any]:
+    """Return a function that starts `python -m umc_cli` as a process of its own.
+
+    It is forked from one that has loaded the libraries, or, with `is_forked=False` or options that need it, starts
+    from nothing.
+    """
+
+    def start(
+        *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, is_forked: bool = True, **options: Any
+    ) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | (env or {})
-        return subprocess.Popen([sys.executable, "-m", "umc_cli", *arguments], cwd=cwd, env=environment, **pipes)
+        environment = environment_of_umc() | (env or {})
+        command = ["-m", "umc_cli", *arguments]
+        if server and is_forked and len(pipes) == 3 and all(name.startswith("UMC_") for name in env or {}):
+            return Process(server.path, command, cwd, environment, **pipes)
+        return subprocess.Popen([sys.executable, *command], cwd=cwd, env=environment, **pipes)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def run_script(server: Server | None) -> Callable[..., Run]:
+    """Return a function that runs a Python script as a process of its own, forked as those of `start_umc` are."""
+
+    def run(*command: str, cwd: Path, timeout: float = 300) -> Run:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        environment = environment_of_umc()
+        if server:
+            process: Any = Process(server.path, command, cwd, environment, **streams)
+        else:
+            process = subprocess.Popen([sys.executable, *command], cwd=cwd, env=environment, **streams)
+        with process:
+            out, err = process.communicate(timeout=timeout)
+        return Run(process.returncode, out.decode(), err.decode())
+
+    return run
 
 
 @pytest.fixture(scope="session")

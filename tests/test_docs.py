@@ -3,11 +3,11 @@
 import functools
 import importlib.util
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import umc_cli
+from tests.samples import Run
 from umc_cli.config import SECTIONS, find_workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.engines import ENGINES
@@ -375,15 +376,12 @@ def example_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.xdist_group("examples")
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=_page_name)
-def test_python_examples_run(page: Path, example_workspace: Path) -> None:
+def test_python_examples_run(page: Path, example_workspace: Path, run_script: Callable[..., Run]) -> None:
     # As one program, so that a later block may use what an earlier one made.
     script = example_workspace / f"{page.stem}.py"
     script.write_text("\n\n".join(_blocks(page, "python")), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    run = subprocess.run(
-        [sys.executable, str(script)], cwd=example_workspace, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    run = run_script(str(script), cwd=example_workspace)
+    assert run.exit_code == 0, run.stderr
 
 
 def _umc_calls() -> list[tuple[str, str]]:

@@ -3,8 +3,7 @@
 import json
 import math
 import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import PROJECT
-from tests.samples import noise, write_audio
+from tests.samples import Run, noise, write_audio
 from umc_cli.conversion.converter_training.pretraining_world import make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 
@@ -27,21 +26,23 @@ def test_everything_that_an_example_imports_is_there(script: Path, monkeypatch: 
 
 
 @pytest.mark.timeout(600)
-def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_it_was(
+    tmp_path: Path, run_script: Callable[..., Run]
+) -> None:
     """Every kind of row: conversions at two shares, the paper's generator, a classifier for each target."""
-    script = PROJECT / "examples" / "device_robustness.py"
+    script = PROJECT / "examples/device_robustness.py"
     rows = "eq-noise;eq-noise, 0.8 converted;Unified-MC-Synth;adapt"
-    command = [sys.executable, str(script), "--preset", "tiny", "--draws", "1", "--rows", rows, "--jobs", "1"]
+    command = [str(script), "--preset", "tiny", "--draws", "1", "--rows", rows, "--jobs", "1"]
     command += ["--output", str(tmp_path)]
-    plan = subprocess.run([*command, "--plan"], capture_output=True, text=True, timeout=300, check=False)
-    assert plan.returncode == 0, plan.stderr
+    plan = run_script(*command, "--plan", cwd=tmp_path)
+    assert plan.exit_code == 0, plan.stderr
     assert plan.stdout == ""
     assert "1 draws, 0.0 hours of trainings one after another" in plan.stderr
     assert "Unified-MC-Synth: 0.00 h" in plan.stderr  # measured with a generator of three steps, which is gone
     left = [path.name for folder in ("runs", "checkpoints") for path in (tmp_path / "tiny/draw0" / folder).iterdir()]
     assert left == []
-    run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
-    assert run.returncode == 0, run.stderr
+    run = run_script(*command, cwd=tmp_path, timeout=550)
+    assert run.exit_code == 0, run.stderr
     table, ranked = (part.splitlines() for part in run.stdout.strip().split("\n\n"))
     found = {line.split("|")[1].strip(): line for line in table[2:]}
     assert list(found) == ["none", "eq-noise", "eq-noise, 0.8 converted", "Unified-MC-Synth", "adapt", "ideal"]
@@ -52,7 +53,7 @@ def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_
     assert share == 0.8
     # A draw that is complete is not recorded again, and what is trained is not trained again.
     finished = (runs / "none/last.safetensors").stat().st_mtime_ns
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    again = run_script(*command, cwd=tmp_path)
     assert again.stdout == run.stdout
     assert (runs / "none/last.safetensors").stat().st_mtime_ns == finished
 
@@ -86,7 +87,9 @@ def test_devices_are_source_seen_or_unseen_whatever_they_are_called(table: dict[
 
 
 @pytest.mark.timeout(300)
-def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(tmp_path: Path) -> None:
+def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(
+    tmp_path: Path, run_script: Callable[..., Run]
+) -> None:
     """Half a minute: three trainings, each with worlds from another process."""
     (tmp_path / "data/events").mkdir(parents=True)
     names = [f"{fold}-{index}.wav" for fold in (1, 2, 3, 4) for index in range(3)]
@@ -99,9 +102,8 @@ def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(tmp_path:
         write_audio(tmp_path / f"data/impulse_responses/{index}.wav", noise(0.05, seed=200 + index), subtype="FLOAT")
     script, output = PROJECT / "examples" / "train_shipped_generator.py", tmp_path / "refiner.safetensors"
     asked = ["--debian", str(tmp_path / "sounds"), "--output", str(output), "--smoke"]
-    command = [sys.executable, str(script), str(tmp_path / "data"), str(tmp_path / "run"), *asked]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert run.returncode == 0, run.stderr
+    run = run_script(str(script), str(tmp_path / "data"), str(tmp_path / "run"), *asked, cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     trained = load_refiner(output)
     assert trained.training["sounds"].startswith("21 of ")  # 12 of the packages, and 9 of folds 1 to 3
     assert [stage["family"] for stage in trained.training["settings"]] == ["near", "near", "wide"]
@@ -110,11 +112,10 @@ def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(tmp_path:
 
 
 @pytest.mark.timeout(600)
-def test_the_benchmark_of_train_sec_measures_both_ways() -> None:
+def test_the_benchmark_of_train_sec_measures_both_ways(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     script = PROJECT / "examples" / "benchmarks" / "train_sec.py"
-    command = [sys.executable, str(script), "--quick", "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
-    assert run.returncode == 0, run.stderr
+    run = run_script(str(script), "--quick", "--json", cwd=tmp_path, timeout=550)
+    assert run.exit_code == 0, run.stderr
     figures = json.loads(run.stdout)
     assert figures["segments"] == 20
     for converter in ("refiner", "eq_noise"):
@@ -126,12 +127,23 @@ def test_the_benchmark_of_train_sec_measures_both_ways() -> None:
     assert "wanted >= 0.9" in run.stderr
 
 
-def test_the_benchmark_of_planning_plans_every_row() -> None:
-    script = PROJECT / "examples" / "benchmarks" / "plan.py"
-    command = [sys.executable, str(script), "--rows", "300", "--read", "20", "--shards", "40", "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)
+def test_the_benchmark_of_planning_plans_every_row(
+    tmp_path: Path, run_script: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = PROJECT / "examples/benchmarks/plan.py"
+    benchmark = runpy.run_path(str(script), run_name="example")
+
+    def in_a_process(task: str, folder: Path) -> Any:
+        run = run_script(str(script), "--task", task, "--folder", str(folder), cwd=tmp_path)
+        assert run.exit_code == 0, run.stderr
+        return json.loads(run.stdout)
+
+    main = benchmark["main"]
+    monkeypatch.setitem(main.__globals__, "in_a_process", in_a_process)
+    arguments = ["--rows", "300", "--read", "20", "--shards", "40", "--json"]
+    monkeypatch.setattr("sys.argv", [str(script), *arguments])
+    main()
+    figures = json.loads(capsys.readouterr().out)
     assert figures["segments"] == 3000
     assert figures["headers"]["files"] == 20
     for name in ("fresh", "again"):
@@ -140,7 +152,7 @@ def test_the_benchmark_of_planning_plans_every_row() -> None:
         }  # fmt: skip
 
 
-def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path) -> None:
+def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     rows = ["path,device,label,split,recording,source_path"]
     for index in range(8):
         name, split = f"{'ab'[index % 2]}/{index}", "train" if index < 6 else "test"
@@ -151,18 +163,15 @@ def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path) -
     (tmp_path / "audio/manifest.csv").write_text("\n".join(rows))
     script = PROJECT / "examples" / "train_on_converted_audio.py"
     options = ["audio/manifest.csv", "--target", "data/there", "--seeds", "1", "--epochs", "15", "--workspace", "."]
-    run = subprocess.run(
-        [sys.executable, str(script), *options], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    run = run_script(str(script), *options, cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     assert json.loads(run.stdout) == {"classes": 2, "train": 6, "test": 2, "source": [1.0], "converted": [1.0]}
 
 
-def test_the_benchmark_of_waveforms_measures_what_its_page_says() -> None:
+def test_the_benchmark_of_waveforms_measures_what_its_page_says(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     script = PROJECT / "examples" / "benchmarks" / "waveforms.py"
-    command = [sys.executable, str(script), "--quick", "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
+    run = run_script(str(script), "--quick", "--json", cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     figures = json.loads(run.stdout)
     assert max(figures[converter]["rms_db"] for converter in ("eq", "eq_noise")) < 1
     assert max(figures[converter]["side_lobe_of_segments_db"] for converter in ("eq", "eq_noise", "refiner")) < -60
@@ -171,12 +180,14 @@ def test_the_benchmark_of_waveforms_measures_what_its_page_says() -> None:
 
 @pytest.mark.realdata
 @pytest.mark.timeout(300)
-def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: Path, tmp_path: Path) -> None:
+def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(
+    realdata: Path, tmp_path: Path, run_script: Callable[..., Run]
+) -> None:
     script = PROJECT / "examples" / "evaluate_real_devices.py"
     asked = ["--smoke", "--converters", "none,quantile", "--output", str(tmp_path)]
-    command = [sys.executable, str(script), str(realdata), *asked]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
-    assert run.returncode == 0, run.stderr
+    command = [str(script), str(realdata), *asked]
+    run = run_script(*command, cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     distances, regression, network, phones = (part.splitlines() for part in run.stdout.split("## ")[1:])
     assert "mics/frankensnare: log-spectral distance" in distances[0]
     assert 7 < _cell(distances, "none") < 9
@@ -187,13 +198,13 @@ def test_the_yardstick_measures_real_devices_and_goes_on_where_it_was(realdata: 
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert len(lines) == 6 * 2 + 2 * 3 * 3 + 2 * 2
     (tmp_path / "rows.jsonl").write_text("\n".join(lines)[:-20])  # ended in the middle of a line
-    again = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    again = run_script(*command, cwd=tmp_path)
     assert again.stdout == run.stdout
     assert "a line is cut off" in again.stderr
     assert again.stderr.count("distance  ") == 1
     other = [*command, "--other-sounds", "--set", "pairs/dance_studio", "--only", "distance"]
-    run = subprocess.run(other, capture_output=True, text=True, timeout=250, check=False)
-    assert run.returncode == 0, run.stderr
+    run = run_script(*other, cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     other_phones = run.stdout.splitlines()
     assert _cell(other_phones, "none") == _cell(phones, "none")
     assert _cell(other_phones, "quantile") > _cell(phones, "quantile")  # part of what it maps is other words

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked_umc
 from tests.conftest import PROJECT
+from tests.forked_umc import Server
 
 START = PROJECT / "docs/start.md"
 TROUBLESHOOTING = PROJECT / "docs/troubleshooting.md"
@@ -35,7 +37,7 @@ FROM_OTHERS = ("error: externally-managed-environment", "umc: command not found"
 
 
 @pytest.mark.timeout(600)
-def test_every_command_of_start_runs(tmp_path: Path) -> None:
+def test_every_command_of_start_runs(tmp_path: Path, server: Server | None) -> None:
     """A minute: six small trainings, in the place of those of the page, which take minutes each."""
     blocks = re.findall(r"^```sh\n(.*?)^```", START.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks if "pip install" not in block for line in block.splitlines()]
@@ -44,7 +46,8 @@ def test_every_command_of_start_runs(tmp_path: Path) -> None:
         code = EXPECTED_CODE.search(line)
         command = line.partition(" #")[0].replace("--preset cpu", "--preset smoke")
         script.append(f"{command} || [ $? -eq {code[1]} ]" if code else command)
-    (tmp_path / "umc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m umc_cli "$@"\n')
+    forked = f"{forked_umc.__file__} run {server.path}" if server else ""
+    (tmp_path / "umc").write_text(f'#!/bin/sh\nexec "{sys.executable}" {forked} -m umc_cli "$@"\n')
     (tmp_path / "umc").chmod(0o755)
     (tmp_path / "here").mkdir()
     environment = os.environ | {

@@ -4,15 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.samples import noise, write_audio
+from tests.samples import Run, noise, write_audio
 from umc_cli.training.metrics import read_metrics
 
 DEVICES = ("xperia1v", "pixel3", "xperia1")
-TRAIN = ("train", "--preset", "smoke", "--name", "run", "--log-every", "1", "--batch-size", "6", "--precision", "fp32")
+TRAIN = (
+    *("train", "--preset", "smoke", "--name", "run", "--log-every", "1", "--batch-size", "6", "--precision", "fp32"),
+    *("--ngf", "4", "--n-blocks", "1", "--ndf", "4"),
+)
 TRAIN_SEC = (
     *("train-sec", "--preset", "smoke", "--name", "run", "--source", DEVICES[0], "--log-every", "1"),
     *("--batch-size", "6", "--precision", "fp32"),
@@ -33,16 +38,18 @@ def recordings(workspace: Path) -> Path:
     return workspace
 
 
-def start(folder: Path, *arguments: str, processes: int) -> subprocess.CompletedProcess[str]:
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "umc_cli")
-    return subprocess.run(
-        [sys.executable, "-m", *(launcher if processes > 1 else ("umc_cli",)), *arguments],
+def run_in_two(folder: Path, *arguments: str) -> Run:
+    """Run a command as torchrun starts it in two processes."""
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "umc_cli")
+    ended = subprocess.run(
+        [sys.executable, "-m", *launcher, *arguments],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
+    return Run(ended.returncode, ended.stdout, ended.stderr)
 
 
 def losses(folder: Path) -> list[list[float]]:
@@ -54,14 +61,16 @@ def losses(folder: Path) -> list[list[float]]:
 @pytest.mark.parametrize("command", [TRAIN, TRAIN_SEC], ids=["train", "train-sec"])
 @pytest.mark.xdist_group("torchrun")
 def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
-    recordings: Path, command: tuple[str, ...]
+    recordings: Path, run_umc: Callable[..., Run], command: tuple[str, ...]
 ) -> None:
     runs = {}
     for name, counts in {"two, then one": (2, 1), "one, then two": (1, 2)}.items():
         for steps, count in zip(("2", "4"), counts, strict=True):
             more = ("--resume",) if steps == "4" else ("--overwrite",)
-            run = start(recordings, *command, *more, "--max-steps", steps, "--json", processes=count)
-            assert run.returncode == 0, run.stderr
+            asked = (*command, *more, "--max-steps", steps, "--json")
+            alone = partial(run_umc, cwd=recordings, timeout=300)
+            run = alone(*asked) if count == 1 else run_in_two(recordings, *asked)
+            assert run.exit_code == 0, run.stderr
             # One result on standard output, whatever the number of processes.
             assert json.loads(run.stdout)["n_steps"] == int(steps)
         runs[name] = losses(recordings)
@@ -73,7 +82,7 @@ def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
 
 
 def test_an_error_of_all_processes_is_one_exit(recordings: Path) -> None:
-    run = start(recordings, "train", "--pretrain", "simulated", "--preset", "smoke", processes=2)
-    assert run.returncode == 1  # torchrun's own
+    run = run_in_two(recordings, "train", "--pretrain", "simulated", "--preset", "smoke")
+    assert run.exit_code == 1  # torchrun's own
     assert "umc train --pretrain works in one process only" in run.stderr
     assert not (recordings / "runs").exists()

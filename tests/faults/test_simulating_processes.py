@@ -15,7 +15,7 @@ from umc_cli.training.metrics import read_metrics
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 COMMAND = (
-    *("train", "--pretrain", "simulated", "--preset", "smoke", "--quiet", "--workers", "2"),
+    *("train", "--pretrain", "simulated", "--preset", "smoke", "--quiet"),
     *("--log-every", "1", "--save-every", "5", "--no-publish", "--name"),
 )
 
@@ -61,8 +61,8 @@ def losses(folder: Path) -> list[dict[str, float]]:
 def test_a_dead_process_is_a_fault_and_the_run_goes_on(
     sounds: Path, start_umc: Start, run_umc: Callable[..., Run]
 ) -> None:
-    steps = ("--epochs", "8")
-    with start_umc(*COMMAND, "killed", *steps, cwd=sounds) as process:
+    steps, one_process = ("--epochs", "5"), ("--workers", "1")
+    with start_umc(*COMMAND, "killed", *steps, "--workers", "2", cwd=sounds) as process:
         wait_until(lambda: losses(sounds / "runs/killed"), process)
         os.kill(simulating(process.pid)[0], signal.SIGKILL)
         said = process.communicate(timeout=120)[1].decode()
@@ -70,16 +70,16 @@ def test_a_dead_process_is_a_fault_and_the_run_goes_on(
     assert "a process that simulates devices ended" in said
     assert "--resume" in said
     assert "Traceback" not in said
-    assert run_umc(*COMMAND, "killed", "--resume", cwd=sounds, timeout=120).exit_code == 0
-    assert run_umc(*COMMAND, "whole", *steps, cwd=sounds, timeout=120).exit_code == 0
+    assert run_umc(*COMMAND, "killed", *one_process, "--resume", cwd=sounds, timeout=120).exit_code == 0
+    assert run_umc(*COMMAND, "whole", *steps, *one_process, cwd=sounds, timeout=120).exit_code == 0
     assert losses(sounds / "runs/killed") == losses(sounds / "runs/whole")
-    assert len(losses(sounds / "runs/whole")) == 40
+    assert len(losses(sounds / "runs/whole")) == 25
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_the_one_that_trains(sounds: Path, start_umc: Start, how: signal.Signals) -> None:
-    with start_umc(*COMMAND, "killed", "--epochs", "10000", cwd=sounds) as process:
+    with start_umc(*COMMAND, "killed", "--epochs", "10000", "--workers", "2", cwd=sounds) as process:
         wait_until(lambda: losses(sounds / "runs/killed"), process)
         others = simulating(process.pid)
         process.send_signal(how)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.forked_umc import Server
 from tests.training.processes import run_in_ranks
 from umc_cli.sec.batch_norm import normalise_over_ranks
 from umc_cli.sec.classifier_training import sec_step
@@ -53,8 +54,8 @@ def _gradients_with_batch_norm(ranks: Ranks, folder: Path) -> None:
     save_file(gradients | dict(network.named_buffers()), folder / f"{ranks.rank}")
 
 
-def test_batch_normalisation_is_over_all_ranks(tmp_path: Path) -> None:
-    assert run_in_ranks(2, _gradients_with_batch_norm, tmp_path) == [0, 0]
+def test_batch_normalisation_is_over_all_ranks(server: Server | None, tmp_path: Path) -> None:
+    assert run_in_ranks(server, 2, _gradients_with_batch_norm, tmp_path) == [0, 0]
     (tmp_path / "alone").mkdir()
     _gradients_with_batch_norm(ONE_PROCESS, tmp_path / "alone")
     first, alone = (load_file(tmp_path / name) for name in ("0", "alone/0"))
@@ -63,8 +64,8 @@ def test_batch_normalisation_is_over_all_ranks(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_two_ranks_do_the_steps_of_one_process(tmp_path: Path) -> None:
-    assert run_in_ranks(2, _train, tmp_path) == [0, 0]
+def test_two_ranks_do_the_steps_of_one_process(server: Server | None, tmp_path: Path) -> None:
+    assert run_in_ranks(server, 2, _train, tmp_path) == [0, 0]
     (tmp_path / "alone").mkdir()
     _train(ONE_PROCESS, tmp_path / "alone")
     first, second, alone = (load_file(tmp_path / name) for name in ("0", "1", "alone/0"))

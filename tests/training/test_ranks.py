@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.forked_umc import Server
 from tests.training.processes import run_in_ranks
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.training.ranks import ONE_PROCESS, Ranks, is_first_process, joined, reader_threads, refuse_several
@@ -53,8 +54,8 @@ def _sum_and_note(ranks: Ranks, folder: Path) -> None:
     (folder / str(ranks.rank)).touch()
 
 
-def test_three_ranks_add_what_they_have(tmp_path: Path) -> None:
-    assert run_in_ranks(3, _sum_and_note, tmp_path) == [0, 0, 0]
+def test_three_ranks_add_what_they_have(server: Server | None, tmp_path: Path) -> None:
+    assert run_in_ranks(server, 3, _sum_and_note, tmp_path) == [0, 0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "made"]
 
 
@@ -67,8 +68,8 @@ def _end_early(ranks: Ranks, folder: Path) -> None:
         (folder / "message").write_text(error.message)
 
 
-def test_a_rank_that_ends_does_not_leave_the_others_waiting(tmp_path: Path) -> None:
-    codes = run_in_ranks(2, _end_early, tmp_path)
+def test_a_rank_that_ends_does_not_leave_the_others_waiting(server: Server | None, tmp_path: Path) -> None:
+    codes = run_in_ranks(server, 2, _end_early, tmp_path)
     assert codes == [0, 9]
     assert (tmp_path / "message").read_text() == "another process of this training has ended"
 

@@ -93,14 +93,14 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
             check_same_recordings(folder, built.fingerprint_of(fingerprint))
         report.converter, report.targets = built.converted_by["converter"], built.converted_by["targets"]
         report.weights = built.weights
-        bytes_each = segment_bytes(settings.cut, "waveform") if stores_waveforms(settings, plan) else 0
+        stored_bytes = (n_train + n_held_out) * segment_bytes(settings.cut)
+        if stores_waveforms(settings, plan):
+            stored_bytes += n_train * segment_bytes(settings.cut, "waveform")
         if settings.shards:
-            bytes_each += segment_bytes(settings.cut) * len(report.targets)
+            stored_bytes += n_train * segment_bytes(settings.cut) * len(report.targets)
         beside = Beside(
             read_s=build_s if is_stored else build_s + read_s,
-            stored_bytes=0
-            if is_stored
-            else (n_train + n_held_out) * segment_bytes(settings.cut) + n_train * bytes_each,
+            stored_bytes=0 if is_stored else stored_bytes,
             share_validated=min(1.0, built.n_held_out / n_held_out) if n_held_out else 1.0,
         )
         estimate(report, built.training, settings, settings.keep, torch_device, beside)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conversion.training_data import TINY, training_devices, training_segments
+from tests.forked_umc import Server
 from tests.training.processes import run_in_ranks
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
 from umc_cli.errors import SettingsError
@@ -31,8 +32,8 @@ def _train(ranks: Ranks, folder: Path) -> None:
     save_file({"losses": table, **{name: value.clone() for name, value in tensors.items()}}, folder / f"{ranks.rank}")
 
 
-def test_two_ranks_do_the_steps_of_one_process(tmp_path: Path) -> None:
-    assert run_in_ranks(2, _train, tmp_path) == [0, 0]
+def test_two_ranks_do_the_steps_of_one_process(server: Server | None, tmp_path: Path) -> None:
+    assert run_in_ranks(server, 2, _train, tmp_path) == [0, 0]
     (tmp_path / "alone").mkdir()
     _train(ONE_PROCESS, tmp_path / "alone")
     first, second, alone = (load_file(tmp_path / name) for name in ("0", "1", "alone/0"))

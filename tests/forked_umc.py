@@ -1,0 +1,266 @@
+"""`umc`, examples and scripts as processes of their own that begin at once: forked from one that has loaded libraries.
+
+To start Python and to load torch, its optimisers and matplotlib takes three to seven seconds of a processor, every
+time. Here one process loads them (and starts no thread, or a fork could hang) and waits; what is started is a fork of
+it, with its own working folder, environment, standard streams, signals and end. Tests of how the program itself starts
+take real processes. The forks of one server share their hash seed; tests that compare runs take a real process, too.
+
+    Linux only. tests -> server: arguments, folder, environment, three streams
+                server -> waiter -> the process; tests <- waiter: process id, later the exit code
+"""
+
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+CAN_FORK = sys.platform == "linux" and hasattr(socket, "recv_fds")
+_NUMBER = struct.Struct("i")
+_END = struct.Struct("id")
+"""Exit code, and seconds of processors."""
+_LOADED = (
+    *("umc_cli.cli.app", "umc_cli.api", "umc_cli.workflows.demo", "umc_cli.workflows.pretrain"),
+    *("umc_cli.workflows.train_sec", "umc_cli.workflows.evaluate_sec", "umc_cli.workflows.evaluate_conversion"),
+    *("umc_cli.workflows.simulate", "umc_cli.workflows.shards", "umc_cli.workflows.convert_dry_run"),
+    # Not openvino, which starts a thread.
+    *("torch._dynamo", "torch.utils.data", "torchvision", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *("av", "hdf5plugin", "multiprocessing.spawn", "concurrent.futures.process"),
+)
+
+
+class Server:
+    """The process that loads and forks; started when it is first needed, ended with `close`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """`folder`: for the socket; `environment`: of the libraries while they load."""
+        self._path = folder / "umc"
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "serve", str(self._path)],
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the server did not start")
+
+    @property
+    def path(self) -> Path:
+        """Return its socket."""
+        return self._path
+
+    def close(self) -> None:
+        """End it; what it has started goes on."""
+        self._process.communicate()
+
+
+class Process:
+    """A forked process, used like a `subprocess.Popen` with binary streams."""
+
+    def __init__(
+        self,
+        server: Path,
+        command: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        *,
+        stdin: Any = None,
+        stdout: Any = None,
+        stderr: Any = None,
+    ) -> None:
+        """`command`: `-m`, a module and its arguments, or a script and its arguments."""
+        self.args, self.returncode, self.processor_s = list(command), None, 0.0
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.connect(str(server))
+        mine: list[Any] = []
+        theirs: list[int] = []
+        opened: list[int] = []
+        for number, (wanted, mode) in enumerate(((stdin, "wb"), (stdout, "rb"), (stderr, "rb"))):
+            if wanted == subprocess.PIPE:
+                reading, writing = os.pipe()
+                their_end, my_end = (reading, writing) if mode == "wb" else (writing, reading)
+                opened.append(their_end)
+                mine.append(os.fdopen(my_end, mode, 0 if mode == "wb" else -1))
+            elif wanted == subprocess.DEVNULL:
+                their_end = os.open(os.devnull, os.O_RDWR)
+                opened.append(their_end)
+                mine.append(None)
+            else:
+                is_stdout = wanted == subprocess.STDOUT
+                their_end = theirs[1] if is_stdout else number if wanted is None else _number_of(wanted)
+                mine.append(None)
+            theirs.append(their_end)
+        content = json.dumps([list(command), str(cwd), dict(environment)]).encode()
+        socket.send_fds(self._connection, [_NUMBER.pack(len(content))], theirs)
+        self._connection.sendall(content)
+        for descriptor in opened:
+            os.close(descriptor)
+        self.stdin, self.stdout, self.stderr = mine
+        self.pid = _NUMBER.unpack(_exactly(self._connection, _NUMBER.size))[0]
+        self._read: dict[int, bytes] = {}
+        self._readers: list[threading.Thread] = []
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode, self.processor_s = _END.unpack(_exactly(self._connection, _END.size))
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once the process has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not.
+        """
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """Send standard input, and return what the process has written once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not.
+        """
+        ends = None if timeout is None else time.monotonic() + timeout
+        if not self._readers:
+            for number, stream in ((1, self.stdout), (2, self.stderr)):
+                if stream is not None:
+                    reader = threading.Thread(target=self._read_all, args=(number, stream), daemon=True)
+                    reader.start()
+                    self._readers.append(reader)
+        if self.stdin is not None:
+            with suppress(BrokenPipeError):
+                self.stdin.write(input or b"")
+            self.stdin.close()
+        for reader in self._readers:
+            reader.join(None if ends is None else max(0.0, ends - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        self.wait(None if ends is None else max(0.1, ends - time.monotonic()))
+        return self._read.get(1), self._read.get(2)
+
+    def _read_all(self, number: int, stream: Any) -> None:
+        self._read[number] = stream.read()
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if the process runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.stdout, self.stderr, self.stdin):
+            if stream is not None and not any(reader.is_alive() for reader in self._readers):
+                stream.close()
+        self.wait()
+        self._connection.close()
+
+
+def _number_of(file: Any) -> int:
+    return file if isinstance(file, int) else int(file.fileno())
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    content = b""
+    while len(content) < count:
+        more = connection.recv(count - len(content))
+        if not more:
+            raise RuntimeError("the server of processes has ended")
+        content += more
+    return content
+
+
+def _serve(path: str) -> list[str]:
+    """Load, wait, and fork; return in every fork, with what it is to run."""
+    import importlib
+
+    for name in _LOADED:
+        importlib.import_module(name)
+    n_threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+    if n_threads != 1:
+        sys.exit(f"{n_threads} threads: a fork might hang")
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(64)
+    os.write(1, b"ready\n")
+    while True:
+        if 0 in select.select([listener, 0], [], [])[0]:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _wait_for_one(connection)
+        connection.close()
+
+
+def _wait_for_one(connection: socket.socket) -> list[str]:
+    """Fork the process and wait for its end; return in the process alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, streams, _, _ = socket.recv_fds(connection, _NUMBER.size, 3)
+    command, folder, environment = json.loads(_exactly(connection, _NUMBER.unpack(size)[0]))
+    child = os.fork()
+    if child:
+        for number in (0, 1, 2, *streams):
+            os.close(number)
+        connection.sendall(_NUMBER.pack(child))
+        _, status, usage = os.wait4(child, 0)
+        try:
+            connection.sendall(_END.pack(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime))
+        finally:
+            os._exit(0)
+    connection.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    return list(command)
+
+
+def _become(command: Sequence[str]) -> None:
+    """Do what `python <command>` does."""
+    if command[0] == "-m":
+        sys.argv = list(command[1:])
+        sys.path[0] = str(Path.cwd())
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(command)
+        sys.path[0] = str(Path(command[0]).parent)
+        runpy.run_path(command[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        _become(_serve(sys.argv[2]))
+    else:  # run SERVER COMMAND...: what a shell starts
+        process = Process(Path(sys.argv[2]), sys.argv[3:], Path.cwd(), os.environ)
+        sys.exit(process.wait())
