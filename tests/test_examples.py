@@ -3,6 +3,8 @@
 import json
 import math
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,16 @@ def test_the_benchmark_of_planning_plans_every_row(
         assert set(figures[name]["cpu_seconds_by_stage"]) == {
             "find_recordings", "plan_files", "settle", "others"
         }  # fmt: skip
+
+
+def test_the_benchmark_of_the_pipeline_counts_rows() -> None:
+    script = PROJECT / "examples" / "benchmarks" / "pipeline.py"  # starts processes of its own
+    command = [sys.executable, str(script), "--segments", "40", "--processes", "2", "--targets", "1,2", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)["figures"]
+    assert [(figure["processes"], figure["targets"], figure["rows"]) for figure in figures] == [(2, 1, 40), (2, 2, 40)]
+    assert all(figure["rows_per_cpu_s"] > 0 for figure in figures)
 
 
 def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path, run_script: Callable[..., Run]) -> None:

@@ -125,7 +125,8 @@ def plan(folder: Path) -> dict[str, Any]:
 
     started, computing = time.perf_counter(), time.process_time()
     with (
-        patch.multiple(convert, stream=no_engine, **{name: timed(name, getattr(convert, name)) for name in STAGES}),
+        patch("umc_cli.conversion.streaming.stream", no_engine),
+        patch.multiple(convert, **{name: timed(name, getattr(convert, name)) for name in STAGES}),
         patch("umc_cli.shards.plan.read_header_and_size", lambda _: (header, 100_000)),
         suppress(PlannedError),
     ):
