@@ -69,7 +69,7 @@ def test_channels_that_cancel_are_warned_of_and_one_can_be_chosen(workspace: Pat
     # Another run: its rows are those of the first capsule alone.
     refused = convert("--channel", "1")
     assert refused.exit_code == 2
-    assert "segments.channel: null then, 1 now" in refused.stderr
+    assert "--channel: mix then, 1 now" in refused.stderr
     run = convert("--channel", "1", "--output", "first", "--json")
     assert (run.exit_code, run.json["warnings"]) == (0, [])
     for index in range(3):

@@ -115,15 +115,16 @@ def pipes_in_place_of(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> Ite
         for path in paths:
             path.with_suffix(".away").replace(path)
 
-    def settle(*arguments: Any) -> None:
-        original(*arguments)
+    def settle(*arguments: Any, **options: Any) -> Any:
+        settled = original(*arguments, **options)
         for path in paths:
             path.rename(path.with_suffix(".away"))
             os.mkfifo(path)
+        return settled
 
-    original = workflow.settle
+    original = workflow.settle_generations
     with monkeypatch.context() as context:
-        context.setattr(workflow, "settle", settle)
+        context.setattr(workflow, "settle_generations", settle)
         yield mend
 
 

@@ -51,7 +51,7 @@ def test_what_the_run_would_refuse_is_refused(workspace: Path, convert: Umc, umc
     convert()
     refused = convert("--dry-run", "--hop", "10240")
     assert refused.exit_code == 2
-    assert "segments.hop: 20480 then, 10240 now" in refused.stderr
+    assert "--hop: 20480 then, 10240 now" in refused.stderr
     cluster = convert("--dry-run", "--cluster", "auto")
     assert cluster.exit_code == 2
     assert "a dry run asks no cluster" in cluster.stderr

@@ -150,7 +150,7 @@ def test_the_benchmark_of_planning_plans_every_row(
     assert figures["headers"]["files"] == 20
     for name in ("fresh", "again"):
         assert set(figures[name]["cpu_seconds_by_stage"]) == {
-            "find_recordings", "plan_files", "settle", "others"
+            "find_recordings", "plan_files", "settle_generations", "others"
         }  # fmt: skip
 
 

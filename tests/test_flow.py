@@ -70,7 +70,7 @@ def test_auto_takes_quantile_where_both_devices_are_recorded(umc: Umc, workspace
             write_audio(workspace / f"data/{device}/noise/{device}{index}.wav", gain * noise(1.0, seed=100 + index))
     run = umc("convert", "--source", SOURCE, "--targets", "other", "--label", "noise", "--json")
     assert (run.json["converter"], run.json["targets"]) == ("quantile", ["other"])
-    assert run.json["reason"] == "the best that serves 1 of 1 targets; refiner_quantile could serve 0 of 1 targets"
+    assert run.json["reason"] == "the best for 1 of 1 targets; refiner_quantile: 0"
     converted = read_shard(workspace / "converted/other/shard-00000.h5")["log_mel"]
     samples = np.stack(
         [
@@ -115,7 +115,7 @@ def test_other_settings_are_refused_and_named_until_overwrite_is_given(umc: Umc)
     assert umc("convert", "--source", SOURCE, "--targets", "pixel3").exit_code == 0
     refused = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--hop", "10240")
     assert refused.exit_code == 2
-    assert "segments.hop: 20480 then, 10240 now" in refused.stderr
+    assert "--hop: 20480 then, 10240 now" in refused.stderr
     assert "--overwrite" in refused.stderr
     report = umc("convert", "--source", SOURCE, "--targets", "pixel3", "--hop", "10240", "--overwrite", "--json").json
     assert report["n_segments"] == 16 - 4

@@ -150,7 +150,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(busy_workspace: Path, umc: Umc, star
     assert umc("shards", "verify", "converted").exit_code == 0
 
 
-@pytest.mark.parametrize("moment", ["find_recordings", "make_ready", "plan_files", "settle", "stream"])
+@pytest.mark.parametrize("moment", ["find_recordings", "make_ready", "plan_files", "settle_generations", "stream"])
 def test_ctrl_c_at_any_stage(workspace: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     from umc_cli.conversion import streaming
     from umc_cli.workflows import convert as workflow

@@ -56,7 +56,7 @@ LINKS_A_FILE = 10_000
 """File systems allow some ten thousand hard links to a file."""
 
 WANTED = {"seconds": 60.0, "peak_rss_mib": 1024.0}
-STAGES = ("find_recordings", "plan_files", "settle")
+STAGES = ("find_recordings", "plan_files", "settle_generations")
 
 
 class Silent:
@@ -105,9 +105,9 @@ def plan(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"rss_mib_before": peak_rss_mib()}
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
             before = time.process_time()
-            result = function(*arguments)
+            result = function(*arguments, **options)
             seconds[name] = time.process_time() - before
             return result
 

@@ -120,3 +120,10 @@ def test_one_phone_alone_is_told_what_to_measure(umc: Callable[..., Run], phone:
     lines = run.stderr.splitlines()
     assert lines[0] == "Error: there is no record of phone: what its microphone does to sound is not known"
     assert len(lines) <= 7
+
+
+def test_a_hint_knows_the_floors_that_recordings_tell(umc: Callable[..., Run], phone: Path) -> None:
+    assert umc("measure-ir", "curve.csv", "--device", "phone").exit_code == 0
+    run = umc("convert", "--source", "phone", "--targets", TARGET, "--converter", "quantile")
+    assert run.exit_code == 2
+    assert "these would work: refiner, eq_noise, eq (--converter refiner)" in run.stderr

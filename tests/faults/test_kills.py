@@ -5,6 +5,7 @@ By default three moments of each command, one with each signal; UMC_FAULT_KILLS=
 
 import logging
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -45,6 +46,7 @@ COMMANDS = {
         "--name",
     ),
 }
+COMMANDS["update"] = (*COMMANDS["convert"][:-1], "--update", "--output")
 """All but the name of the result."""
 
 
@@ -77,7 +79,7 @@ def check_result(found: Path, whole: Path) -> None:
     assert shards(found) == shards(whole)
     assert losses(found) == losses(whole)
     assert sorted(path.name for path in found.iterdir()) == sorted(path.name for path in whole.iterdir())
-    for name in ("run.json", "failed.csv"):
+    for name in ("run.json", "failed.csv", "updates.json"):
         if (whole / name).exists():
             assert (found / name).read_bytes() == (whole / name).read_bytes()
     for name in ("best.safetensors", "last.safetensors"):
@@ -93,7 +95,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 def progress(folder: Path) -> tuple[int, int]:
     """Return how many shards and how many rows of losses there are."""
-    return len(list(folder.glob("*/*.h5"))), len(read_metrics(folder))
+    return len(list(folder.rglob("*.h5"))), len(read_metrics(folder))
 
 
 @pytest.mark.timeout(600 + 60 * N_KILLS)
@@ -103,7 +105,22 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
 ) -> None:
     def command(result: str) -> tuple[str, ...]:
         resume = ("--resume",) if (recordings / "runs" / result / "settings.json").exists() else ()
-        return (*COMMANDS[name], f"runs/{result}" if name == "convert" else result, *resume)
+        return (*COMMANDS[name], f"runs/{result}" if name in ("convert", "update") else result, *resume)
+
+    if name == "update":  # of a run without every fifth recording, one of which was longer
+        (recordings / "away").mkdir()
+        for path in (recordings / f"data/{SOURCE}").rglob("??[05].flac"):
+            path.rename(recordings / "away" / f"{path.parent.name}{path.name}")
+        write_audio(recordings / f"data/{SOURCE}/a/002.flac", noise(3.0))
+        run_umc(*COMMANDS["convert"], "earlier", cwd=recordings, timeout=300)
+        for path in (recordings / "away").iterdir():
+            path.rename(recordings / f"data/{SOURCE}" / path.name[0] / path.name[1:])
+        write_audio(recordings / f"data/{SOURCE}/a/002.flac", noise(seed=2))
+
+    def begin(result: str) -> str:
+        if name == "update":
+            shutil.copytree(recordings / "earlier", recordings / "runs" / result)
+        return result
 
     def run_to_its_end(result: str, is_forked: bool) -> int:
         run = run_umc(*command(result), cwd=recordings, timeout=300, is_forked=is_forked)
@@ -112,15 +129,15 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
 
     whole = recordings / "runs/whole"
     # In a process from nothing: whatever depends on a hash seed would differ.
-    exit_code = run_to_its_end("whole", is_forked=False)
+    exit_code = run_to_its_end(begin("whole"), is_forked=False)
     started = time.monotonic()
-    run_to_its_end("measured", is_forked=True)
+    run_to_its_end(begin("measured"), is_forked=True)
     longest_s = time.monotonic() - started
     check_result(recordings / "runs/measured", whole)
     moments = random.Random(f"{name} {N_KILLS}")
     met: Counter[str] = Counter()
     results = (f"ended{number}" for number in count())
-    result = next(results)
+    result = begin(next(results))
     for how in islice(cycle(ENDS), N_KILLS):
         folder = recordings / "runs" / result
         before = progress(folder)
@@ -133,7 +150,7 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
         if process.returncode == exit_code:
             met["after"] += 1
             check_result(folder, whole)
-            result = next(results)
+            result = begin(next(results))
             continue
         # While Python itself starts or ends, Ctrl-C is its own affair.
         if (how, process.returncode) != (signal.SIGINT, -signal.SIGINT):

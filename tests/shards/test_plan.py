@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from umc_cli.audio.manifest import FailedInput
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.errors import SettingsError
-from umc_cli.shards.plan import Plan, differences, hash_of, is_written, read_plan, write_plan
+from umc_cli.shards.plan import Plan, hash_of, is_written, read_plan, write_plan
+from umc_cli.shards.plan_differences import differences
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, store_files
 
 
@@ -101,10 +102,10 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 def test_differences_are_named() -> None:
     old = plan_of([1, 2])
     assert list(differences(old, plan_of([1, 2]))) == []
-    assert list(differences(old, replace(old, source="q"))) == ["source: x then, q now"]
+    assert list(differences(old, replace(old, source="q"))) == ["--source: x then, q now"]
     other = replace(old, settings={"converter": "eq_noise", "log_mel": {"n_mels": 64}})
     assert list(differences(old, other)) == [
-        'converter: "eq" then, "eq_noise" now',
+        "--converter: eq then, eq_noise now",
         "log_mel.n_mels: 80 then, 64 now",
     ]
     assert list(differences(old, plan_of([1, 2, 3]))) == ["recordings: 1 new or changed, 0 gone or changed"]

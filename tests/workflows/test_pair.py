@@ -20,7 +20,8 @@ from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.conversion.side_by_side_results import adapted_weights, folder_for
 from umc_cli.response.device import read_device
-from umc_cli.shards.schema import find_shards, read_shard_header
+from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import find_shards
 
 Umc = Callable[..., Run]
 

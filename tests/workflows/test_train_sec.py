@@ -248,6 +248,24 @@ def test_shards_give_the_conversions_that_are_made_on_the_fly(small: Umc, umc: U
     assert unconverted != pytest.approx(read[0]["classification_loss"], rel=0.001)
 
 
+def test_shards_of_an_updated_run_give_what_those_of_a_fresh_one_do(small: Umc, umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--targets", "pixel3", "--converter", "eq", "--quiet")
+    assert umc(*convert).exit_code == 0
+    for number in range(0, N_CLIPS, 2):  # other sounds at the same place, and some that are gone and new
+        write_audio(workspace / f"data/{SOURCE}/low/{number}.wav", tone(600, number))
+        source = workspace / f"data/{SOURCE}/high/{number}.wav"
+        source.rename(source.with_name(f"new{number}.wav"))
+    options = ("--method", "eq", "--targets", "pixel3", "--converted-share", "1", "--shards")
+    assert "lack" in small(*options, "converted", "--name", "before").stderr
+    assert umc(*convert, "--update").exit_code == 0
+    assert umc(*convert, "--output", "fresh").exit_code == 0
+    for name in ("converted", "fresh"):
+        assert small(*options, name, "--name", name).exit_code == 0
+    updated, fresh = (read_metrics(workspace / "runs" / name) for name in ("converted", "fresh"))
+    assert [row | {"seconds": 0} for row in updated] == [row | {"seconds": 0} for row in fresh]
+    assert umc("eval", "--model", "runs/converted", "--bootstrap", "0", "--json").exit_code == 0
+
+
 def write_manifest(workspace: Path, rows: Iterable[str]) -> None:
     (workspace / "data/manifest.csv").write_text("\n".join(["path,device,label,split,recording", *rows]) + "\n")
 

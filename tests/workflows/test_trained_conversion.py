@@ -25,7 +25,8 @@ from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.sec.models import SecModel
-from umc_cli.shards.schema import find_shards, read_shard_header
+from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import find_shards
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
 LEVELS = log_mel_batch(1)[0].numpy()
@@ -182,6 +183,10 @@ def test_shards_that_a_training_read_say_how_they_were_made(umc: Callable[..., R
     np.testing.assert_array_equal(converted({TARGET: run_id}).converted[TARGET], expected)
     with pytest.raises(SettingsError, match="not of the shards that it was trained with"):
         converted({TARGET: "of another run"})
+    write_audio(workspace / f"data/{SOURCE}/a/new.wav")
+    update = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--quiet", "--update")
+    assert umc(*update).exit_code == 0
+    np.testing.assert_array_equal(converted({TARGET: run_id}).converted[TARGET], expected)
     shutil.rmtree(workspace / "converted")
     with pytest.raises(SettingsError, match="no shards in"):
         converted({TARGET: run_id})

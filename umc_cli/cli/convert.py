@@ -16,7 +16,7 @@ from umc_cli.settings.convert import SECTION, ConvertSettings
 
 if TYPE_CHECKING:
     from umc_cli.workflows.convert_dry_run import ConvertDryRun
-    from umc_cli.workflows.convert_report import ConvertReport
+    from umc_cli.workflows.convert_report import ConvertReport, UpdateCounts
 
 
 @with_options(ConvertSettings, SECTION)
@@ -83,6 +83,7 @@ def _dry_run_lines(report: "ConvertDryRun") -> list[str]:
         f"would make   {render.count(report.n_shards_to_make, 'shard')} in {report.output} "
         f"({render.count(report.n_segments, 'segment')} x {targets}: {', '.join(report.targets)})",
         f"would keep   {render.count(report.n_shards_kept, 'shard')}",
+        *([f"update       {_update_text(report.update)}"] if report.update else []),
     ]
     if report.n_shards_removed:
         lines.append(f"would remove {render.count(report.n_shards_removed, 'shard')} (--overwrite)")
@@ -127,6 +128,8 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
     render.print_table(table)
     if not quiet:
         part = f"part {report.part}: " if report.part else ""
+        if report.update:
+            console.print(f"update: {_update_text(report.update)}", markup=False)
         if report.n_audio_written + report.n_audio_kept:
             console.print(
                 f"{part}{render.count(report.n_audio_written, 'audio file')} written, {report.n_audio_kept} kept, "
@@ -140,6 +143,15 @@ def show_report(report: "ConvertReport", as_json: bool, quiet: bool, verbose: bo
             f"{render.count(len(report.targets), 'target')} in {report.seconds:.1f} s; "
             f"{render.count(report.n_shards_written, 'shard')} written, {report.n_shards_kept} kept"
         )
+
+
+def _update_text(update: "UpdateCounts") -> str:
+    if update.name is None:
+        return f"nothing is new, changed or gone ({render.count(update.n_kept, 'recording')} kept)"
+    return (
+        f"{render.count(update.n_new, 'recording')} new, {update.n_changed} changed, {update.n_gone} gone, "
+        f"{update.n_kept} kept"
+    )
 
 
 def _print_choice(report: "ConvertReport | ConvertDryRun", verbose: bool) -> None:

@@ -1,7 +1,7 @@
 """The level tables that the converter `quantile` rests on, kept beside `run.json`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,13 @@ def load_level_tables(
     warnings: list[str],
     *,
     keep: bool = True,
+    of_run: Collection[str] = (),
+    as_kept: bool = False,
 ) -> dict[str, LevelQuantiles]:
     """Return the level table of every device (the source first) and keep them in `<root>/level_quantiles.json`.
 
-    `root` None: nothing is kept; nor without `keep`.
+    `root` None: nothing is kept; nor without `keep`. `of_run`: devices whose tables a run in `root` was made with: what
+    the file holds of them stays, and with `as_kept` it is taken whatever their recordings are now.
 
     A table is measured from the device's recordings that converters may learn from, or taken from the file if it was
     measured from the same ones (name, size, time) with the same settings. What a user should know is added to
@@ -59,9 +62,12 @@ def load_level_tables(
             key=lambda clip: clip.file,
         )
         cut = settings if device == devices[0] else settings.segments  # a channel is one of the source's
-        fingerprint = _fingerprint(own, cut)
+        fingerprint = recordings_fingerprint(own, cut)
         times = hash_of([modified_ns(clip.path) for clip in own])
         entry = kept.get(device)
+        if entry and as_kept and device in of_run:
+            entries[device], tables[device] = entry, _table(entry)
+            continue
         if (
             entry
             and entry.get("recordings_sha256") == fingerprint
@@ -89,8 +95,9 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    if path and keep and kept | entries != kept:
-        atomic_write.write_text(path, _format(kept | entries))
+    found = kept | {device: entry for device, entry in entries.items() if device not in of_run or device not in kept}
+    if path and keep and found != kept:
+        atomic_write.write_text(path, _format(found))
     return {device: _table(entries[device]) for device in devices}
 
 
@@ -124,7 +131,8 @@ def _table(entry: dict[str, Any]) -> LevelQuantiles:
     return LevelQuantiles(levels, entry["n_segments"], entry["labels"], entry["n_failed"])
 
 
-def _fingerprint(clips: Sequence[Clip], settings: SegmentSettings) -> str:
+def recordings_fingerprint(clips: Sequence[Clip], settings: SegmentSettings) -> str:
+    """Return a hash of what recordings are, by name, label and size, and of how they are cut."""
     sizes = [_size_bytes(clip.path) for clip in clips]
     return hash_of(
         [

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -22,16 +22,19 @@ _LOOKS_AT_ONCE = 16
 """Inputs that failed before and are read once more, and shards that are looked at for it."""
 
 
-def open_jobs(order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str]) -> Iterator[ShardJob]:
+def open_jobs(
+    order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str], superseded: Set[str] = frozenset()
+) -> Iterator[ShardJob]:
     """Yield the shards of one part, in order, each with what of it is still to be made; looked at when it is its turn.
 
     Complete shards of this very run are kept, unless an input that failed in them can be read now. That is tried for
-    many shards at the same time: of inputs that hang, each takes all the time it may.
+    many shards at the same time: of inputs that hang, each takes all the time it may. `superseded`: inputs that an
+    update replaced or found gone; they are not tried.
     """
     pool = ThreadPoolExecutor(_LOOKS_AT_ONCE, "umc-look")
     looked_at: deque[_LookedAt] = deque()
     try:
-        for shard in _look_at(order, plan, part, target_ids, pool):
+        for shard in _look_at(order, plan, part, target_ids, superseded, pool):
             looked_at.append(shard)
             while looked_at and (looked_at[0].is_known or len(looked_at) > _LOOKS_AT_ONCE):
                 yield looked_at.popleft().job()
@@ -67,7 +70,12 @@ class _LookedAt:
 
 
 def _look_at(
-    order: Order, plan: Plan, part: Part, target_ids: Mapping[str, str], pool: ThreadPoolExecutor
+    order: Order,
+    plan: Plan,
+    part: Part,
+    target_ids: Mapping[str, str],
+    superseded: Set[str],
+    pool: ThreadPoolExecutor,
 ) -> Iterator[_LookedAt]:
     descriptions = {target: _description(plan, target, order.conversion) for target in target_ids}
     wanted = part.shards(plan.n_shards)
@@ -92,7 +100,7 @@ def _look_at(
         again = {
             piece.file.path: pool.submit(_is_readable, piece, order, hanging)
             for piece in pieces
-            if piece.file.path in failed
+            if piece.file.path in failed - superseded
         }
         whole = ShardJob(pieces, paths, attributes, plan.summary.extra_columns, str(plan.settings["converter"]))
         yield _LookedAt(whole, headers, again)

@@ -17,7 +17,8 @@ from umc_cli.config import dump_settings, means_all
 from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.recorded_segments import pair_files
 from umc_cli.shards import schema
-from umc_cli.shards.schema import find_shards, read_shard_header
+from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import LiveRows, find_shards
 from umc_cli.training.ranks import is_first_process
 
 _FOLDER = "converted"
@@ -105,7 +106,9 @@ def open_shard_conversions(
             _copied(tuple(of_target), place / _FOLDER / f"{number}.float16", target, segments)
             for number, (target, of_target) in enumerate(by_target.items())
         ]
-    made_with = {header.target: header.run_id for header in wanted.values()}
+    made_with: dict[str, str] = {}
+    for header in wanted.values():
+        made_with.setdefault(header.target, header.run_id)  # updates come later, and were made as the first run
     return ShardConversions(next(iter(wanted.values())).converter, chosen, made_with, copies)
 
 
@@ -154,7 +157,8 @@ def _copied(shards: Sequence[Path], copy: Path, target: str, segments: Sequence[
     if not is_first_process():  # the first one has copied, and may be reading
         return np.memmap(copy, np.float16, "r", shape=shape)
     row_of = {(segment.path, segment.start): row for row, segment in enumerate(segments)}
-    trained_path = _trained_paths(shards, segments)
+    live_rows = LiveRows()
+    trained_path = _trained_paths(shards, segments, live_rows)
     rows_there = np.zeros(len(segments), dtype=bool)
     written = np.memmap(copy, np.float16, "w+", shape=shape)
     for path in shards:
@@ -163,6 +167,8 @@ def _copied(shards: Sequence[Path], copy: Path, target: str, segments: Sequence[
             paths = [trained_path.get(each, "") for each in schema.read_texts(file, "source_path", n_rows)]
             keys = zip(paths, schema.read_column(file, "segment_start", n_rows).tolist(), strict=True)
             rows = np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
+            if (live := live_rows.of(path, file, n_rows)) is not None:
+                rows[~live] = -1
             if not (rows >= 0).any():
                 continue
             for there, block in schema.log_mel_blocks(file, n_rows):
@@ -180,7 +186,7 @@ def _copied(shards: Sequence[Path], copy: Path, target: str, segments: Sequence[
     return np.memmap(copy, np.float16, "r", shape=shape)
 
 
-def _trained_paths(shards: Sequence[Path], segments: Sequence[TrainedSegment]) -> dict[str, str]:
+def _trained_paths(shards: Sequence[Path], segments: Sequence[TrainedSegment], live_rows: LiveRows) -> dict[str, str]:
     """Return, by the path that shards name, that of the training's file.
 
     They differ where the workspace was moved or the shards come from another one. Then the recording tells which file
@@ -192,11 +198,12 @@ def _trained_paths(shards: Sequence[Path], segments: Sequence[TrainedSegment]) -
     converted: dict[str, set[str]] = {recording: set() for recording in trained}
     for path in shards:
         schema.check_bytes(path)
+        superseded = live_rows.superseded(path)
         with schema.open_shard(path) as file:
             n_rows = schema.read_header(file).n_segments
             columns = (schema.read_texts(file, name, n_rows).tolist() for name in ("recording", "source_path"))
             for recording, source_path in set(zip(*columns, strict=True)):
-                if plain_name(recording) in converted:
+                if plain_name(recording) in converted and source_path not in superseded:
                     converted[plain_name(recording)].add(source_path)
     found: dict[str, str] = {}
     for recording, paths in trained.items():

@@ -73,6 +73,8 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Gain of all audio files, in dB."""
     with_source: Annotated[bool, Option(RESULT)] = False
     """Also keep the source's recordings as they are, as shards of their own."""
+    update: Annotated[bool, Option(RESULT)] = False
+    """Convert only recordings that are new or changed since the earlier run, and leave out those that are gone."""
     overwrite: Annotated[bool, Option(RESULT)] = False
     """Remove the shards of an earlier run with other settings."""
     shard_size: Annotated[int, Field(ge=1), Option(RESULT)] = 1024

@@ -19,6 +19,7 @@ from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat
 from umc_cli.shards.audio_settings import AudioSettings
+from umc_cli.shards.updates import complete_updates, run_folders, superseded_by
 from umc_cli.wrong_settings import first_fault
 
 _AGAIN = "run `umc convert` again"
@@ -161,10 +162,13 @@ def index_paths(root: Path) -> list[Path]:
 
 
 def write_manifest(root: Path) -> None:
-    """Write `<root>/manifest.csv`: every audio file of all targets, as `umc` reads data; one kind, if there are two."""
+    """Write `<root>/manifest.csv`: every audio file of all targets, as `umc` reads data; one kind, if there are two.
+
+    Of an updated run: those that count, wherever they lie.
+    """
     columns: dict[str, None] = {}
-    for index in _indexes(root):
-        columns |= {name: None for file in index.files for name in file.extra}
+    for _, _, file in _live_files(root):
+        columns |= dict.fromkeys(file.extra)
     names = [name for name in columns if name not in _MANIFEST_COLUMNS]
     with (
         atomic_write.atomic_path(root / MANIFEST_NAME) as partial,
@@ -172,15 +176,19 @@ def write_manifest(root: Path) -> None:
     ):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*_MANIFEST_COLUMNS, *names])
-        for index in _indexes(root):
-            for file in index.files:
-                if file.path.endswith(f".{index.settings.kinds[0]}"):
-                    row = [f"{index.target}/{file.path}", index.target, file.label, file.split, file.recording]
-                    writer.writerow([*row, file.source_path, *(file.extra.get(name, "") for name in names)])
+        for folder, index, file in _live_files(root):
+            if file.path.endswith(f".{index.settings.kinds[0]}"):
+                row = [f"{folder}{index.target}/{file.path}", index.target, file.label, file.split, file.recording]
+                writer.writerow([*row, file.source_path, *(file.extra.get(name, "") for name in names)])
 
 
-def _indexes(root: Path) -> Iterator[AudioIndex]:
-    return (read_index(path) for path in index_paths(root))
+def _live_files(root: Path) -> Iterator[tuple[str, AudioIndex, AudioFile]]:
+    """Yield the audio files that count, each with its index and what goes before its path: the folder of an update."""
+    updates = complete_updates(root)
+    for folder, superseded in zip(run_folders(root), superseded_by(updates), strict=True):
+        prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        for index in map(read_index, index_paths(folder)):
+            yield from ((prefix, index, file) for file in index.files if file.source_path not in superseded)
 
 
 def sha256_of(path: Path) -> str:

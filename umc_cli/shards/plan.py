@@ -6,12 +6,12 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import TypeAdapter
 
@@ -25,7 +25,6 @@ from umc_cli.audio.time_limit import TimedOutError, within
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat, parse_json
 from umc_cli.shards.planned_files import PlannedFile, PlannedFiles, content_of, store_files
-from umc_cli.splits import OLD_NAMES, OLD_SHARES, SplitRules
 
 _ANOTHER_OUTPUT = "choose another --output, or replace it with --overwrite"
 
@@ -283,37 +282,68 @@ def read_plan(root: Path) -> tuple[Plan, dict[str, str]] | None:
     path = root / PLAN_NAME
     if not path.exists():
         return None
-    if not path.is_file():
-        raise SettingsError(f"{path} cannot be read: it is not a regular file", "choose another --output")
-    try:
+    with _explained(path):
         text = path.open("rb")
-        lines = []
-        while (line := text.readline()) and not line.startswith(_BEFORE_FILES):
-            lines.append(line)
-        head_text = b"".join(lines) + b'"files": []}'
-        content = parse_json(head_text)
-        FORMAT.check(content, path)
-        head = _HEAD.validate_json(head_text, strict=True)
-        plan = Plan(head.source, head.settings, head.shard_size, PlannedFiles(text, text.tell()), tuple(head.failed))
+        head = _read_head(text, path)
+        files = PlannedFiles(text, text.tell())
+        plan = Plan(head.source, head.settings, head.shard_size, files, tuple(head.failed), head.chosen_by)
         _check_counts(plan)
         if plan.run_id != head.run_id:
             raise ValueError("its content does not fit its run_id")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}", _ANOTHER_OUTPUT) from error
     return plan, head.targets
 
 
 @dataclass(frozen=True)
-class _Head:
+class PlanHead:
+    """What `run.json` says before its files."""
+
     run_id: str
     source: str
     targets: dict[str, str]
     settings: dict[str, Any]
     shard_size: int
     failed: list[FailedInput]
+    chosen_by: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Return the source and the targets."""
+        return (self.source, *self.targets)
 
 
-_HEAD = TypeAdapter(_Head)
+_HEAD = TypeAdapter(PlanHead)
+
+
+def read_head(root: Path) -> PlanHead | None:
+    """Return what `<root>/run.json` says before its files, which are not looked at; None if there is no plan.
+
+    Raises:
+        SettingsError: the file is broken or of an unknown version.
+    """
+    path = root / PLAN_NAME
+    if not path.exists():
+        return None
+    with _explained(path), path.open("rb") as text:
+        return _read_head(text, path)
+
+
+def _read_head(text: BinaryIO, path: Path) -> PlanHead:
+    lines = []
+    while (line := text.readline()) and not line.startswith(_BEFORE_FILES):
+        lines.append(line)
+    head_text = b"".join(lines) + b'"files": []}'
+    FORMAT.check(parse_json(head_text), path)
+    return _HEAD.validate_json(head_text, strict=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise SettingsError(f"{path} cannot be read: it is not a regular file", "choose another --output")
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}", _ANOTHER_OUTPUT) from error
 
 
 def _check_counts(plan: Plan) -> None:
@@ -326,39 +356,3 @@ def _check_counts(plan: Plan) -> None:
         n_shards += -(-file.n_segments // plan.shard_size)
         if n_shards > _MOST_SHARDS:
             raise ValueError(f"it claims more than {_MOST_SHARDS} shards")
-
-
-def differences(old: Plan, new: Plan) -> Iterator[str]:
-    """Name what makes two plans incompatible, in the user's words."""
-    if old.source != new.source:
-        yield f"source: {old.source} then, {new.source} now"
-    if old.shard_size != new.shard_size:
-        yield f"shard_size: {old.shard_size} then, {new.shard_size} now"
-    yield from _setting_differences(old.settings, new.settings, "")
-    before, now = set(_identities(old.files)), set(_identities(new.files))
-    if before != now:
-        yield f"recordings: {len(now - before)} new or changed, {len(before - now)} gone or changed"
-    elif n_moved := sum(before.split != after.split for before, after in zip(old.files, new.files, strict=False)):
-        yield f"recordings: {n_moved} in another split, {_why_moved(old.files, new.files)}"
-    elif any(before != after for before, after in zip(old.files, new.files, strict=False)):
-        yield "recordings: other labels, columns or order"
-
-
-def _why_moved(old: Iterable[PlannedFile], new: Iterable[PlannedFile]) -> str:
-    if any(file.split in OLD_NAMES for file in old) and not any(file.split in OLD_NAMES for file in new):
-        shares = SplitRules(OLD_SHARES).in_words()
-        return f"as version 0.1.0 dealt them out differently; --shares {shares} does as it did"
-    return "as others came or went, or other shares are given (a manifest's column `split` fixes it)"
-
-
-def _setting_differences(old: Any, new: Any, name: str) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _setting_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-    elif old != new:
-        short = [text if len(text := json.dumps(value)) < 40 else "..." for value in (old, new)]
-        yield f"{name}: {short[0]} then, {short[1]} now"
-
-
-def _identities(files: Iterable[PlannedFile]) -> Iterator[int]:
-    return (hash((file.path, file.size_bytes, file.frames)) for file in files)

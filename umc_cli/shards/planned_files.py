@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from umc_cli.atomic_write import explain_os_errors
 from umc_cli.audio.files import AudioHeader
+from umc_cli.audio.modification import Mark
 
 _BYTES_AT_ONCE = 1 << 16
 """Some 300 lines."""
@@ -65,6 +66,10 @@ class PlannedFiles:
             if not line.startswith(b"    {"):
                 return
             yield _PLANNED_FILE.validate_json(line.rstrip(b",\n"), strict=True)
+
+    def each_mark(self) -> Iterator[Mark]:
+        """Yield what each was when it was planned, in the order of the files."""
+        return (Mark(*self.marks[index : index + 2]) for index in range(0, len(self.marks), 2))
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines up to the end of `run.json`."""

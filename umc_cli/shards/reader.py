@@ -15,6 +15,7 @@ from umc_cli.audio.names import plain_name
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.hdf5_dataset import BROKEN, refusal
 from umc_cli.shards import schema
+from umc_cli.shards.updates import LiveRows, find_shards
 from umc_cli.splits import KNOWN_NAMES, SPLIT_NAMES, role
 
 ITEM = ("log_mel", "label")
@@ -28,7 +29,8 @@ class ShardDataset(Dataset[tuple[Any, ...]]):
     """Samples of shards: a log-mel spectrogram [1, 80, 80] (float32, dB) and the index of its label in `labels`.
 
     `item` asks for more or other parts. Where the source was kept (`umc convert --with-source`) its rows are among
-    them, with the source as their target.
+    them, with the source as their target. Where the run was updated (`umc convert --update`), samples of recordings
+    that were replaced or are gone are left out, and those of complete updates come at the end.
 
     Files are opened on first use, in the process that reads them: an HDF5 handle does not survive a fork.
     """
@@ -54,7 +56,8 @@ class ShardDataset(Dataset[tuple[Any, ...]]):
             SettingsError: no shards, a label that `labels` lacks, or a split or part that is unknown.
             InputError: a shard is damaged or of an unknown version.
         """
-        self._paths = schema.find_shards(Path(root))
+        self._paths = find_shards(Path(root))
+        live_rows = LiveRows()
         self._files: dict[int, Any] = {}
         self._owner = os.getpid()
         if split and split not in KNOWN_NAMES:
@@ -72,11 +75,14 @@ class ShardDataset(Dataset[tuple[Any, ...]]):
                 schema.column(file, schema.LOG_MEL, n_rows)
                 further.update(name for name in schema.column_names(file) if name.startswith(f"{schema.EXTRA}/"))
                 splits = schema.read_texts(file, "split", n_rows)
-                keep = np.flatnonzero([role(name) == wanted for name in splits]) if wanted else np.arange(len(splits))
+                live = live_rows.of(path, file, n_rows)
+                live = np.ones(n_rows, dtype=bool) if live is None else live
+                of_split = np.array([role(name) == wanted for name in splits], dtype=bool) if wanted else live
+                keep = np.flatnonzero(live & of_split)
                 shard.append(np.full(len(keep), index))
                 row.append(keep)
                 of_rows = schema.read_texts(file, "label", n_rows)
-                found.update(of_rows.tolist())
+                found.update(of_rows[live].tolist())
                 texts.append(of_rows[keep])
                 for name, values in kept.items():
                     values.append(_part(file, name, header)[keep])

@@ -5,8 +5,8 @@ None of it is part of the run: a run whose file of times is missing goes on, and
 
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from umc_cli.json_text import parse_json
 from umc_cli.shards import schema
 from umc_cli.shards.part import Part
 from umc_cli.shards.plan import Plan
+from umc_cli.shards.planned_files import PlannedFile
 from umc_cli.shards.schema import read_shard_header
 
 TIMES_NAME = "recording_times.jsonl"
@@ -44,15 +45,56 @@ def check_times(root: Path, plan: Plan, part: Part) -> list[str]:
         recordings = sorted({name for _, names in stale for name in names})
         raise SettingsError(_message(recordings), _remedy(root, path, sorted({index for index, _ in stale})))
     if not noted or part.count == 1:
-        with atomic_write.atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
-            file.writelines(_lines(plan))
-    if not noted or not noted.touched:
-        return []
-    have = "1 recording has" if len(noted.touched) == 1 else f"{len(noted.touched)} recordings have"
-    return [
+        note_marks(root, plan, plan.files.each_mark())
+    return [touched_warning(noted.touched)] if noted and noted.touched else []
+
+
+def noted_marks(root: Path, plan: Plan) -> Iterator[tuple[PlannedFile, Mark | None]]:
+    """Yield the recordings of the plan in `root`, each with what it was when that was noted; None if it was not."""
+    with ExitStack() as open_files:
+        lines: Iterator[str] = iter(())
+        with suppress(OSError, ValueError):
+            text = open_files.enter_context((root / TIMES_NAME).open(encoding="utf-8", errors="replace"))
+            if parse_json(next(text, "")) == _head(plan):
+                lines = text
+        for file in plan.files:
+            yield file, _mark_in(next(lines, ""), file.path)
+
+
+def _mark_in(line: str, path: str) -> Mark | None:
+    try:
+        name, modified_ns, sample_crc32 = parse_json(line)
+    except (ValueError, TypeError):
+        return None
+    return Mark(modified_ns, sample_crc32) if name == path else None
+
+
+def note_marks(root: Path, plan: Plan, marks: Iterable[Mark]) -> None:
+    """Note what the recordings of the plan in `root` are. `marks`: in the order of its files.
+
+    Raises:
+        EnvironmentFault: the folder cannot be written.
+    """
+    with atomic_write.atomic_path(root / TIMES_NAME) as partial, partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(_head(plan)) + "\n")
+        for planned, seen in zip(plan.files, marks, strict=True):
+            file.write(json.dumps([planned.path, *seen], ensure_ascii=False) + "\n")
+
+
+def only_touched(before: Mark, now: Mark) -> bool | None:
+    """Tell whether a recording has another time but the same sample of bytes; None where its time is the same."""
+    if before.modified_ns == now.modified_ns:
+        return None
+    return before.sample_crc32 == now.sample_crc32 != UNKNOWN
+
+
+def touched_warning(paths: Collection[str]) -> str:
+    """Return what a user should know of recordings that are kept though their times differ."""
+    have = "1 recording has" if len(paths) == 1 else f"{len(paths)} recordings have"
+    return (
         f"{have} a different modification time than when converted, but a sample of their bytes is the same: kept "
-        f"(first: {min(noted.touched)}); if they did change, give --overwrite"
-    ]
+        f"(first: {min(paths)}); if they did change, give --overwrite"
+    )
 
 
 class _Compared(NamedTuple):
@@ -70,13 +112,12 @@ def _compared(path: Path, plan: Plan) -> _Compared | None:
         with path.open(encoding="utf-8") as lines:
             if parse_json(next(lines, "")) != _head(plan):
                 return None
-            for file, seen in zip(plan.files, _marks(plan), strict=True):
+            for file, seen in zip(plan.files, plan.files.each_mark(), strict=True):
                 name, *then = parse_json(next(lines, ""))
                 if name != file.path or len(then) != len(seen):
                     return None
-                before = Mark(*then)
-                if before.modified_ns != seen.modified_ns:
-                    same = before.sample_crc32 == seen.sample_crc32 != UNKNOWN
+                same = only_touched(Mark(*then), seen)
+                if same is not None:
                     (compared.touched if same else compared.changed).add(file.path)
     except (OSError, ValueError, TypeError):
         return None
@@ -109,22 +150,11 @@ def _remedy(root: Path, path: Path, indices: list[int]) -> str:
     folder = shlex.quote(str(root))
     if len(indices) <= _SHOWN:
         shards = " ".join(f"{folder}/*/{schema.shard_name(index)}" for index in indices)
-        anew = f"to convert them again, remove their shards (rm {shards}) and run again"
+        anew = f"to convert them again, give --update, or remove their shards (rm {shards}) and run again"
     else:
-        anew = "to convert all again, give --overwrite"
+        anew = "to convert them again, give --update, or --overwrite to convert all again"
     return f"{anew}; if only their times changed (a copy, a touch): rm {shlex.quote(str(path))}"
 
 
 def _head(plan: Plan) -> dict[str, object]:
     return {"format": "umc-recording-times", "format_version": 1, "run_id": plan.run_id}
-
-
-def _lines(plan: Plan) -> Iterator[str]:
-    yield json.dumps(_head(plan)) + "\n"
-    for file, seen in zip(plan.files, _marks(plan), strict=True):
-        yield json.dumps([file.path, *seen], ensure_ascii=False) + "\n"
-
-
-def _marks(plan: Plan) -> Iterator[Mark]:
-    marks = plan.files.marks
-    return (Mark(*marks[index : index + 2]) for index in range(0, len(marks), 2))

@@ -1,8 +1,8 @@
 """The folder that a run writes to: its locks, its plan, and which of its shards are complete."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from umc_cli.errors import EnvironmentFault, InputError, SettingsError
 from umc_cli.shards import schema
 from umc_cli.shards.audio_index import RUN_NAME as AUDIO_RUN_NAME
 from umc_cli.shards.part import Part
-from umc_cli.shards.plan import Plan, differences, is_written, read_plan, write_plan
+from umc_cli.shards.plan import Plan, is_written, read_head, read_plan, write_plan
+from umc_cli.shards.plan_differences import recording_differences, setting_differences
 from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import UPDATES_FOLDER, has_updates, remove_updates
 
 LOCK_NAME = ".umc.lock"
 """Held by a whole run from its start to its end, by a part while it is alone."""
@@ -27,6 +29,9 @@ _LONGEST_TURN_S = 3600.0
 
 _LONGEST_LOOK_S = 5.0
 """A whole run that finds parts at work lets go of the folder at once."""
+
+
+_REASONS_SHOWN = 4
 
 
 class WriteLock:
@@ -108,8 +113,9 @@ def locked(root: Path, part: Part | None = None) -> Iterator[WriteLock]:
 
 
 def _remove_partial_files(root: Path) -> None:
-    # Audio files lie deeper than shards, and may be many.
-    atomic_write.remove_partial_files(root, to_any_depth=(root / AUDIO_RUN_NAME).exists())
+    for folder in (root, *root.glob(f"{UPDATES_FOLDER}/*")):
+        # Audio files lie deeper than shards, and may be many.
+        atomic_write.remove_partial_files(folder, to_any_depth=(folder / AUDIO_RUN_NAME).exists())
 
 
 def busy_parts(root: Path) -> Iterator[Part]:
@@ -167,6 +173,7 @@ def settle(root: Path, plan: Plan, target_ids: dict[str, str], overwrite: bool) 
         return
     all_targets = target_ids if overwrite else check_same_run(root, plan, target_ids) | target_ids
     if overwrite:
+        remove_updates(root)
         with atomic_write.explain_os_errors(root):
             for shard in list(root.glob(f"*/{schema.SHARD_GLOB}")):
                 shard.unlink()
@@ -188,19 +195,55 @@ def check_same_run(root: Path, plan: Plan, target_ids: dict[str, str]) -> dict[s
             )
         return {}
     old_plan, old_targets = before
-    reasons = [] if old_plan.run_id == plan.run_id else list(differences(old_plan, plan))
-    reasons += [
-        f"target {name}: its record changed, or recordings that levels are learned from"
-        for name, known in target_ids.items()
-        if old_targets.get(name, known) != known
-    ]
+    recordings: list[str] = []
+    reasons = changed_targets(old_targets, target_ids)
+    if old_plan.run_id != plan.run_id:
+        recordings = list(recording_differences(old_plan, plan))
+        reasons = [*setting_differences(old_plan, plan), *recordings, *reasons]
     if reasons:
-        more = f"; and {len(reasons) - 4} more" if len(reasons) > 4 else ""
+        only_recordings = reasons == recordings
+        update = "give --update to convert only what is new or changed, " if only_recordings else ""
         raise SettingsError(
-            f"{root} holds the results of another run ({'; '.join(reasons[:4])}{more})",
-            "choose another --output, or give --overwrite to remove them",
+            f"{root} holds the results of another run ({some(reasons)})",
+            f"{update}choose another --output, or give --overwrite to remove them",
         )
     return old_targets
+
+
+def changed_targets(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Say which targets changed. `old`, `new`: the hash of what is known of each."""
+    return [
+        f"target {name}: its record changed, or recordings that levels are learned from"
+        for name, known in new.items()
+        if old.get(name, known) != known
+    ]
+
+
+def some(reasons: Sequence[str]) -> str:
+    """Return the first few reasons, and how many more there are."""
+    more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
+    return "; ".join(reasons[:_REASONS_SHOWN]) + more
+
+
+def refuse_updated(root: Path) -> None:
+    """Refuse to make a run where it was updated: readers would be told otherwise than what is made.
+
+    Raises:
+        SettingsError: it was.
+    """
+    if has_updates(root):
+        raise SettingsError(
+            f"the run in {root} was updated (umc convert --update)",
+            "give --update again, choose another --output, or give --overwrite to remove all",
+        )
+
+
+def devices_of_run(root: Path) -> tuple[str, ...]:
+    """Return the devices of the run in `root`, the source first; none where there is no run that can be read."""
+    with suppress(SettingsError):  # it is told where the run is settled
+        head = read_head(root)
+        return head.devices if head else ()
+    return ()
 
 
 def complete_shard(path: Path, attributes: Mapping[str, Any]) -> schema.ShardHeader | None:

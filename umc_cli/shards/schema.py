@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.errors import InputError, SettingsError
+from umc_cli.errors import InputError
 from umc_cli.hdf5_dataset import BROKEN, open_for_reading, own_dataset, own_group, refusal
 from umc_cli.json_text import parse_json
 from umc_cli.shards.compression import Compression
@@ -310,18 +310,6 @@ def check_shard(path: Path) -> ShardHeader:
                 if found != file[name].attrs["sha256"]:
                     raise InputError(f"{path}: dataset {name!r} is damaged: its checksum differs", _REMEDY)
     return header
-
-
-def find_shards(root: Path) -> list[Path]:
-    """Return the shards below `root` (an output root or one target's folder), in order.
-
-    Raises:
-        SettingsError: there are none.
-    """
-    paths = sorted(root.rglob(SHARD_GLOB)) if root.is_dir() else []
-    if not paths:
-        raise SettingsError(f"no shards in {root}", "name the folder that `umc convert` wrote to")
-    return paths
 
 
 def read_shard_header(path: Path) -> ShardHeader:

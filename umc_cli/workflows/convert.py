@@ -12,8 +12,9 @@ from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
-from umc_cli.conversion.chosen.choice import choose_conversion, left_out_lines, make_ready
+from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.recorded_floors import KeptFloors, floor_entries, keep_floors
 from umc_cli.conversion.cluster import HERE, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
 from umc_cli.conversion.processes import ALL_GPUS, devices_of, open_processes
@@ -29,11 +30,11 @@ from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, 
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.builds import note_build
-from umc_cli.shards.part import WHOLE
+from umc_cli.shards.generations import Generation
+from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import PLAN_NAME, Plan, plan_files
-from umc_cli.shards.recording_times import check_times
-from umc_cli.shards.run_folder import locked, settle
-from umc_cli.workflows.convert_audio import AudioRun, Makers, refuse_audio_contradictions
+from umc_cli.shards.run_folder import devices_of_run, locked
+from umc_cli.workflows.convert_audio import Makers, make_all_audio, refuse_audio_contradictions
 from umc_cli.workflows.convert_report import (
     ConvertProgress,
     ConvertReport,
@@ -42,6 +43,14 @@ from umc_cli.workflows.convert_report import (
     complete,
     counted,
     write_failed,
+)
+from umc_cli.workflows.convert_update import (
+    as_then,
+    counts_of,
+    note_completed,
+    output_root,
+    run_to_update,
+    settle_generations,
 )
 
 
@@ -61,7 +70,7 @@ def convert(
     started = time.monotonic()
     wanted = choose_what_to_convert(workspace, settings, files)
     workspace, conversion = wanted.workspace, wanted.conversion
-    root = settings.output or workspace.converted
+    root = output_root(settings, workspace)
     if settings.audio:
         refuse_to_overwrite(root, workspace.data)
     report = ConvertReport(**wanted.in_a_report(settings, root))
@@ -69,14 +78,7 @@ def convert(
         is_new = settings.overwrite or not (root / PLAN_NAME).exists()
         has_new_target = is_new or not all((root / target).is_dir() for target in conversion.outputs)
         with lock.alone() if conversion.needs_level_tables else nullcontext():
-            conversion = make_ready(
-                conversion,
-                wanted.everything,
-                segments=settings.segments,
-                tables_folder=root,
-                look_at_recordings=has_new_target,
-                warnings=report.warnings,
-            )
+            conversion = wanted.made_ready(settings, root, report.warnings, look_at_recordings=has_new_target)
         order = order_of(settings, workspace, root, conversion)
         if is_new and not settings.cluster:
             _ = conversion.built  # what is wrong with it is said before a plan is made
@@ -90,33 +92,52 @@ def convert(
             progress.planning(len(wanted.clips))
             plan, warnings = plan_run(settings, order, wanted, report.made_with, root)
             report.warnings += warnings
+            floors, known = wanted.floors_to_keep(settings), wanted.known
             del wanted  # from here on, memory does not depend on the number of recordings
             part = settings.part or WHOLE
             target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
             with lock.alone():
-                settle(root, plan, target_ids, settings.overwrite)
+                generations, update, warnings = settle_generations(
+                    settings, order, plan, target_ids, are_listed=files is not None
+                )
+                report.warnings += warnings
+                report.update = counts_of(update) if update else None
+                keep_floors(root, floors, known)
                 note_build(root, versions())
-                report.warnings += check_times(root, plan, part)
-            shards = part.shards(plan.n_shards)
             kinds = Kinds("shards" in settings.write, bool(settings.audio))
             if kinds.shards:
-                jobs = open_jobs(order, plan, part, target_ids)
-                progress.start(conversion.outputs, sum(plan.summary.shard_sizes[index] for index in shards))
-                makers.shards(counted(jobs, report, progress), progress)
+                progress.start(conversion.outputs, sum(each.n_segments(part) for each in generations))
+                makers.shards(_jobs(order, generations, part, target_ids, report, progress), progress)
             if kinds.audio:
-                audio = AudioRun(order, plan, target_ids, part, settings)
-                with lock.alone():
-                    audio.settle(workspace.data)
-                audio.make(makers.audio, report, progress)
-        complete(report, root, plan, shards, settings.part, kinds)
+                make_all_audio(
+                    order, generations, target_ids, settings, workspace.data, lock, makers.audio, report, progress
+                )
+        complete(report, generations, plan, settings.part, kinds)
         with lock.alone():
             if lock.leave():
-                failed = report.failed if settings.part is None else all_failed(root, plan, target_ids, kinds)
+                failed = report.failed if settings.part is None else all_failed(generations, plan, target_ids, kinds)
                 write_failed(root, failed)
+                if update:
+                    note_completed(update, target_ids, kinds)
                 if kinds.audio:
                     write_manifest(root)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _jobs(
+    order: Order,
+    generations: Sequence[Generation],
+    part: Part,
+    target_ids: Mapping[str, str],
+    report: ConvertReport,
+    progress: ConvertProgress,
+) -> Iterator[ShardJob]:
+    """Yield what is still to be made of a run and its updates."""
+    for generation in generations:
+        own = replace(order, root=generation.folder)
+        jobs = open_jobs(own, generation.plan, part, target_ids, generation.superseded)
+        yield from counted(jobs, generation.superseded, report, progress)
 
 
 @dataclass
@@ -133,6 +154,39 @@ class WhatToConvert:
     """Those to convert."""
     conversion: Conversion
     """Without its level tables."""
+    known: tuple[str, ...] = ()
+    """Devices of the run that is to be updated: their levels and noise floors are taken as that run knew them."""
+
+    def made_ready(
+        self,
+        settings: ConvertSettings,
+        root: Path,
+        warnings: list[str],
+        *,
+        keep: bool = True,
+        look_at_recordings: bool = True,
+    ) -> Conversion:
+        """Return the conversion with its level tables. `root`: the output; `keep`: write them there.
+
+        `look_at_recordings`: see `make_ready`.
+        """
+        of_run = () if settings.overwrite or not self.conversion.needs_level_tables else devices_of_run(root)
+        return make_ready(
+            self.conversion,
+            self.everything,
+            segments=settings.segments,
+            tables_folder=root,
+            keep_tables=keep,
+            look_at_recordings=look_at_recordings,
+            of_run=of_run,
+            as_kept=bool(self.known),
+            warnings=warnings,
+        )
+
+    def floors_to_keep(self, settings: ConvertSettings) -> dict[str, dict[str, Any]]:
+        """Return the noise floors that were taken from recordings, as they are kept in the output."""
+        devices, origins = self.conversion.ingredients.devices, self.conversion.recorded_floors
+        return floor_entries(devices, origins, self.everything.clips, settings.source, settings.segments)
 
     def in_a_report(self, settings: ConvertSettings, root: Path) -> dict[str, Any]:
         """Return what a report says of them, and what a user should know, by its fields. `root`: the output."""
@@ -162,6 +216,8 @@ def choose_what_to_convert(
     """
     _refuse_contradictions(settings)
     workspace = settings.applied_to(workspace)
+    root = output_root(settings, workspace)
+    updated = run_to_update(settings, root)
     registry = DeviceRegistry(workspace.devices)
     everything = (
         find_recordings(workspace.data, workspace.splits)
@@ -186,11 +242,15 @@ def choose_what_to_convert(
     here = settings.model_copy(update={"compute_device": "cpu"}) if settings.cluster else settings
     if here.compute_device == ALL_GPUS:
         here = here.model_copy(update={"compute_device": "cuda"})
-    conversion = choose_conversion(workspace, here, everything, settings.segments)
+    known = updated.devices if updated else ()
+    kept_floors = KeptFloors(root, known)
+    conversion = choose_conversion(workspace, as_then(here, updated), everything, settings.segments, kept_floors)
+    if updated and settings.converter == AUTO:
+        conversion = replace(conversion, reason="as the run that is updated")
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)
-    return WhatToConvert(workspace, everything, chosen, clips, conversion)
+    return WhatToConvert(workspace, everything, chosen, clips, conversion, known)
 
 
 def _refuse_contradictions(settings: ConvertSettings) -> None:

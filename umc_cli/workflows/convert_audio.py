@@ -1,7 +1,7 @@
 """The audio files of `umc convert --write flac`: whole recordings, as long as the source's."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,10 @@ from umc_cli.errors import SettingsError
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards.audio_index import index_name, read_index, set_gain, settle_audio
 from umc_cli.shards.audio_settings import AudioSettings
+from umc_cli.shards.generations import Generation
 from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import Plan
+from umc_cli.shards.run_folder import WriteLock
 from umc_cli.workflows.convert_report import ConvertProgress, ConvertReport
 
 MakeAudio = Callable[[Iterable[AudioJob], Progress], None]
@@ -48,6 +50,34 @@ def refuse_audio_contradictions(settings: ConvertSettings) -> None:
         raise SettingsError("--keep-channels and --channel contradict each other", "give one of them")
 
 
+def make_all_audio(
+    order: Order,
+    generations: Sequence[Generation],
+    target_ids: Mapping[str, str],
+    settings: ConvertSettings,
+    data: Path,
+    lock: WriteLock,
+    make_audio: MakeAudio,
+    report: ConvertReport,
+    progress: ConvertProgress,
+) -> None:
+    """Make the audio files of a run and its updates that are missing, all with the same gain.
+
+    `data`: the folder of recordings.
+
+    Raises:
+        SettingsError: see `AudioRun.settle`.
+    """
+    for generation in generations:
+        part = settings.part or WHOLE
+        own = replace(order, root=generation.folder)
+        audio = AudioRun(own, generation.plan, target_ids, part, settings, generation.superseded)
+        with lock.alone():
+            audio.settle(data)
+        audio.make(make_audio, report, progress)
+        settings = settings.model_copy(update={"gain_db": audio.audio.gain_db})
+
+
 @dataclass
 class AudioRun:
     """The audio files of a run, or of a part of it."""
@@ -57,6 +87,8 @@ class AudioRun:
     target_ids: Mapping[str, str]
     part: Part
     settings: ConvertSettings
+    superseded: Set[str] = frozenset()
+    """Recordings that an update replaced or found gone."""
 
     def settle(self, data: Path) -> None:
         """Write down how the files are made, and give each recording its place. `data`: the folder of recordings.
@@ -81,6 +113,7 @@ class AudioRun:
         """Make what is missing; where samples exceed full scale, all once more with less gain."""
         shards = self.part.shards(self.plan.n_shards)
         n_segments = sum(self.plan.summary.shard_sizes[index] for index in shards)
+        kept_before = report.n_audio_kept
         while True:
             progress.start([*self.target_ids], n_segments)
             jobs = open_audio_jobs(
@@ -92,23 +125,27 @@ class AudioRun:
                 self.audio,
                 self.names,
                 self.settings.reader_timeout_s,
+                self.superseded,
             )
             make_audio(self._counted(jobs, report, progress), progress)
-            peak, report.n_clipped, n_files = self._made(shards)
-            report.n_audio_written = n_files - report.n_audio_kept
+            peak, n_clipped, n_files = self._made(shards)
             report.gain_db = self.audio.gain_db
-            if not report.n_clipped:
+            is_last_try = not n_clipped or self.settings.gain_db is not None or self.part != WHOLE
+            if is_last_try:
+                report.n_clipped += n_clipped
+                report.n_audio_written += n_files - (report.n_audio_kept - kept_before)
+            if not n_clipped:
                 return
             lower_db = math.floor(10 * (self.audio.gain_db - 20 * math.log10(peak))) / 10
-            said = f"{report.n_clipped} samples exceed full scale, by {20 * math.log10(peak):.1f} dB at most"
-            if self.settings.gain_db is not None or self.part != WHOLE:
+            said = f"{n_clipped} samples exceed full scale, by {20 * math.log10(peak):.1f} dB at most"
+            if is_last_try:
                 again = f"to avoid that, give --gain-db {lower_db:g} and --overwrite"
                 if self.settings.gain_db is None:
                     again = "the same command without --part makes all audio files again with less gain"
                 report.warnings.append(f"{said}, and were cut off; {again}")
                 return
             report.warnings.append(f"{said}: all audio files were made with a gain of {lower_db:g} dB")
-            report.n_audio_kept = 0
+            report.n_audio_kept = kept_before
             self.audio = replace(self.audio, gain_db=lower_db)
             set_gain(self.order.root, self.plan.run_id, self.audio, lower_db)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.config import Workspace
-from umc_cli.conversion.chosen.choice import make_ready
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import ShardJob
 from umc_cli.conversion.streaming import stream
@@ -19,11 +18,14 @@ from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import compute_threads, explain_machine_faults
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.shards import schema
+from umc_cli.shards.generations import Generation
 from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import Piece, Plan
 from umc_cli.shards.run_folder import check_same_run, complete_shard
+from umc_cli.shards.updates import UPDATES_FOLDER
 from umc_cli.workflows.convert import choose_what_to_convert, order_of, plan_run
-from umc_cli.workflows.convert_report import ConvertProgress
+from umc_cli.workflows.convert_report import ConvertProgress, UpdateCounts
+from umc_cli.workflows.convert_update import counts_of, output_root, plan_of_update, warnings_of
 from umc_cli.workflows.report_base import Report
 
 _TARGETS_TIMED = 4
@@ -66,6 +68,8 @@ class ConvertDryRun(Report):
     left_out: dict[str, str] = field(default_factory=dict)
     recorded_floors: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
+    update: UpdateCounts | None = None
+    """Where a run would be updated."""
     dry_run: bool = True
 
 
@@ -86,38 +90,39 @@ def convert_dry_run(
     begun = time.monotonic()
     wanted = choose_what_to_convert(workspace, settings, files)
     workspace, conversion = wanted.workspace, wanted.conversion
-    root = settings.output or workspace.converted
+    root = output_root(settings, workspace)
     place = _nearest_folder(root)
     if settings.audio:
         refuse_to_overwrite(root, workspace.data)
     report = ConvertDryRun(**wanted.in_a_report(settings, root), free_bytes=shutil.disk_usage(place).free)
-    conversion = make_ready(
-        conversion,
-        wanted.everything,
-        segments=settings.segments,
-        tables_folder=root,
-        keep_tables=False,
-        warnings=report.warnings,
-    )
+    conversion = wanted.made_ready(settings, root, report.warnings, keep=False)
     order = order_of(settings, workspace, root, conversion)
     report.made_with = conversion.made_with
     progress.planning(len(wanted.clips))
-    plan, warnings = plan_run(settings, order, wanted, report.made_with, Path(tempfile.gettempdir()))
+    temporary = Path(tempfile.gettempdir())
+    plan, warnings = plan_run(settings, order, wanted, report.made_with, temporary)
     report.warnings += warnings
     target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
-    if settings.overwrite:
-        report.n_shards_removed = sum(1 for _ in root.glob(f"*/{schema.SHARD_GLOB}"))
+    update = plan_of_update(settings, order, plan, target_ids, temporary, files is not None)
+    generations = update.generations if update else [Generation(root, plan)]
+    if update:
+        report.update, report.warnings = counts_of(update), [*report.warnings, *warnings_of(update)]
+    elif settings.overwrite:
+        folders = (root, *root.glob(f"{UPDATES_FOLDER}/*"))
+        report.n_shards_removed = sum(1 for folder in folders for _ in folder.glob(f"*/{schema.SHARD_GLOB}"))
     else:
         check_same_run(root, plan, target_ids)
     part = settings.part or WHOLE
-    missing = _missing(root, plan, part, {} if settings.overwrite else target_ids, conversion.outputs)
+    kept_ids = {} if settings.overwrite else target_ids
+    work = [(each.plan, _missing(each, part, kept_ids, conversion.outputs)) for each in generations]
     report.failed = list(plan.failed)
     report.n_files = plan.summary.n_files
     report.sound_s = round(sum(file.header.n_samples for file in plan.files) / SAMPLE_RATE_HZ, 1)
-    report.n_segments = sum(plan.summary.shard_sizes[index] for index in part.shards(plan.n_shards))
-    report.n_shards_to_make = sum(map(len, missing.values()))
-    report.n_shards_kept = len(part.shards(plan.n_shards)) * len(target_ids) - report.n_shards_to_make
-    _estimate(report, order, plan, missing)
+    report.n_segments = plan.n_segments if update else Generation(root, plan).n_segments(part)
+    report.n_shards_to_make = sum(len(targets) for _, missing in work for targets in missing.values())
+    n_shards = sum(len(part.shards(each.plan.n_shards)) for each in generations) * len(target_ids)
+    report.n_shards_kept = n_shards - report.n_shards_to_make
+    _estimate(report, order, work)
     if settings.in_processes:
         report.warnings.append("the estimate is of one process")
     if settings.audio:
@@ -129,10 +134,11 @@ def convert_dry_run(
 
 
 def _missing(
-    root: Path, plan: Plan, part: Part, kept: Mapping[str, str], targets: Sequence[str]
+    generation: Generation, part: Part, kept: Mapping[str, str], targets: Sequence[str]
 ) -> dict[int, list[str]]:
     """Return, by shard, the targets that lack it. `kept`: ids of the targets whose complete shards count."""
     missing: dict[int, list[str]] = {}
+    root, plan = generation.folder, generation.plan
     for index in part.shards(plan.n_shards):
         for target in targets:
             identity = {"run_id": plan.run_id, "target_id": kept.get(target), "shard_index": index}
@@ -141,16 +147,28 @@ def _missing(
     return missing
 
 
-def _estimate(report: ConvertDryRun, order: Order, plan: Plan, missing: Mapping[int, Sequence[str]]) -> None:
-    """Convert a sample of what is missing in a temporary folder, and conclude from it to all."""
-    n_conversions = sum(plan.summary.shard_sizes[index] * len(targets) for index, targets in missing.items())
+def _estimate(report: ConvertDryRun, order: Order, work: Sequence[tuple[Plan, Mapping[int, Sequence[str]]]]) -> None:
+    """Convert a sample of what is missing in a temporary folder, and conclude from it to all.
+
+    `work`: plans, and for each the targets that lack a shard, by shard.
+    """
+    lacking = [
+        (plan.summary.shard_sizes[index], targets) for plan, missing in work for index, targets in missing.items()
+    ]
+    n_conversions = sum(size * len(targets) for size, targets in lacking)
     if not n_conversions:
         report.estimated_seconds, report.estimated_bytes = 0.0, 0
         return
-    pieces = [piece for index, shard in enumerate(plan.shards()) if index in missing for piece in shard]
+    pieces = [
+        piece
+        for plan, missing in work
+        for index, shard in enumerate(plan.shards())
+        if index in missing
+        for piece in shard
+    ]
     most = _BATCHES_TIMED * order.stream.batch_size
     sample = _spread(pieces, most)
-    targets = list(dict.fromkeys(target for each in missing.values() for target in each))[:_TARGETS_TIMED]
+    targets = list(dict.fromkeys(target for _, each in lacking for target in each))[:_TARGETS_TIMED]
     with tempfile.TemporaryDirectory(prefix="umc-dry-run-") as folder, compute_threads(1):
         _make(order, sample[:1], targets, Path(folder) / "first")  # loads and compiles what is used
         one_s = _make(order, sample, targets[:1], Path(folder) / "one")
@@ -165,7 +183,7 @@ def _estimate(report: ConvertDryRun, order: Order, plan: Plan, missing: Mapping[
     n_read = n_made / len(targets)
     convert_s = max((all_s - one_s) / (len(targets) - 1), 0) / n_read if len(targets) > 1 else one_s / n_read
     read_s = max(one_s / n_read - convert_s, 0)
-    n_segments = sum(plan.summary.shard_sizes[index] for index in missing)
+    n_segments = sum(size for size, _ in lacking)
     report.n_timed = n_made
     report.segments_per_s = round(n_made / all_s, 1)
     report.estimated_seconds = round(n_segments * read_s + n_conversions * convert_s, 3)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,10 +12,12 @@ from umc_cli.audio.manifest import FailedInput
 from umc_cli.conversion.shard_job import Progress, ShardJob
 from umc_cli.shards import schema
 from umc_cli.shards.audio_index import index_name, read_index
-from umc_cli.shards.part import Part
+from umc_cli.shards.generations import Generation
+from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import Plan
 from umc_cli.shards.run_folder import complete_shard
 from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import count_live
 from umc_cli.workflows.report_base import Report
 
 _FAILED_NAME = "failed.csv"
@@ -26,6 +28,20 @@ class Kinds(NamedTuple):
 
     shards: bool
     audio: bool
+
+
+@dataclass
+class UpdateCounts:
+    """How many recordings an update found."""
+
+    name: str | None
+    """Of its folder in `updates`; None where nothing was new, changed or gone."""
+    n_new: int
+    n_changed: int
+    n_moved: int
+    """Of the changed: only their split."""
+    n_gone: int
+    n_kept: int
 
 
 class ConvertProgress(Progress, Protocol):
@@ -77,13 +93,17 @@ class ConvertReport(Report):
     """By device whose record has no noise floor: from which of its recordings it was taken."""
     passed_over: dict[str, int] = field(default_factory=dict)
     """By suffix: files in the data folder that are not audio."""
+    update: UpdateCounts | None = None
+    """Where a run was updated; all counts are then of the recordings that still count."""
 
 
-def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertProgress) -> Iterator[ShardJob]:
-    """Pass on the jobs with something to make, and count all."""
+def counted(
+    jobs: Iterable[ShardJob], superseded: Set[str], report: ConvertReport, progress: ConvertProgress
+) -> Iterator[ShardJob]:
+    """Pass on the jobs with something to make, and count all; recordings that are `superseded` as none."""
     before: set[str] = set()
     for job in jobs:
-        files = {piece.file.path for piece in job.pieces}
+        files = {piece.file.path for piece in job.pieces} - superseded
         report.n_files += len(files - before)  # a file that fills several shards may be in the part's shard before
         before = files
         for target in report.targets:
@@ -95,36 +115,48 @@ def counted(jobs: Iterable[ShardJob], report: ConvertReport, progress: ConvertPr
             yield job
 
 
-def complete(report: ConvertReport, root: Path, plan: Plan, shards: range, part: Part | None, kinds: Kinds) -> None:
-    """Count rows and gather failures from what is finished, so that an interrupted run reports them all."""
+def complete(
+    report: ConvertReport, generations: Sequence[Generation], plan: Plan, part: Part | None, kinds: Kinds
+) -> None:
+    """Count rows and gather failures from what is finished, so that an interrupted run reports them all.
+
+    `plan`: of all recordings; `generations`: the run and its updates.
+    """
     failures = _Failures(report.targets)
     report.segments_by_target = dict.fromkeys(report.targets, 0)
-    for index in shards if kinds.shards else ():
-        for target in report.targets:
-            header = read_shard_header(root / target / schema.shard_name(index))
-            report.segments_by_target[target] += header.n_segments
-            failures.add(target, header.failed)
+    n_shards = 0
+    for generation in generations if kinds.shards else ():
+        for index in (part or WHOLE).shards(generation.plan.n_shards):
+            n_shards += 1
+            for target in report.targets:
+                path = generation.folder / target / schema.shard_name(index)
+                header = read_shard_header(path)
+                report.segments_by_target[target] += count_live(path, header, generation.superseded)
+                failures.add(target, header.failed, generation.superseded)
     report.n_segments = min(report.segments_by_target.values())
-    failed = _both(failures, _audio_failures(root, shards, report.targets) if kinds.audio else None)
+    failed = _both(failures, _audio_failures(generations, part or WHOLE, report.targets) if kinds.audio else None)
     # What belongs to no shard is told by one part.
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed]
-    if kinds.shards and shards and not report.n_segments and not report.failed:
+    if n_shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment reaches the level of the silence gate: the shards are empty")
     if part is None:
         report.n_files = plan.summary.n_files  # with those that give no segment
     report.n_files -= len(failed)
 
 
-def all_failed(root: Path, plan: Plan, target_ids: Mapping[str, str], kinds: Kinds) -> list[FailedInput]:
+def all_failed(
+    generations: Sequence[Generation], plan: Plan, target_ids: Mapping[str, str], kinds: Kinds
+) -> list[FailedInput]:
     """Gather failures from what all parts have finished so far."""
     failures = _Failures(target_ids)
-    for index in range(plan.n_shards) if kinds.shards else ():
-        for target, known in target_ids.items():
-            identity = {"run_id": plan.run_id, "target_id": known, "shard_index": index}
-            header = complete_shard(root / target / schema.shard_name(index), identity)
-            if header:
-                failures.add(target, header.failed)
-    audio = _audio_failures(root, range(plan.n_shards), target_ids) if kinds.audio else None
+    for generation in generations if kinds.shards else ():
+        for index in range(generation.plan.n_shards):
+            for target, known in target_ids.items():
+                identity = {"run_id": generation.plan.run_id, "target_id": known, "shard_index": index}
+                header = complete_shard(generation.folder / target / schema.shard_name(index), identity)
+                if header:
+                    failures.add(target, header.failed, generation.superseded)
+    audio = _audio_failures(generations, WHOLE, target_ids) if kinds.audio else None
     return [*plan.failed, *_both(failures, audio)]
 
 
@@ -134,13 +166,15 @@ def _both(of_shards: "_Failures", of_audio: "_Failures | None") -> list[FailedIn
     return list({entry.path: entry for entry in reversed(entries)}.values())[::-1]
 
 
-def _audio_failures(root: Path, shards: range, targets: Iterable[str]) -> "_Failures":
+def _audio_failures(generations: Sequence[Generation], part: Part, targets: Iterable[str]) -> "_Failures":
     failures = _Failures(targets)
-    for index in shards:
-        for target in targets:
-            path = root / target / index_name(index)
-            if path.exists():
-                failures.add(target, [asdict(entry) for entry in read_index(path).failed])
+    for generation in generations:
+        for index in part.shards(generation.plan.n_shards):
+            for target in targets:
+                path = generation.folder / target / index_name(index)
+                if path.exists():
+                    entries = [asdict(entry) for entry in read_index(path).failed]
+                    failures.add(target, entries, generation.superseded)
     return failures
 
 
@@ -151,9 +185,11 @@ class _Failures:
         self._n_targets = len(list(targets))
         self._found: dict[str, tuple[FailedInput, list[str]]] = {}
 
-    def add(self, target: str, entries: Iterable[Mapping[str, str]]) -> None:
-        """Note what failed in a shard of `target`."""
+    def add(self, target: str, entries: Iterable[Mapping[str, str]], superseded: Set[str]) -> None:
+        """Note what failed in a shard of `target`, but for what no longer counts."""
         for entry in entries:
+            if entry["path"] in superseded:
+                continue
             _, targets = self._found.setdefault(entry["path"], (FailedInput(**entry), []))
             if target not in targets:  # a long recording may lie in several shards
                 targets.append(target)

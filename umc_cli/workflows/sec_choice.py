@@ -17,7 +17,7 @@ from umc_cli.sec.backbones import build_backbone
 from umc_cli.sec.method_parts import NetworkParts, check_method_settings, network_parts
 from umc_cli.sec.methods import MethodPlan, parse_method
 from umc_cli.settings.train_sec import TrainSecSettings
-from umc_cli.shards.schema import find_shards
+from umc_cli.shards.updates import find_shards
 from umc_cli.splits import TRAIN, VAL
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.workflows.sec_conversion import N_INVENTED, choose_generator, choose_sec_conversion, converters_of

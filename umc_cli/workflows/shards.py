@@ -1,6 +1,6 @@
 """`umc shards`: what an output folder holds, and whether it is intact."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,10 @@ from umc_cli.audio.manifest import FailedInput
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.shards.audio_index import check_audio, index_name, index_paths, read_index
 from umc_cli.shards.builds import read_builds
-from umc_cli.shards.plan import Plan, read_plan
-from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, find_shards, read_shard_header, shard_name
+from umc_cli.shards.generations import Generation, complete_generations
+from umc_cli.shards.plan import Plan
+from umc_cli.shards.schema import SHARD_GLOB, ShardHeader, check_shard, read_shard_header, shard_name
+from umc_cli.shards.updates import LiveRows, count_live, find_shards, run_folders, unfinished_updates
 
 
 @dataclass
@@ -22,6 +24,9 @@ class TargetShards:
     converter: str
     n_shards: int = 0
     n_segments: int = 0
+    """That count."""
+    n_superseded: int = 0
+    """Of recordings that an update replaced or found gone."""
     n_bytes: int = 0
 
 
@@ -39,6 +44,8 @@ class ShardsReport:
     """Versions and commits of umc that worked on the folder."""
     n_audio_files: int = 0
     """Of all targets."""
+    n_updates: int = 0
+    """Complete ones, of the run in the folder."""
 
     @property
     def exit_code(self) -> int:
@@ -52,13 +59,13 @@ def list_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards.
     """
-    paths, planned = _shards_and_plan(root)
-    report = _inspect(root, paths, read_shard_header, planned)
-    for path in index_paths(root):
-        try:
-            report.n_audio_files += len(read_index(path).files)
-        except SettingsError as error:
-            report.damaged.append(FailedInput(str(path), error.message, error.hint))
+    report, _ = _inspect(root, read_shard_header)
+    for folder in run_folders(root):
+        for path in index_paths(folder):
+            try:
+                report.n_audio_files += len(read_index(path).files)
+            except SettingsError as error:
+                report.damaged.append(FailedInput(str(path), error.message, error.hint))
     return report
 
 
@@ -68,30 +75,38 @@ def verify_shards(root: Path) -> ShardsReport:
     Raises:
         SettingsError: there are no shards, or the plan is broken.
     """
-    paths, planned = _shards_and_plan(root)
-    report = _inspect(root, paths, check_shard, planned)
+    report, generations = _inspect(root, check_shard)
     report.n_verified = sum(target.n_shards for target in report.targets)
-    indexes = index_paths(root)
-    for path in indexes:
-        n_files, damaged = check_audio(path)
-        report.n_audio_files += n_files
-        report.damaged += damaged
-    if planned:
-        plan, targets = planned
-        n_shards = report.n_planned_shards or 0
-        found = {path.relative_to(root).as_posix() for path in root.glob(f"*/{SHARD_GLOB}")}
-        expected: set[str] = set()
-        if found or not indexes:
-            expected |= {f"{target}/{shard_name(index)}" for target in targets for index in range(n_shards)}
-        for name in sorted(expected - found):
-            report.damaged.append(FailedInput(str(root / name), "is missing", "run `umc convert` again"))
-        for name in sorted(found - expected):
-            report.damaged.append(FailedInput(str(root / name), "is not in the plan", "remove it"))
-        report.damaged += _missing_indexes(root, plan, targets, indexes)
-        damaged_paths = {entry.path for entry in report.damaged}
-        intact = [name for name in sorted(found & expected) if str(root / name) not in damaged_paths]
-        report.damaged += _of_other_runs(root, plan.run_id, targets, intact)
+    for folder in run_folders(root):
+        for path in index_paths(folder):
+            n_files, damaged = check_audio(path)
+            report.n_audio_files += n_files
+            report.damaged += damaged
+    for generation in generations:
+        report.damaged += _against_the_plan(generation, {entry.path for entry in report.damaged})
+    report.damaged += [
+        FailedInput(str(folder), "is an update that is not complete", "run `umc convert --update` again")
+        for folder in unfinished_updates(root)
+    ]
     return report
+
+
+def _against_the_plan(generation: Generation, damaged: Set[str]) -> list[FailedInput]:
+    """Find what is missing in the folder of a run, and what does not belong there. `damaged`: known to be."""
+    root, plan, targets = generation.folder, generation.plan, generation.targets
+    indexes = index_paths(root)
+    found = {path.relative_to(root).as_posix() for path in root.glob(f"*/{SHARD_GLOB}")}
+    expected: set[str] = set()
+    if found or not indexes:
+        expected |= {f"{target}/{shard_name(index)}" for target in targets for index in range(plan.n_shards)}
+    wrong = [
+        FailedInput(str(root / name), "is missing", "run `umc convert` again") for name in sorted(expected - found)
+    ]
+    wrong += [FailedInput(str(root / name), "is not in the plan", "remove it") for name in sorted(found - expected)]
+    wrong += _missing_indexes(root, plan, targets, indexes)
+    wrong_paths = {entry.path for entry in wrong} | damaged
+    intact = [name for name in sorted(found & expected) if str(root / name) not in wrong_paths]
+    return wrong + _of_other_runs(root, plan.run_id, targets, intact)
 
 
 def _missing_indexes(root: Path, plan: Plan, target_ids: Mapping[str, str], found: list[Path]) -> list[FailedInput]:
@@ -112,17 +127,18 @@ def _missing_indexes(root: Path, plan: Plan, target_ids: Mapping[str, str], foun
     return wrong
 
 
-def _shards_and_plan(root: Path) -> tuple[list[Path], tuple[Plan, dict[str, str]] | None]:
+def _shards_and_runs(root: Path) -> tuple[list[Path], list[Generation]]:
     try:
-        return find_shards(root), read_plan(root)
+        return find_shards(root), complete_generations(root)
     except SettingsError as error:
-        planned = read_plan(root)
+        generations = complete_generations(root)
         if index_paths(root):
-            return [], planned
-        if not planned or not planned[0].n_shards:
+            return [], generations
+        if not generations or not generations[0].plan.n_shards:
             raise
         raise SettingsError(
-            f"{root} holds the plan of a run of {planned[0].n_shards} shards a target, but none is finished yet",
+            f"{root} holds the plan of a run of {generations[0].plan.n_shards} shards a target, but none is finished "
+            "yet",
             "give the same `umc convert` command again to resume it",
         ) from error
 
@@ -141,23 +157,29 @@ def _of_other_runs(root: Path, run_id: str, target_ids: Mapping[str, str], names
     return others
 
 
-def _inspect(
-    root: Path, paths: list[Path], read: Callable[[Path], ShardHeader], planned: tuple[Plan, dict[str, str]] | None
-) -> ShardsReport:
+def _inspect(root: Path, read: Callable[[Path], ShardHeader]) -> tuple[ShardsReport, list[Generation]]:
+    """Return what shards say, and the run in `root` with its complete updates, if there is one."""
+    paths, generations = _shards_and_runs(root)
     report = ShardsReport(
-        str(root), n_planned_shards=planned[0].n_shards if planned else None, builds=read_builds(root)
+        str(root),
+        n_planned_shards=sum(each.plan.n_shards for each in generations) if generations else None,
+        builds=read_builds(root),
+        n_updates=len(generations[1:]),
     )
+    live_rows = LiveRows()
     targets: dict[str, TargetShards] = {}
     for path in paths:
         try:
             header = read(path)
+            n_live = count_live(path, header, live_rows.superseded(path))
         except InputError as error:
             report.damaged.append(FailedInput(str(path), error.message, error.hint))
             continue
         converter = "none" if header.is_original else header.converter
         entry = targets.setdefault(header.target, TargetShards(header.target, header.source, converter))
         entry.n_shards += 1
-        entry.n_segments += header.n_segments
+        entry.n_segments += n_live
+        entry.n_superseded += header.n_segments - n_live
         entry.n_bytes += path.stat().st_size
     report.targets = list(targets.values())
-    return report
+    return report, generations

@@ -28,7 +28,8 @@ from umc_cli.response.device import Device, DeviceRegistry
 from umc_cli.runtime import cpu_count
 from umc_cli.sec.methods import CONVERSIONS
 from umc_cli.sec.models import SecModel
-from umc_cli.shards.schema import find_shards, read_shard_header
+from umc_cli.shards.schema import read_shard_header
+from umc_cli.shards.updates import find_shards
 
 _WEIGHTS_OF_ALL_TARGETS = "checkpoint_sha256"
 

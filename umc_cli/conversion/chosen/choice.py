@@ -11,7 +11,7 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
-from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
+from umc_cli.conversion.chosen.recorded_floors import KeptFloors, RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import caution_about_eq, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, Verdict, saved_verdict
@@ -61,11 +61,14 @@ def make_ready(
     tables_folder: Path | None = None,
     keep_tables: bool = True,
     look_at_recordings: bool = True,
+    of_run: Collection[str] = (),
+    as_kept: bool = False,
     warnings: list[str] | None = None,
 ) -> Conversion:
     """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
 
     `look_at_recordings`: some are held against the noise floors of records, which takes a second.
+    `of_run`, `as_kept`: see `load_level_tables`.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -74,7 +77,14 @@ def make_ready(
     if conversion.needs_level_tables:
         devices = (conversion.source, *conversion.targets)
         tables = load_level_tables(
-            tables_folder, devices, recordings.clips, segments, [] if warnings is None else warnings, keep=keep_tables
+            tables_folder,
+            devices,
+            recordings.clips,
+            segments,
+            [] if warnings is None else warnings,
+            keep=keep_tables,
+            of_run=of_run,
+            as_kept=as_kept,
         )
         conversion = conversion.with_level_tables(tables)
     if warnings is not None:
@@ -89,11 +99,12 @@ def choose_conversion(
     settings: ConversionSettings,
     recordings: Recordings,
     segments: SegmentSettings | None = None,
+    kept_floors: KeptFloors | None = None,
 ) -> Conversion:
     """Return the conversion that `settings` mean, without the level tables that it may need.
 
     `recordings`: all of the workspace. `segments`: how those of the source are cut. A record without a noise floor gets
-    the one that the device's recordings tell, where a converter needs it.
+    the one that the device's recordings tell, or that an earlier run kept, where a converter needs it.
 
     Raises:
         SettingsError: something is unknown or missing; the message says what.
@@ -115,7 +126,7 @@ def choose_conversion(
     records = {name: registry.get(name) for name in named if name in registry} | targets.invented
     need_floors = [name for name in names if Need.NOISE_FLOOR in CONVERTERS[name].needs]
     floors = (
-        add_recorded_floors(records, recordings.clips, settings.source, segments)
+        add_recorded_floors(records, recordings.clips, settings.source, segments, kept_floors)
         if need_floors
         else RecordedFloors(records)
     )
@@ -128,7 +139,14 @@ def choose_conversion(
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device_name(settings.compute_device),
     )
-    conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
+    try:
+        conversion = choose(names, wanted, recorded | tables.keys(), targets.is_all)
+    except SettingsError:
+        if need_floors:
+            raise
+        # What would work may need floors that recordings tell.
+        told = add_recorded_floors(records, recordings.clips, settings.source, segments, kept_floors).devices
+        conversion = choose(names, replace(wanted, devices=told), recorded | tables.keys(), targets.is_all)
     if settings.converter == AUTO and settings.checkpoint is None:
         conversion = _as_measured(workspace, conversion, names, recorded | tables.keys(), records)
     if conversion.converter in need_floors:
@@ -219,13 +237,11 @@ def left_out_lines(left_out: Mapping[str, str], most: int = 3) -> list[str]:
 def _reason(best: str, names: tuple[str, ...], n_wanted: int, served: Mapping[str, list[str]]) -> str:
     if len(names) == 1:
         return "asked for"
-    better = names[: names.index(best)]
-
-    def count(name: str) -> str:
-        return f"{len(served[name])} of {n_wanted} targets"
-
-    parts = [f"{name} could serve {count(name)}" for name in better]
-    return "; ".join([f"the best that serves {count(best)}", *parts])
+    better: dict[int, list[str]] = {}
+    for name in names[: names.index(best)]:
+        better.setdefault(len(served[name]), []).append(name)
+    parts = [f"{', '.join(some)}: {count}" for count, some in better.items()]
+    return "; ".join([f"the best for {len(served[best])} of {n_wanted} targets", *parts])
 
 
 def _reason_of(verdict: Verdict) -> str:

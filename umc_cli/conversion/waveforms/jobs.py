@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,8 +60,12 @@ def open_audio_jobs(
     settings: AudioSettings,
     names: OutputNames,
     timeout_s: float,
+    superseded: Set[str] = frozenset(),
 ) -> Iterator[AudioJob]:
-    """Yield the jobs of one part, in order. What is complete is kept, unless an input that failed can be read now."""
+    """Yield the jobs of one part, in order. What is complete is kept, unless an input that failed can be read now.
+
+    `superseded`: inputs that an update replaced or found gone; they are not tried again.
+    """
     wanted_shards = part.shards(plan.n_shards)
     for index, pieces in enumerate(plan.shards()):
         if index not in wanted_shards:
@@ -74,7 +78,7 @@ def open_audio_jobs(
         paths = {target: root / target / index_name(index) for target in target_ids}
         found = {target: complete_index(path, wanted[target]) for target, path in paths.items()}
         by_path = {file.path: file for file, _ in recordings}
-        failed = {entry.path for one in found.values() if one for entry in one.failed} & {*by_path}
+        failed = {entry.path for one in found.values() if one for entry in one.failed} & {*by_path} - superseded
         fixed = {path for path in failed if _is_readable(inputs / path, by_path[path], settings, timeout_s)}
         lacking = {
             target: path
