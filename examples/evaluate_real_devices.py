@@ -1,7 +1,7 @@
 """Measure converters on real devices that recorded the same sounds at once: the yardstick of this project.
 
     python examples/evaluate_real_devices.py <folder of the data> [--set mics/frankensnare] [--weights FILE]
-        [--other-sounds] [--smoke]
+        [--precision bf16] [--other-sounds] [--smoke]
 
 Everything that is known of the devices is learned from one half of the recordings, unpaired, as a user's workspace
 would (blind responses and noise floors, level tables); every ordered pair of devices is measured on the other half, and
@@ -15,7 +15,7 @@ others, and scored on the others' recordings of the second half (macro F1): a ne
 converted, with several seeds (--network: four strided convolutions, or the small network of `umc train-sec`, which
 takes ten times as long), and a logistic regression on the mean and deviation of every band, which gets each recording
 once as it is and once for every target. `ideal` gets what the others recorded themselves in the place of conversions.
-Differences are tested in pairs, source by source, half by half and seed by seed.
+Differences are tested in pairs, source by source and half by half; seeds are averaged before.
 
 Results are kept as JSON rows in <output>/rows.jsonl: a run that was ended goes on where it was, and other weights add
 rows of their own. Remove the file after a change of the library.
@@ -37,13 +37,14 @@ import torch
 from numpy.typing import NDArray
 from real_device_classifiers import Lesson, network_f1, network_settings, regression_f1, train_network, train_strided
 from real_device_sets import RealSet, Together, halves, learn_devices, other_sounds, read_set, read_together
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from umc_cli.conversion.band_interpolation import noise_floor_db
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.measuring.converters import convert_segments
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.evaluation.conversion_metrics import frames_with_signal, log_spectral_distance
+from umc_cli.precision import Precision
 
 SETS = ("mics/frankensnare", "pairs/dance_studio")
 NONE, IDEAL = "none", "ideal"
@@ -51,13 +52,16 @@ CONVERTERS = (NONE, "eq", "eq_noise", "quantile", "refiner", "refiner_quantile")
 STARTS = {"refiner": "eq_noise", "refiner_quantile": "quantile"}
 """What each refiner corrects, and so has to beat."""
 DISTANCES = {"all_db": "all frames", "signal_db": "frames with signal", "rms_db": "RMS"}
-COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"))
+COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"), ("eq_noise", NONE))
 STRIDED, CNN, REGRESSION = "strided network", "network", "regression"
 EPOCHS = {STRIDED: 25, CNN: 60}
 """The strided network's scores move no more after so many. Of the other one it is known that 20 are too few."""
 SMOKE_RECORDINGS, SMOKE_RECORDINGS_OF_A_LABEL = 40, 4
 """With --smoke, of a set without and with labels."""
 SIGNIFICANT = 0.05
+
+_OF_REFINERS = ("weights", "precision")
+"""Parts of a row's key that say nothing of the other converters."""
 
 Row = dict[str, Any]
 
@@ -101,6 +105,8 @@ class Half:
     weights: Path
     has_other_sounds: bool = False
     """Source and target are learned from other recordings each."""
+    precision: Precision = Precision.FP32
+    """Of the refiner's arithmetic."""
     _known: dict[tuple[str, ...], Ingredients] = field(default_factory=dict)
     _lessons: dict[tuple[str, str], Lesson] = field(default_factory=dict)
 
@@ -110,7 +116,9 @@ class Half:
         if pair not in self._known:
             known_by = other_sounds(self.learned_from, *pair) if pair else self.learned_from
             self._known[pair] = learn_devices(known_by, self.weights)
-        return replace(self._known[pair], source=source, targets=(target,))
+        known = self._known[pair]
+        engine = known.engine.model_copy(update={"precision": self.precision})
+        return replace(known, source=source, targets=(target,), engine=engine)
 
     @cached_property
     def learning(self) -> Together:
@@ -226,7 +234,7 @@ def measure_classifiers(
 
 def _key_of(converter: str, key: Mapping[str, Any]) -> dict[str, Any]:
     """Return the key with what only refiners depend on left out for the others."""
-    return {name: value for name, value in key.items() if name != "weights" or "refiner" in converter}
+    return {name: value for name, value in key.items() if name not in _OF_REFINERS or "refiner" in converter}
 
 
 def distance_table(rows: Sequence[Row]) -> list[str]:
@@ -277,18 +285,23 @@ def classifier_table(rows: Sequence[Row]) -> list[str]:
 
 
 def classifier_comparisons(rows: Sequence[Row]) -> list[str]:
-    """Return paired t-tests of the macro F1, one pair for every half, source and seed."""
+    """Return paired t-tests of the macro F1, one pair for every half and source: means over the seeds that both have.
+
+    Seeds of one training are no new recordings: taken as pairs, they would make differences look surer than they are.
+    """
     lines = []
     for first, second in COMPARED:
         ours, theirs = _scores(rows, first), _scores(rows, second)
-        units = sorted(ours.keys() & theirs.keys(), key=str)
-        if len(units) < 2:
+        by_row = defaultdict(list)
+        for fold, source, seed in ours.keys() & theirs.keys():
+            by_row[fold, source].append(ours[fold, source, seed] - theirs[fold, source, seed])
+        if len(by_row) < 2:
             continue
-        differences = np.array([ours[unit] - theirs[unit] for unit in units])
-        p = float(ttest_rel([ours[unit] for unit in units], [theirs[unit] for unit in units]).pvalue)
-        verdict = "no difference" if not p < SIGNIFICANT else "better" if differences.mean() > 0 else "worse"
-        spread = f"{differences.mean():+.3f} ± {differences.std(ddof=1):.3f}"
-        lines.append(f"- `{first}` beside `{second}`: {spread} ({verdict}; p {p:.2g}, {len(units)} pairs)")
+        differences = [np.mean(of_seeds) for of_seeds in by_row.values()]
+        p = float(ttest_1samp(differences, 0.0).pvalue)
+        verdict = "no difference" if not p < SIGNIFICANT else "better" if np.mean(differences) > 0 else "worse"
+        spread = f"{np.mean(differences):+.3f} ± {np.std(differences, ddof=1):.3f}"
+        lines.append(f"- `{first}` beside `{second}`: {spread} ({verdict}; p {p:.2g}, {len(by_row)} pairs)")
     return lines
 
 
@@ -326,6 +339,7 @@ def main() -> None:
     parser.add_argument(
         "--other-sounds", action="store_true", help="learn source and target from other recordings each"
     )
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the refiner")
     parser.add_argument("--output", type=Path, default=Path("real-devices"), help="folder of the rows")
     parser.add_argument("--smoke", action="store_true", help="few recordings, one half: to see that all works")
     options = parser.parse_args()
@@ -333,6 +347,7 @@ def main() -> None:
     rows = Rows(options.output / "rows.jsonl")
     converters = options.converters.split(",")
     key: Row = {"weights": hashlib.sha256(options.weights.read_bytes()).hexdigest()[:12]}
+    key |= {"precision": options.precision} if options.precision != Precision.FP32 else {}
     key |= {"smoke": True} if options.smoke else {}
     key |= {"other_sounds": True} if options.other_sounds else {}
     network = {"strided": STRIDED, "cnn": CNN}[options.network]
@@ -340,8 +355,9 @@ def main() -> None:
         real = read_set(options.data, name)
         few = SMOKE_RECORDINGS_OF_A_LABEL if real.has_labels else SMOKE_RECORDINGS
         first, second = halves(real, few if options.smoke else None)
-        parts = [Half(first, second, options.weights, options.other_sounds)]
-        parts += [] if options.smoke else [Half(second, first, options.weights, options.other_sounds)]
+        how = (options.weights, options.other_sounds, Precision(options.precision))
+        parts = [Half(first, second, *how)]
+        parts += [] if options.smoke else [Half(second, first, *how)]
         if options.only != "classifier":
             _print_lines(f"## {name}: log-spectral distance, dB (refiner {key['weights']})")
             distances = measure_distances(name, parts, converters, key, rows)

@@ -88,6 +88,24 @@ def test_devices_are_source_seen_or_unseen_whatever_they_are_called(table: dict[
     assert math.isnan(found["unseen"][1])
 
 
+def test_seeds_are_averaged_before_the_yardstick_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As scipy's paired t-test over three sources: 0.01, 0.02 and 0.03 are 0.02 ± 0.01, t = 3.464, p = 0.074.
+
+    As nine pairs (three sources, three seeds) it would be p = 0.0002.
+    """
+    monkeypatch.syspath_prepend(PROJECT / "examples")
+    yardstick = runpy.run_path(str(PROJECT / "examples/evaluate_real_devices.py"), run_name="example")
+    leads = {"quantile": {"bottom": 0.01, "overhead": 0.02, "top": 0.03}, "eq_noise": {}}
+    rows = [
+        {"converter": converter, "fold": 0, "source": source, "seed": seed, "f1": {"other": 0.4 + 0.1 * seed + lead}}
+        for converter in leads
+        for source in ("bottom", "overhead", "top")
+        for seed, lead in enumerate([leads[converter].get(source, 0.0)] * 3)
+    ]
+    lines = yardstick["classifier_comparisons"](rows)
+    assert lines == ["- `quantile` beside `eq_noise`: +0.020 ± 0.010 (no difference; p 0.074, 3 pairs)"]
+
+
 @pytest.mark.timeout(300)
 def test_the_recipe_of_the_shipped_weights_goes_through_all_its_stages(
     tmp_path: Path, run_script: Callable[..., Run]

@@ -7,7 +7,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.sec.backbones import build_backbone
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet50", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["cnn", "strided", "resnet50", "mobilenet_v3_small"])
 def test_it_gives_a_logit_for_every_class(name: str) -> None:
     network = build_backbone(name, 7).eval()
     assert network(torch.zeros(2, 1, 80, 80)).shape == (2, 7)
@@ -27,7 +27,7 @@ def test_first_layer_of_resnet50_has_torchvisions_initial_weights() -> None:
     assert first.weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+@pytest.mark.parametrize("name", ["cnn", "strided", "resnet18"])
 def test_a_stage_norm_stands_after_each_of_the_four_stages(name: str) -> None:
     class Marked(nn.Identity):
         pass

@@ -7,7 +7,7 @@ from torch import nn
 
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.errors import SettingsError, guess
-from umc_cli.sec.backbones import cnn, torchvision_classifier
+from umc_cli.sec.backbones import cnn, strided, torchvision_classifier
 
 StageNorm = Callable[[], nn.Module]
 """Makes what a method wants after every stage of a network (`residual-norm`, `rfn`)."""
@@ -25,8 +25,9 @@ PAPERS_SHAPE = (LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
 BACKBONES: dict[str, BackboneBuilder] = {
     "resnet50": torchvision_classifier.builder("resnet50"),
     "cnn": cnn.Cnn,
+    "strided": strided.Strided,
 }
-"""The paper's, and a small one for CPUs. Any other classifier of torchvision is found by its name."""
+"""The paper's, and two small ones for CPUs. Any other classifier of torchvision is found by its name."""
 
 
 def build_backbone(
