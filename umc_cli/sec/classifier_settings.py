@@ -22,8 +22,8 @@ class SecSettings(ScheduleSettings, KeepSettings):
     epochs: PositiveInt = 200
     # A validation costs little beside an epoch, and small sets have few steps.
     validate_every: PositiveInt | None = None
-    backbone: Annotated[str, Option(LEARNING, words=("resnet50", "cnn"))] = "resnet50"
-    """resnet50, cnn, or a classifier of torchvision."""
+    backbone: Annotated[str, Option(LEARNING, words=("resnet50", "cnn", "strided"))] = "resnet50"
+    """resnet50, cnn, strided, or a classifier of torchvision."""
     batch_size: Annotated[int, Field(ge=2), Option(LEARNING)] = 100
     """Segments in a step."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option(LEARNING)] = 1e-3
