@@ -65,7 +65,8 @@ def _take_one_channel(network: nn.Module) -> None:
 def _normalise_stages(name: str, network: nn.Module, stage_norm: Callable[[], nn.Module]) -> None:
     if not all(hasattr(network, stage) for stage in _STAGES):
         raise SettingsError(
-            f"it is not known where the stages of backbone {name!r} end", "use a resnet, cnn or strided with this method"
+            f"it is not known where the stages of backbone {name!r} end",
+            "use a resnet, cnn or strided with this method",
         )
     for stage in _STAGES:
         setattr(network, stage, nn.Sequential(getattr(network, stage), stage_norm()))
