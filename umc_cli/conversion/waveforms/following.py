@@ -15,8 +15,8 @@ from umc_cli.audio.log_mel import level_db, mel_power
 from umc_cli.audio.log_mel_settings import FLOOR_DB, LOG_MEL_SETTINGS
 from umc_cli.conversion.waveforms.spectrum import bands_to_bins, power, spectrum, waveform, white_mel_power
 
-_ROUNDS = 3
-_MOST_CORRECTION_DB = 12.0
+_ROUNDS = 4
+_MOST_CORRECTION_DB = 24.0
 _FILTER_ALONE_DB = 0.01
 """Nearer to the difference of the responses, a band is filtered and not corrected."""
 _SCALED_AT_MOST_DB = 6.0
@@ -92,23 +92,27 @@ def follow(source: Source, wanted_db: Tensor, known: KnownTarget, edge_bin: int)
     gain = response * _factor(10 * scaled.log10() @ bands_to_bins())
     noise_gain = ((noise / white_mel_power()) @ bands_to_bins()).sqrt_()
     spectra = gain * source.spectra + noise_gain * source.noise
-    correction = torch.ones_like(gain)
+    edge = torch.ones(len(gain))
     if bool((is_more := beyond_db.abs() > _FILTER_ALONE_DB).any()):
-        correction = _correction(spectra, wanted_db, is_more & (wanted_db > FLOOR_DB))
-    edge = correction[:, edge_bin]
-    return Followed(waveform(spectra * correction), gain[:, edge_bin] * edge, noise_gain[:, edge_bin] * edge)
+        spectra, correction_db = _corrected(spectra, wanted_db, is_more & (wanted_db > FLOOR_DB))
+        edge = _factor(correction_db @ bands_to_bins()[:, edge_bin])
+    return Followed(waveform(spectra), gain[:, edge_bin] * edge, noise_gain[:, edge_bin] * edge)
 
 
-def _correction(spectra: Tensor, wanted_db: Tensor, where: Tensor) -> Tensor:
-    """Return the factors with which the waveform of `spectra` comes near the wanted levels. Shape: [n, 513]."""
+def _corrected(spectra: Tensor, wanted_db: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Return spectra whose waveform comes near the wanted levels, and what was corrected in the bands, in dB.
+
+    Each round goes on from the spectra that the waveform has (Griffin and Lim, IEEE TASSP 32(2), 1984): phases may
+    move. With phases kept, neighbouring frames of a narrow band cannot get levels of their own.
+    """
     correction_db = torch.zeros_like(wanted_db)
-    correction = torch.ones(spectra.shape)
     for _ in range(_ROUNDS):
-        reached_db = level_db(mel_power(power(spectrum(waveform(spectra * correction)))))
-        correction_db += (wanted_db - reached_db) * where
-        correction_db.clamp_(-_MOST_CORRECTION_DB, _MOST_CORRECTION_DB)
-        correction = _factor(correction_db @ bands_to_bins())
-    return correction
+        spectra = spectrum(waveform(spectra))
+        missing_db = (wanted_db - level_db(mel_power(power(spectra)))) * where
+        corrected_db = (correction_db + missing_db).clamp_(-_MOST_CORRECTION_DB, _MOST_CORRECTION_DB)
+        spectra = spectra * _factor((corrected_db - correction_db) @ bands_to_bins())
+        correction_db = corrected_db
+    return spectra, correction_db
 
 
 def _factor(gain_db: Tensor) -> Tensor:
