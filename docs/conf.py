@@ -19,7 +19,7 @@ myst_heading_anchors = 4
 
 # The order of the pages in the navigation. A page that is missing here is a warning, hence an error in CI.
 NAVIGATION = {
-    "Start": ["index", "start", "troubleshooting"],
+    "Start": ["index", "start", "installing", "troubleshooting"],
     "How to": [
         "measuring-a-phone",
         "two-phones-side-by-side",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from umc_cli import runtime
-from umc_cli.runtime import cgroup_quota, processor_count
+from umc_cli.errors import SettingsError
+from umc_cli.runtime import cgroup_quota, compute_device, processor_count
 
 
 def write(path: Path, text: str) -> None:
@@ -62,3 +63,11 @@ def test_making_weights_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_rng_state()
     AdversarialTraining(TINY, training_segments(), training_devices(), False, torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_mps_is_a_device_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="'mps' is not available"):
+        compute_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert compute_device("mps").type == "mps"
+    assert compute_device("auto").type == "cpu"  # not chosen: it has never been run

@@ -10,8 +10,8 @@ from umc_cli.config import MACHINE, Option, Settings
 class ComputeDeviceSettings(Settings):
     """Where tensors are computed."""
 
-    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda"))] = "auto"
-    """cpu, cuda, cuda:N or auto (CUDA where there is one)."""
+    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda", "mps"))] = "auto"
+    """cpu, cuda, cuda:N, mps (Apple's, never tried) or auto (CUDA where there is one)."""
 
 
 class WorkerSettings(Settings):

@@ -37,7 +37,7 @@ def torch_dtype(precision: Precision) -> torch.dtype:
 
 
 def compute_device(name: str) -> torch.device:
-    """Return the device called `name`: `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    """Return the device called `name`: `auto` (CUDA where there is one, else the CPU), or see `compute_device_name`.
 
     Raises:
         SettingsError: no such device here.
@@ -50,7 +50,9 @@ def compute_device(name: str) -> torch.device:
 
 
 def compute_device_name(name: str) -> str:
-    """Return the name of the device that `compute_device` means: `cpu`, `cuda` or `cuda:N`.
+    """Return the name of the device that `compute_device` means: `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    `mps`, Apple's GPU, has never been run; `auto` does not take it.
 
     Raises:
         SettingsError: no such device here.
@@ -59,10 +61,18 @@ def compute_device_name(name: str) -> str:
         name = "cuda" if _may_have_gpu() and _torch().cuda.is_available() else "cpu"
     if name == "cpu":
         return name
+    if name == "mps":
+        if not _torch().backends.mps.is_available():
+            raise SettingsError(
+                "compute device 'mps' is not available: there is no GPU of Apple's, or torch is built without it",
+                "use --compute-device cpu",
+            )
+        return name
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
         raise SettingsError(
-            f"unknown compute device {name!r}", did_you_mean(name, ("auto", "cpu", "cuda", "cuda:N"), "compute devices")
+            f"unknown compute device {name!r}",
+            did_you_mean(name, ("auto", "cpu", "cuda", "cuda:N", "mps"), "compute devices"),
         )
     count = _torch().cuda.device_count()
     if int(number or 0) >= count:

@@ -205,3 +205,10 @@ def test_on_the_cpu_everything_is_handed_through() -> None:
     with copies.to_host(there) as array:
         assert np.shares_memory(array, batch)
         np.testing.assert_array_equal(array, batch)
+
+
+def test_a_device_without_streams_gets_plain_copies() -> None:
+    copies = DeviceCopies(torch.device("meta"))  # in the place of one that is not here
+    assert copies.to_device(np.zeros((2, 3), np.float32)).device.type == "meta"
+    with copies.to_host(torch.ones(2, dtype=torch.float16)) as values:
+        assert values.tolist() == [1, 1]

@@ -16,10 +16,10 @@ Array = NDArray[np.generic]
 
 
 class DeviceCopies:
-    """Takes batches to a device and results back; on the CPU both are handed through.
+    """Takes batches to a device and results back; on the CPU both are handed through, elsewhere copied.
 
-    To and from a GPU each direction has a stream of its own, and buffers in pinned memory, which alone is copied beside
-    the computing. A buffer is used again only when nothing reads or writes it any more.
+    To and from a GPU with CUDA each direction has a stream of its own, and buffers in pinned memory, which alone is
+    copied beside the computing. A buffer is used again only when nothing reads or writes it any more.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,7 +36,7 @@ class DeviceCopies:
         """Return a batch on the device; what the current stream computes next waits until it is there."""
         values = torch.from_numpy(batch)
         if not self._on_gpu:
-            return values
+            return values.to(self._device)
         buffer = None
         if len(self._under_way) == _BATCHES_UNDER_WAY:
             buffer, copied = self._under_way.popleft()
@@ -59,7 +59,7 @@ class DeviceCopies:
         inside it only.
         """
         if not self._on_gpu:
-            return nullcontext(values.numpy())
+            return nullcontext(values.cpu().numpy())
         pinned, buffer = _of_shape(values, self._free.pop() if self._free else None)
         self._back.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._back):

@@ -83,8 +83,9 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Number format of the spectrograms: float16 or float32."""
     compression: Annotated[Compression, Option(RESULT)] = "lz4"
     """Of the spectrograms: lz4 (fast, readers need hdf5plugin), or gzip or none (any HDF5 program reads them)."""
-    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda", "cuda:all"))] = "auto"
-    """cpu, cuda, cuda:N, auto (CUDA where there is one), or cuda:all (every GPU, a process each)."""
+    compute_device: Annotated[str, Option(MACHINE, words=("auto", "cpu", "cuda", "cuda:all", "mps"))] = "auto"
+    """cpu, cuda, cuda:N, mps (Apple's, never tried), auto (CUDA where there is one), or cuda:all (every GPU, a process
+    each)."""
     processes: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | None,
         Option(MACHINE, metavar="N", default="1; one per GPU with cuda:all"),
