@@ -35,7 +35,14 @@ _LOADED = (
     *("umc_cli.workflows.train_sec", "umc_cli.workflows.evaluate_sec", "umc_cli.workflows.evaluate_conversion"),
     *("umc_cli.workflows.simulate", "umc_cli.workflows.shards", "umc_cli.workflows.convert_dry_run"),
     # Not openvino, which starts a thread.
-    *("torch._dynamo", "torch.utils.data", "torchvision", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *(
+        "torch._dynamo",
+        "torch.utils.data",
+        "torch.distributed.run",
+        "torchvision",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+    ),
     *("av", "hdf5plugin", "multiprocessing.spawn", "concurrent.futures.process"),
 )
 

@@ -1,8 +1,6 @@
 """`umc train` and `umc train-sec` as torchrun starts them: one result, and any number of processes goes on with it."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked_umc
+from tests.forked_umc import Server
 from tests.samples import Run, noise, write_audio
 from umc_cli.training.metrics import read_metrics
 
@@ -38,18 +38,12 @@ def recordings(workspace: Path) -> Path:
     return workspace
 
 
-def run_in_two(folder: Path, *arguments: str) -> Run:
-    """Run a command as torchrun starts it in two processes."""
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "umc_cli")
-    ended = subprocess.run(
-        [sys.executable, "-m", *launcher, *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return Run(ended.returncode, ended.stdout, ended.stderr)
+def run_in_two(run_script: Callable[..., Run], server: Server | None, folder: Path, *arguments: str) -> Run:
+    """Run a command as torchrun starts it in two processes; with a server both are forked from it."""
+    command = ["-m", "umc_cli", *arguments]
+    if server:
+        command = ["--no-python", sys.executable, forked_umc.__file__, "run", str(server.path), *command]
+    return run_script("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command, cwd=folder)
 
 
 def losses(folder: Path) -> list[list[float]]:
@@ -61,7 +55,11 @@ def losses(folder: Path) -> list[list[float]]:
 @pytest.mark.parametrize("command", [TRAIN, TRAIN_SEC], ids=["train", "train-sec"])
 @pytest.mark.xdist_group("torchrun")
 def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
-    recordings: Path, run_umc: Callable[..., Run], command: tuple[str, ...]
+    recordings: Path,
+    run_umc: Callable[..., Run],
+    run_script: Callable[..., Run],
+    server: Server | None,
+    command: tuple[str, ...],
 ) -> None:
     runs = {}
     for name, counts in {"two, then one": (2, 1), "one, then two": (1, 2)}.items():
@@ -69,7 +67,7 @@ def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
             more = ("--resume",) if steps == "4" else ("--overwrite",)
             asked = (*command, *more, "--max-steps", steps, "--json")
             alone = partial(run_umc, cwd=recordings, timeout=300)
-            run = alone(*asked) if count == 1 else run_in_two(recordings, *asked)
+            run = alone(*asked) if count == 1 else run_in_two(run_script, server, recordings, *asked)
             assert run.exit_code == 0, run.stderr
             # One result on standard output, whatever the number of processes.
             assert json.loads(run.stdout)["n_steps"] == int(steps)
@@ -81,8 +79,9 @@ def test_two_processes_begin_and_one_goes_on_and_the_other_way_round(
         assert [pytest.approx(row, rel=0.02) for row in first] == second
 
 
-def test_an_error_of_all_processes_is_one_exit(recordings: Path) -> None:
-    run = run_in_two(recordings, "train", "--pretrain", "simulated", "--preset", "smoke")
+def test_an_error_of_all_processes_is_one_exit(recordings: Path, run_script: Callable[..., Run]) -> None:
+    """Here torchrun starts processes from nothing."""
+    run = run_in_two(run_script, None, recordings, "train", "--pretrain", "simulated", "--preset", "smoke")
     assert run.exit_code == 1  # torchrun's own
     assert "umc train --pretrain works in one process only" in run.stderr
     assert not (recordings / "runs").exists()
