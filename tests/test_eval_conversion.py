@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_judges_and_a_target_with_other_recordings(evaluate: Evaluate) -> None:
     run = evaluate("--source", "plain", *options)
     assert run.exit_code == 0, run.stderr
     assert run.json["seeds"] == [0]
+    assert re.search(r"training 2 judges on up to \d+ segments takes about 8 s of a processor; --no-probe", run.stderr)
     perfect, unconverted = values(run, "eq", "bright"), values(run, "no_conversion", "bright")
     assert perfect["probe_real_accuracy"] > 0.9
     assert perfect["probe_target_share"] > 0.9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from umc_cli.evaluation.spectrogram_classifier import ClassifierSettings, classify, embed, train_classifier
+from umc_cli.evaluation.spectrogram_classifier import ClassifierSettings, classify, embed, n_steps, train_classifier
 
 SETTINGS = ClassifierSettings(epochs=1, fewest_steps=60)
 TILT_DB = np.linspace(-4, 4, 80, dtype=np.float32)[:, None]
@@ -45,3 +45,8 @@ def test_the_same_seed_gives_the_same_network_and_leaves_the_callers_random_stat
 def test_one_class_is_no_task() -> None:
     with pytest.raises(ValueError, match="two classes"):
         train_classifier(sounds(4, 0), ["a"] * 4, seed=0)
+
+
+@pytest.mark.parametrize(("n_segments", "steps"), [(10, 200), (1_500, 15 * 47), (100_000, 1_000)])
+def test_so_many_steps_are_taken(n_segments: int, steps: int) -> None:
+    assert n_steps(n_segments) == steps

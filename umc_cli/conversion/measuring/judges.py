@@ -8,7 +8,7 @@ from umc_cli.audio.manifest import Clip
 from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.evaluation.conversion_measures import Judges, Segments
 from umc_cli.evaluation.recorded_segments import SegmentReader
-from umc_cli.evaluation.spectrogram_classifier import SpectrogramClassifier, train_classifier
+from umc_cli.evaluation.spectrogram_classifier import STEP_S, SpectrogramClassifier, n_steps, train_classifier
 
 
 def train_judges(
@@ -40,6 +40,13 @@ def train_judges(
     own = learnt_from[source]
     if len(set(own.labels)) < 2:
         warnings.append(f"recordings of {source} have one label only: the accuracy of content is left out")
+    sizes = [*([len(log_mel)] if len(learnt_from) > 1 else []), *([len(own)] if len(set(own.labels)) > 1 else [])]
+    if sizes:
+        seconds = n_seeds * sum(map(n_steps, sizes)) * STEP_S
+        say(
+            f"training {n_seeds * len(sizes)} judges on up to {max(sizes)} segments takes about {seconds:.0f} s of a "
+            "processor; --no-probe leaves them out, --seeds 1 trains one of each kind"
+        )
     for seed in range(n_seeds):
         if len(learnt_from) > 1:
             say(f"training device probe {seed + 1} of {n_seeds}")
