@@ -1,7 +1,7 @@
 """Which method makes a sound event classifier survive a foreign device: the whole experiment in one command.
 
-    python examples/device_robustness.py --preset tiny|smoke|cpu|paper [--clips DIR | --data DIR | --real DIR]
-        [--rows ROWS] [--matrix] [--plan] [--output DIR]
+    python examples/device_robustness.py --preset tiny|smoke|cpu|microphones|paper
+        [--clips DIR | --data DIR | --real DIR] [--rows ROWS] [--matrix] [--plan] [--output DIR]
 
 Each draw makes a workspace of simulated devices (a source, seen and unseen ones), which all record the same clips;
 clips are split by recording into train-converter, train and test. A classifier is trained on the source with each
@@ -19,7 +19,8 @@ records are measured blind. Without any, sounds are synthesised.
 
 What it will cost is measured and printed first (three steps of every row), with --plan nothing else is done. A run that
 was interrupted resumes where it stopped, with the same command. `tiny` and `smoke` take minutes on two processors,
-`cpu` hours, `paper` trains ResNet-50 and all generators as published and wants a GPU.
+`cpu` hours, as does `microphones`, the strided network for --real; `paper` trains ResNet-50 and all generators as
+published and wants a GPU.
 """
 
 import argparse

@@ -31,6 +31,11 @@ class Row:
         return self.settings.get("unified") == "paper"
 
     @property
+    def needs_training(self) -> bool:
+        """Tell whether more than a classifier has to be trained for it, or more than one."""
+        return self.needs_pairs or self.needs_generator or self.is_for_each_target
+
+    @property
     def invents(self) -> bool:
         """Tell whether it converts to a set of invented devices."""
         return str(self.settings["method"]).startswith("unified-synth") and not self.needs_generator
@@ -126,9 +131,18 @@ PRESETS = {
         list(ROWS), draws=3, seen=6, unseen=3, ideal_settings={"epochs": 4, "learning_rate_epochs": 2},
         converter_settings={"preset": "cpu", "ngf": 16, "n_blocks": 3, "ndf": 16, "epochs": 5},
     ),
+    "microphones": Preset(
+        {
+            "preset": "cpu", "backbone": "strided", "batch_size": 32, "learning_rate": 3e-3, "epochs": 25,
+            "learning_rate_epochs": 10, "held_out_share": 0.0, "keep": "last",
+        },
+        [name for name, row in ROWS.items() if not row.needs_training],
+        draws=6, seen=2, unseen=0, clips_per_class=100, ideal_settings={"epochs": 9, "learning_rate_epochs": 4},
+    ),
     "paper": Preset(
         {"preset": "paper"}, list(ROWS), draws=3, seen=6, unseen=3, converter_settings={"preset": "paper"},
     ),
 }  # fmt: skip
 """`tiny` only shows that all parts work. The generators of `cpu` are small (16 channels, three blocks) and short (five
-epochs): its rows of `mc` and of the paper's methods say nothing about these at the paper's size."""
+epochs): its rows of `mc` and of the paper's methods say nothing about these at the paper's size. `microphones` is for
+`--real`: the strided network, every source twice, no row that needs a generator."""
