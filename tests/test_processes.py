@@ -21,6 +21,7 @@ from umc_cli.conversion.processes import devices_of, open_processes
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
+from umc_cli.settings.convert import ConvertSettings
 
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3,xperia1", "--converter", "eq", "--shard-size", "2")
 
@@ -142,3 +143,9 @@ def test_all_gpus_get_a_process_each(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert [each.torch_device for each in told] == ["cuda:0", "cuda:1"]
         assert [each.engine.threads for each in told] == [4, 4]
         assert [each.stream.workers for each in crew._orders] == [4, 4]
+
+
+def test_batches_are_larger_on_a_gpu() -> None:
+    settings = ConvertSettings(source="a")
+    assert [settings.batch_size_on(device) for device in ("cpu", "cuda", "cuda:1", "mps")] == [32, 256, 256, 32]
+    assert ConvertSettings(source="a", batch_size=7).batch_size_on("cuda") == 7

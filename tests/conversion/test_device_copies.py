@@ -141,7 +141,14 @@ def test_buffers_are_used_again(gpu: Gpu) -> None:
 class Louder:
     """Adds 1 dB for a target that is called by that name, else nothing."""
 
+    def __init__(self, most: int = 99) -> None:
+        self._most = most
+        self.sizes: list[int] = []
+
     def begin(self, log_mel: Tensor) -> Tensor:
+        if len(log_mel) > self._most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        self.sizes.append(len(log_mel))
         return log_mel
 
     def convert(self, begun: Tensor, target: str) -> Tensor:
@@ -155,7 +162,9 @@ class Counts:
     def advance(self, target: str, n_segments: int) -> None: ...
 
 
-def convert_on(torch_device: torch.device, root: Path, output: Path) -> dict[str, np.ndarray]:
+def convert_on(
+    torch_device: torch.device, root: Path, output: Path, louder: Louder | None = None
+) -> dict[str, np.ndarray]:
     """Stream twelve segments of three recordings in batches of 5; return the levels of either target."""
     pieces = []
     for index in range(3):
@@ -167,7 +176,7 @@ def convert_on(torch_device: torch.device, root: Path, output: Path) -> dict[str
     paths = {target: output / f"{target}.h5" for target in ("as it is", "louder")}
     job = ShardJob(pieces, paths, dict.fromkeys(paths, attributes), [], "louder")
     settings = StreamSettings(batch_size=5, workers=2, dtype="float32", reader_timeout_s=60)
-    stream([job], root, SegmentSettings(), settings, Louder(), torch_device, Counts())
+    stream([job], root, SegmentSettings(), settings, louder or Louder(), torch_device, Counts())
     found = {}
     for target, path in paths.items():
         with h5py.File(path) as shard:
@@ -196,6 +205,22 @@ def test_the_stream_takes_the_same_way_on_a_gpu(gpu: Gpu, monkeypatch: pytest.Mo
         np.testing.assert_allclose(there[target], levels, rtol=0, atol=1e-4)
     np.testing.assert_allclose(here["louder"], here["as it is"] + 1, rtol=0, atol=1e-4)
     assert gpu.n_pinned > 0
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(9, [5, 5, 5]), (4, [3, 3, 3, 3, 3]), (1, [1] * 12)])
+def test_batches_on_a_gpu_are_of_one_size(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(LateStream, "do", lambda _, work: work())
+    louder = Louder(most)
+    there = convert_on(CUDA, tmp_path, tmp_path / "gpu", louder)
+    assert louder.sizes == sizes  # of twelve segments, in batches of at most 5
+    monkeypatch.undo()
+    on_cpu = Louder()
+    here = convert_on(torch.device("cpu"), tmp_path, tmp_path / "cpu", on_cpu)
+    assert on_cpu.sizes == [5, 5, 2]
+    for target, levels in here.items():
+        np.testing.assert_allclose(there[target], levels, rtol=0, atol=1e-4)
 
 
 def test_on_the_cpu_everything_is_handed_through() -> None:

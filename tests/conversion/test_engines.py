@@ -17,7 +17,7 @@ from umc_cli.conversion.engines import (
 from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
 from umc_cli.conversion.engines.precisions import choose_precision, torch_precision
-from umc_cli.conversion.engines.torch_engine import TorchEngine
+from umc_cli.conversion.engines.torch_engine import TorchEngine, drop_idle_biases
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.errors import SettingsError
@@ -116,6 +116,21 @@ def test_the_full_generator_stays_near_fp32(precision: Precision, bound_db: floa
 
 def test_cuda_computes_in_fp16() -> None:
     assert torch_precision(Precision.AUTO, torch.device("cuda")) is Precision.FP16
+
+
+def test_biases_before_a_norm_change_nothing_but_rounding(generator: Generator) -> None:
+    gamma, beta = generator.film_encoder(tilt_db(6))
+    whole, lighter = TorchEngine(generator, Precision.FP32, CPU, 1), TorchEngine(generator, Precision.FP32, CPU, 1)
+    with torch.no_grad():
+        for parameter in whole._generator.parameters():
+            if parameter.dim() == 1:
+                parameter += torch.randn_like(parameter)  # they are 0 in a new one
+    lighter._generator.load_state_dict(whole._generator.state_dict())
+    n_before = sum(1 for _ in lighter._generator.parameters())
+    drop_idle_biases(lighter._generator)
+    assert n_before - sum(1 for _ in lighter._generator.parameters()) == 5 + 2 * len(generator.blocks)
+    results = [engine.trunk(engine.stem(segments(3)), gamma, beta) for engine in (whole, lighter)]
+    assert (results[0] - results[1]).abs().max() * NORMALISATION.std_db < 1e-3
 
 
 def test_an_engine_leaves_the_generator_alone(generator: Generator) -> None:

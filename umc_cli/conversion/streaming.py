@@ -92,7 +92,11 @@ def stream(
 
 
 class _Fitting:
-    """Converts batches, in halves from the first one on that does not fit into memory."""
+    """Converts batches, in halves from the first one on that does not fit into memory.
+
+    On a GPU all batches are of one size, the last of a shard with silence behind it: cuDNN plans each size anew, which
+    takes longer than to convert a batch.
+    """
 
     def __init__(
         self,
@@ -122,24 +126,27 @@ class _Fitting:
             part, batch = batch[: self._most], batch[self._most :]
             done = self._convert_what_fits(part, targets)
             if done < len(targets):
-                if len(part) == 1:
+                size = self._most if self._with_log_mel else len(part)
+                if size == 1:
                     raise EnvironmentFault(
                         f"there is not enough memory to convert one segment to {targets[done]}",
                         "end other programs that use it, or give --compute-device cpu",
                     )
-                self._most = (len(part) + 1) // 2
+                self._most = (size + 1) // 2
                 self.convert(part, targets[done:])
 
     def _convert_what_fits(self, batch: NDArray[np.float32], targets: Sequence[str]) -> int:
         """Return how many of the targets are done; less than all where memory does not suffice."""
-        done = 0
+        done, count = 0, len(batch)
+        if self._with_log_mel and count < self._most:
+            batch = np.concatenate([batch, np.zeros((self._most - count, *batch.shape[1:]), batch.dtype)])
         try:
             segments = self._copies.to_device(batch)
             begun = self._converter.begin(log_mel(segments) if self._with_log_mel else segments)
             for target in targets:
-                converted = self._converter.convert(begun, target).to(self._dtype)
+                converted = self._converter.convert(begun, target)[:count].to(self._dtype)
                 self._writers.append(target, converted)
-                self._progress.advance(target, len(batch))
+                self._progress.advance(target, count)
                 done += 1
         except RuntimeError as error:
             if not is_out_of_memory(error):

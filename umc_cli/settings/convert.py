@@ -91,7 +91,7 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
         Option(MACHINE, metavar="N", default="1; one per GPU with cuda:all"),
     ] = None
     """Processes of this machine that make the shards together."""
-    batch_size: Annotated[int, Field(ge=1), Option(MACHINE)] = 32
+    batch_size: Annotated[Annotated[int, Field(ge=1)] | None, Option(MACHINE, default="32; 256 on a GPU")] = None
     """Segments to convert at once."""
     reader_timeout_s: Annotated[float, Field(gt=0, le=86_400), Option(MACHINE)] = 300.0
     """Maximum time to read one recording, in s; after that it counts as failed."""
@@ -103,6 +103,10 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
     """Say what would be read, made and kept, how long it takes and how much room it needs; write nothing."""
     strict: Annotated[bool, Option()] = False
     """Refuse to begin if a target of `all` has to be left out."""
+
+    def batch_size_on(self, device: str) -> int:
+        """Return how many segments are converted at once on a compute device."""
+        return self.batch_size or (256 if device.startswith("cuda") else 32)
 
     @property
     def in_processes(self) -> bool:

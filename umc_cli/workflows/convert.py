@@ -269,7 +269,7 @@ def _refuse_contradictions(settings: ConvertSettings) -> None:
 def order_of(settings: ConvertSettings, workspace: Workspace, root: Path, conversion: Conversion) -> Order:
     """Return what those who make shards of a run need to know."""
     sizes = StreamSettings(
-        settings.batch_size,
+        settings.batch_size_on(str(conversion.ingredients.torch_device)),
         settings.workers or cpu_count(),
         settings.dtype,
         settings.reader_timeout_s,
@@ -292,7 +292,7 @@ def plan_run(
     planned, unplannable = plan_files(wanted.clips, order.inputs, settings.segments, workers, time_limit_s, folder)
     plan = Plan(
         source=settings.source,
-        settings=_identity(settings, order.conversion, made_with),
+        settings=_identity(settings, order, made_with),
         shard_size=settings.shard_size,
         files=planned,
         failed=(*wanted.chosen.failed, *unplannable),
@@ -357,8 +357,9 @@ def _make_on_cluster(
         yield made_with, Makers(make, make)
 
 
-def _identity(settings: ConvertSettings, conversion: Conversion, made_with: Mapping[str, str]) -> dict[str, Any]:
+def _identity(settings: ConvertSettings, order: Order, made_with: Mapping[str, str]) -> dict[str, Any]:
     """Return everything that decides the content of a row, whatever the target."""
+    conversion = order.conversion
     return {
         "log_mel": dump_settings(LOG_MEL_SETTINGS),
         "segments": dump_settings(settings.segments),
@@ -366,7 +367,7 @@ def _identity(settings: ConvertSettings, conversion: Conversion, made_with: Mapp
         "split": list(settings.split),
         "converter": conversion.converter,
         "made_with": dict(made_with),
-        "batch_size": settings.batch_size,
+        "batch_size": order.stream.batch_size,
         "dtype": settings.dtype,
         **conversion.source_identity(),
         **conversion.floors_of(conversion.source),
