@@ -232,17 +232,12 @@ class Material:
 
     def validation(self, size: WorldSettings) -> TrainingWorld:
         """Return a world of sounds that are not trained on."""
-        held_out = (VALIDATION_FOLD,)
-        return TrainingWorld(
-            **self._tensors(
-                "validation",
-                lambda: vars(
-                    make_training_world(
-                        read_sounds(self.data / "events", held_out), self.responses_db, size, _VALIDATION_SEED
-                    )
-                ),
-            )
-        )
+
+        def make() -> dict[str, Tensor]:
+            sounds = read_sounds(self.data / "events", (VALIDATION_FOLD,))
+            return vars(make_training_world(sounds, self.responses_db, size, _VALIDATION_SEED))
+
+        return TrainingWorld(**self._tensors("validation", make))
 
     def recorded(self, size: Size) -> tuple[Tensor, list[Device]]:
         """Return what the devices of the second stage recorded [devices, segments, 80, 80], and their records."""
