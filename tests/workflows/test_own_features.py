@@ -17,6 +17,7 @@ from umc_cli.audio.manifest import find_recordings
 from umc_cli.checkpoint import read_metadata
 from umc_cli.sec.audio_conversions import AudioConversions
 from umc_cli.sec.sec_checkpoint import load_sec
+from umc_cli.training.metrics import read_metrics
 from umc_cli.workflows import train_sec
 from umc_cli.workflows.sec_conversion import WaveformConversions
 
@@ -125,6 +126,21 @@ def test_audio_files_that_were_converted_before_give_the_same_features(
             assert error[:, : len(samples) * 50 // RATE_HZ - 4].abs().max() < 0.3
             n_compared += 1
     assert n_compared == n_segments
+
+
+def test_audio_files_of_an_updated_run_give_what_those_of_a_fresh_one_do(small: Umc, umc: Umc, workspace: Path) -> None:
+    convert = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--quiet", "--gain-db", "-6")
+    assert umc(*convert, "--write", "flac", "--output", "made").exit_code == 0
+    for number in range(0, 10, 3):  # other sounds at the same place, and new ones
+        write_audio(workspace / f"data/{SOURCE}/low/{number}.wav", noise(1.5, 90 + number))
+        write_audio(workspace / f"data/{SOURCE}/high/new{number}.wav", noise(1.5, 70 + number))
+    learn = ("--method", "eq", "--converted-share", "1", "--shards")
+    assert umc(*convert, "--write", "flac", "--output", "made", "--update").exit_code == 0
+    assert umc(*convert, "--write", "flac", "--output", "fresh").exit_code == 0
+    for name in ("made", "fresh"):
+        assert small(*learn, name, "--name", name).exit_code == 0
+    updated, fresh = (read_metrics(workspace / "runs" / name) for name in ("made", "fresh"))
+    assert [row | {"seconds": 0} for row in updated] == [row | {"seconds": 0} for row in fresh]
 
 
 def test_what_contradicts_features_of_ones_own_is_refused(small: Umc, umc: Umc, workspace: Path) -> None:

@@ -14,7 +14,7 @@ from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.audio.manifest import Clip
 from umc_cli.config import means_all
 from umc_cli.errors import SettingsError, guess
-from umc_cli.shards.audio_index import AudioIndex, index_paths, read_index
+from umc_cli.shards.audio_index import AudioFile, AudioIndex, index_paths, live_files, read_index
 from umc_cli.shards.plan import Plan, planned_path, read_plan
 from umc_cli.training.segment_store import StoredPart, store_segments
 
@@ -107,7 +107,8 @@ def open_audio_conversions(
     # A quiet conversion is a conversion: what the source's gate kept is kept.
     cut = cut.model_copy(update={"silence_gate": None})
     used = np.unique(trained.clip)
-    parts = {target: _converted_clips(folder, target, indexes, clips, used, root) for target in chosen}
+    files = list(live_files(folder))
+    parts = {target: _converted_clips(folder, target, files, clips, used, root) for target in chosen}
     store = store_segments(place / _FOLDER, parts, cut, workers)
     rows = []
     wanted = list(zip(trained.clip.tolist(), trained.start.tolist(), strict=True))
@@ -135,13 +136,17 @@ def open_audio_conversions(
 
 
 def _converted_clips(
-    folder: Path, target: str, indexes: Sequence[AudioIndex], clips: Sequence[Clip], used: NDArray[np.int64], root: Path
+    folder: Path,
+    target: str,
+    files: Sequence[tuple[Path, AudioIndex, AudioFile]],
+    clips: Sequence[Clip],
+    used: NDArray[np.int64],
+    root: Path,
 ) -> list[Clip]:
     """Return the converted recording of each clip of which there are segments."""
     file_of = {
-        file.source_path: file.path
-        for index in indexes
-        for file in index.files
+        file.source_path: path
+        for path, index, file in files
         if index.target == target and file.path.endswith(f".{index.settings.kinds[0]}")
     }
     found = []
@@ -153,5 +158,5 @@ def _converted_clips(
                 f"{folder} holds no conversion of {clip.file} to {target}",
                 "convert split train from this workspace, and fix what failed",
             )
-        found.append(replace(clip, file=str(folder / target / path)))
+        found.append(replace(clip, file=str(path)))
     return found

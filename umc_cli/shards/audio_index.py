@@ -167,7 +167,7 @@ def write_manifest(root: Path) -> None:
     Of an updated run: those that count, wherever they lie.
     """
     columns: dict[str, None] = {}
-    for _, _, file in _live_files(root):
+    for _, _, file in live_files(root):
         columns |= dict.fromkeys(file.extra)
     names = [name for name in columns if name not in _MANIFEST_COLUMNS]
     with (
@@ -176,19 +176,25 @@ def write_manifest(root: Path) -> None:
     ):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*_MANIFEST_COLUMNS, *names])
-        for folder, index, file in _live_files(root):
+        for path, index, file in live_files(root):
             if file.path.endswith(f".{index.settings.kinds[0]}"):
-                row = [f"{folder}{index.target}/{file.path}", index.target, file.label, file.split, file.recording]
+                row = [path.relative_to(root).as_posix(), index.target, file.label, file.split, file.recording]
                 writer.writerow([*row, file.source_path, *(file.extra.get(name, "") for name in names)])
 
 
-def _live_files(root: Path) -> Iterator[tuple[str, AudioIndex, AudioFile]]:
-    """Yield the audio files that count, each with its index and what goes before its path: the folder of an update."""
+def live_files(root: Path) -> Iterator[tuple[Path, AudioIndex, AudioFile]]:
+    """Yield the audio files of a run and its updates that count: where each is, its index, and what that says of it.
+
+    Raises:
+        SettingsError: an index or the record of updates is broken.
+    """
     updates = complete_updates(root)
     for folder, superseded in zip(run_folders(root), superseded_by(updates), strict=True):
-        prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-        for index in map(read_index, index_paths(folder)):
-            yield from ((prefix, index, file) for file in index.files if file.source_path not in superseded)
+        for path in index_paths(folder):
+            index = read_index(path)
+            for file in index.files:
+                if file.source_path not in superseded:
+                    yield path.parent / file.path, index, file
 
 
 def sha256_of(path: Path) -> str:
