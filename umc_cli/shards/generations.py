@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from umc_cli.audio.modification import UNKNOWN, Mark
 from umc_cli.errors import SettingsError
@@ -120,7 +121,7 @@ def plan_update(
         wanted = changes.new | changes.changed
         plan = replace(now, files=_only(now.files, wanted, folder), chosen_by=first.plan.chosen_by)
         name = update_name(len(updates.updates) + 1)
-        replaced, gone = sorted(wanted & live.keys()), sorted(changes.gone)
+        replaced, gone = sorted(wanted & live.place.keys()), sorted(changes.gone)
         update = Update(name, plan.run_id, False, tuple(replaced), tuple(gone))
         updates = replace(updates, updates=(*updates.updates, update))
         generations.append(Generation(update_folder(root, name), plan))
@@ -206,14 +207,35 @@ def _read_generations(root: Path) -> tuple[list[Generation], Updates]:
     return generations, replace(written, updates=tuple(updates))
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(NamedTuple):
     """A recording as it was converted."""
 
     sound: int
     words: int
-    split: str
+    split: int
     mark: Mark | None
+
+
+class _Live:
+    """The recordings whose rows count, by path: 130 bytes each and the path, as there may be millions."""
+
+    def __init__(self) -> None:
+        self.place: dict[str, int] = {}
+        self._values = array("q")
+
+    def add(self, file: PlannedFile, noted: Mark | None) -> None:
+        """Note a recording as a generation converted it; what an earlier one knew of it is forgotten."""
+        self.place[file.path] = len(self._values)
+        self._values.extend((_sound(file), _words(file), hash(role(file.split)), noted is not None))
+        self._values.extend(noted or (0, 0))
+
+    def get(self, path: str) -> _Known | None:
+        """Return what is known of a recording; None where it is new."""
+        place = self.place.get(path)
+        if place is None:
+            return None
+        sound, words, split, is_noted, *noted = self._values[place : place + 6]
+        return _Known(sound, words, split, Mark(*noted) if is_noted else None)
 
 
 def _sound(file: PlannedFile) -> int:
@@ -224,28 +246,28 @@ def _words(file: PlannedFile) -> int:
     return hash((file.label, file.recording, tuple(sorted(file.extra.items()))))
 
 
-def _live(generations: Sequence[Generation], updates: Updates) -> dict[str, _Known]:
+def _live(generations: Sequence[Generation], updates: Updates) -> _Live:
     """Return the recordings whose rows count, as the last generation that converted them knew them."""
-    live: dict[str, _Known] = {}
+    live = _Live()
     for generation, update in zip(generations, (None, *updates.updates), strict=True):
         for path in update.gone if update else ():
-            live.pop(path, None)
+            live.place.pop(path, None)
         for file, noted in noted_marks(generation.folder, generation.plan):
-            live[file.path] = _Known(_sound(file), _words(file), role(file.split), noted)
+            live.add(file, noted)
     return live
 
 
-def _compare(live: Mapping[str, _Known], now: Plan, inputs: Path, are_listed: bool) -> Changes:
+def _compare(live: _Live, now: Plan, inputs: Path, are_listed: bool) -> Changes:
     changes = Changes()
-    found: set[str] = set()
+    missing = dict(live.place)
     for file, seen in zip(now.files, now.files.each_mark(), strict=True):
         known = live.get(file.path)
-        found.add(file.path)
+        missing.pop(file.path, None)
         if known is None:
             changes.new.add(file.path)
             continue
         same_bytes = only_touched(known.mark, seen) if known.mark else None
-        is_moved = known.split != role(file.split)
+        is_moved = known.split != hash(role(file.split))
         is_other = (known.sound, known.words) != (_sound(file), _words(file)) or same_bytes is False
         if is_other or is_moved:
             changes.changed.add(file.path)
@@ -257,7 +279,7 @@ def _compare(live: Mapping[str, _Known], now: Plan, inputs: Path, are_listed: bo
     unreadable = {entry.path for entry in now.failed}
     changes.gone = {
         path
-        for path in live.keys() - found
+        for path in missing
         if not _failed(path, inputs, unreadable) and not (are_listed and (inputs / path).exists())
     }
     return changes

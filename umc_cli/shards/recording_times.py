@@ -66,7 +66,8 @@ def _mark_in(line: str, path: str) -> Mark | None:
         name, modified_ns, sample_crc32 = parse_json(line)
     except (ValueError, TypeError):
         return None
-    return Mark(modified_ns, sample_crc32) if name == path else None
+    is_mark = all(isinstance(value, int) and abs(value) < 1 << 63 for value in (modified_ns, sample_crc32))
+    return Mark(modified_ns, sample_crc32) if name == path and is_mark else None
 
 
 def note_marks(root: Path, plan: Plan, marks: Iterable[Mark]) -> None:
