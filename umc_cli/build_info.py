@@ -6,7 +6,7 @@ from pathlib import Path
 from umc_cli import __version__
 
 COMMIT_NAME = "_commit.txt"
-"""Written into packages when they are built (hatch_build.py)."""
+"""Written into packages when they are built (.ci/commit_hook.py)."""
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
