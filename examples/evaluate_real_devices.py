@@ -36,21 +36,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from real_device_classifiers import Lesson, network_f1, network_settings, regression_f1, train_network, train_strided
-from real_device_sets import RealSet, Together, halves, learn_devices, other_sounds, read_set, read_together
+from real_device_sets import (
+    RealSet,
+    Together,
+    halves,
+    learn_devices,
+    other_sounds,
+    read_set,
+    read_together,
+    with_transport,
+)
 from scipy.stats import ttest_1samp, ttest_rel
 
 from umc_cli.conversion.band_interpolation import noise_floor_db
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.measuring.converters import convert_segments
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
+from umc_cli.conversion.transport import TRANSPORT
 from umc_cli.evaluation.conversion_metrics import frames_with_signal, log_spectral_distance
 from umc_cli.precision import Precision
 
 SETS = ("mics/frankensnare", "pairs/dance_studio")
 NONE, IDEAL = "none", "ideal"
-CONVERTERS = (NONE, "eq", "eq_noise", "quantile", "refiner", "refiner_quantile")
-STARTS = {"refiner": "eq_noise", "refiner_quantile": "quantile"}
-"""What each refiner corrects, and so has to beat."""
+CONVERTERS = (NONE, "eq", "eq_noise", "quantile", "transport", "refiner", "refiner_quantile")
+STARTS = {"refiner": "eq_noise", "refiner_quantile": "quantile", "transport": "quantile"}
+"""What each of them corrects, and so has to beat."""
 DISTANCES = {"all_db": "all frames", "signal_db": "frames with signal", "rms_db": "RMS"}
 COMPARED = (*STARTS.items(), ("refiner", "quantile"), ("quantile", "eq_noise"), ("eq_noise", NONE))
 STRIDED, CNN, REGRESSION = "strided network", "network", "regression"
@@ -108,6 +118,7 @@ class Half:
     precision: Precision = Precision.FP32
     """Of the refiner's arithmetic."""
     _known: dict[tuple[str, ...], Ingredients] = field(default_factory=dict)
+    _moved: dict[tuple[str, str], Ingredients] = field(default_factory=dict)
     _lessons: dict[tuple[str, str], Lesson] = field(default_factory=dict)
 
     def known(self, source: str, target: str) -> Ingredients:
@@ -135,7 +146,16 @@ class Half:
         if converter == IDEAL:
             return segments.log_mel[target]
         name = "no_conversion" if converter == NONE else converter
-        return convert_segments(name, segments.log_mel[source], (target,), self.known(source, target))[target]
+        return convert_segments(name, segments.log_mel[source], (target,), self._given(name, source, target))[target]
+
+    def _given(self, converter: str, source: str, target: str) -> Ingredients:
+        known = self.known(source, target)
+        if converter != TRANSPORT:
+            return known
+        if (source, target) not in self._moved:
+            from_pair = other_sounds(self.learned_from, source, target) if self.has_other_sounds else self.learned_from
+            self._moved[source, target] = with_transport(known, from_pair)
+        return self._moved[source, target]
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -251,7 +271,7 @@ def distance_table(rows: Sequence[Row]) -> list[str]:
 
 
 def distance_comparisons(rows: Sequence[Row]) -> list[str]:
-    """Return how each refiner does beside its start: a paired t-test over recordings, each the mean over its pairs."""
+    """Return how refiners and `transport` do beside their starts: paired t-tests over recordings, means over pairs."""
     by_converter: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for recording, value in row["by_recording_db"].items():

@@ -47,21 +47,8 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
     Raises:
         InputError: fewer than 10 segments can be read.
     """
-    spectrograms: list[NDArray[np.float32]] = []
-    labels: Counter[str] = Counter()
-    n_failed = 0
-    for clip in _spread(clips):
-        if sum(labels.values()) >= MOST_SEGMENTS:
-            break
-        try:
-            segments = _segments(clip.path, settings)
-        except InputError:
-            n_failed += 1
-            continue
-        segments = segments[: MOST_SEGMENTS - sum(labels.values())]
-        if len(segments):
-            spectrograms.append(spectrograms_of(segments))
-            labels[clip.label] += len(segments)
+    heard = read_segment_levels(clips, settings)
+    labels, n_failed = Counter(heard.labels), heard.n_failed
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:
         unread = f", of which {n_failed} cannot be read" if n_failed else ""
@@ -70,9 +57,48 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
             f"`quantile` and `refiner_quantile` need at least {MIN_SEGMENTS} segments per device: add recordings, or "
             "name another --converter",
         )
-    levels = np.concatenate(spectrograms).transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
+    levels = heard.log_mel.transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
     quantiles = np.quantile(levels, QUANTILE_SHARES, axis=1).astype(np.float32)
     return LevelQuantiles(quantiles, n_segments, dict(sorted(labels.items())), n_failed)
+
+
+@dataclass(frozen=True)
+class SegmentLevels:
+    """Segments of one device's recordings."""
+
+    log_mel: NDArray[np.float32]
+    """[N, 80, 80], dB."""
+    recordings: list[str]
+    """[N]"""
+    labels: list[str]
+    """[N]"""
+    n_failed: int
+    """Recordings that could not be read."""
+
+
+def read_segment_levels(
+    clips: Sequence[Clip], settings: SegmentSettings, most_segments: int = MOST_SEGMENTS
+) -> SegmentLevels:
+    """Return segments of recordings; where there are more than `most_segments`, of recordings evenly over the list."""
+    spectrograms: list[NDArray[np.float32]] = []
+    recordings: list[str] = []
+    labels: list[str] = []
+    n_failed = 0
+    for clip in _spread(clips):
+        if len(labels) >= most_segments:
+            break
+        try:
+            segments = _segments(clip.path, settings)
+        except InputError:
+            n_failed += 1
+            continue
+        segments = segments[: most_segments - len(labels)]
+        if len(segments):
+            spectrograms.append(spectrograms_of(segments))
+            recordings += [clip.recording] * len(segments)
+            labels += [clip.label] * len(segments)
+    nothing = np.zeros((0, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames), np.float32)
+    return SegmentLevels(np.concatenate(spectrograms or [nothing]), recordings, labels, n_failed)
 
 
 def label_distance(first: LevelQuantiles, second: LevelQuantiles) -> float:

@@ -13,6 +13,7 @@ CONVERSIONS = {
     "eq": "the difference of the responses added",
     "eq-noise": "the signal equalized and the target's noise floor added",
     "quantile": "level distributions mapped",
+    "transport": "level distributions mapped, then components of whole segments moved",
 }
 """Methods that convert a share of the samples to other devices."""
 

@@ -77,7 +77,7 @@ def convert(
     with locked(root, settings.part) as lock:
         is_new = settings.overwrite or not (root / PLAN_NAME).exists()
         has_new_target = is_new or not all((root / target).is_dir() for target in conversion.outputs)
-        with lock.alone() if conversion.needs_level_tables else nullcontext():
+        with lock.alone() if conversion.learns_from_recordings else nullcontext():
             conversion = wanted.made_ready(settings, root, report.warnings, look_at_recordings=has_new_target)
         order = order_of(settings, workspace, root, conversion)
         if is_new and not settings.cluster:

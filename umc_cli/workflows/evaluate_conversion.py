@@ -13,6 +13,7 @@ from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
 from umc_cli.conversion.chosen.verdict import (
     DEFAULT_ORDER,
+    JUDGED,
     PairEvidence,
     Verdict,
     judge,
@@ -27,6 +28,8 @@ from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert
 from umc_cli.conversion.measuring.judges import train_judges
 from umc_cli.conversion.measuring.references import make_reference, read_split
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
+from umc_cli.conversion.transport import TRANSPORT
+from umc_cli.conversion.transport_files import load_transports
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
@@ -208,11 +211,18 @@ def _ingredients(
             tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
         except InputError as error:
             warnings.append(f"split {FOR_CONVERTERS} does not give the levels of {device}: {error.message}")
+    transports = {}
+    if settings.source in tables and TRANSPORT in (settings.converters or MEASURED_CONVERTERS):
+        known = [target for target in targets if target in tables]
+        whole = SegmentSettings()
+        told = warnings if TRANSPORT in settings.converters else []
+        transports = load_transports(None, settings.source, known, tables, clips, whole, told)
     return Ingredients(
         source=settings.source,
         targets=targets,
         devices={name: registry.get(name) for name in devices if name in registry},
         level_quantiles=tables,
+        transports=transports,
         checkpoint=weights.generator,
         refiner=weights.refiner,
         adapted={} if settings.checkpoint else adapted_weights(workspace, settings.source, targets),
@@ -281,12 +291,12 @@ def _give_verdict(
             settings.split,
             date,
             list(dict.fromkeys(reference.given.recordings)),
-            {name: list(distances[target][name]) for name in DEFAULT_ORDER if name in distances[target]},
+            {name: list(distances[target][name]) for name in JUDGED if name in distances[target]},
         )
         for target, reference in references.items()
         if reference.true is not None
     ]
-    report.verdict = judge(evidence, DEFAULT_ORDER, default)
+    report.verdict = judge(evidence, JUDGED, default)
     if report.verdict is None:
         return
     targets = ",".join(report.verdict.targets)

@@ -33,6 +33,7 @@ CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     "eq": ("eq",),
     "eq-noise": ("eq_noise",),
     "quantile": ("quantile",),
+    "transport": ("transport",),
 }
 """The converters that a method (of `sec.methods.CONVERSIONS`) may convert with, best first."""
 N_INVENTED = 200

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -22,6 +22,8 @@ from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.side_by_side_results import ADAPTED_FILES, tables_side_by_side
+from umc_cli.conversion.transport import TRANSPORT
+from umc_cli.conversion.transport_files import read_transport
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
 from umc_cli.response.device import Device, DeviceRegistry
@@ -56,6 +58,8 @@ class _Recipe:
     """Where the weights were."""
     tables: Mapping[str, LevelQuantiles]
     """By device."""
+    place: Path
+    """Where the training, or the run of the shards, left what it learned from recordings."""
 
 
 def convert_as_trained(
@@ -106,6 +110,7 @@ def _recipe(workspace: Workspace, model: SecModel) -> _Recipe:
         made_with=made_with,
         checkpoint=workspace.root / checkpoint if checkpoint else None,
         tables=_tables(workspace, place, model) if Need.RECORDINGS in CONVERTERS[str(converter)].needs else {},
+        place=place,
     )
 
 
@@ -173,6 +178,9 @@ def _convert(
     missing = gaps(recipe.converter, ingredients)
     if missing:
         raise SettingsError(f"converter {recipe.converter} lacks {missing[target]}", "add it")
+    if recipe.converter == TRANSPORT:
+        transports = {target: read_transport(recipe.place, source, target)}
+        ingredients = replace(ingredients, transports=transports)
     converted: NDArray[np.float32] = Conversion(recipe.converter, ingredients)(log_mel[None])[target][0].numpy()
     if not np.isfinite(converted).all():
         raise SettingsError(f"converter {recipe.converter} gives levels that are not finite", "train its weights again")

@@ -14,12 +14,14 @@ from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import KeptFloors, RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import caution_about_eq, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
-from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, Verdict, saved_verdict
+from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, saved_verdict
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
+from umc_cli.conversion.transport import TRANSPORT
+from umc_cli.conversion.transport_files import load_transports
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id
 from umc_cli.runtime import compute_device_name, cpu_count
@@ -87,6 +89,20 @@ def make_ready(
             as_kept=as_kept,
         )
         conversion = conversion.with_level_tables(tables)
+    if conversion.converter == TRANSPORT:
+        transports = load_transports(
+            tables_folder,
+            conversion.source,
+            conversion.targets,
+            conversion.ingredients.level_quantiles,
+            recordings.clips,
+            segments,
+            [] if warnings is None else warnings,
+            keep=keep_tables,
+            of_run=of_run,
+            as_kept=as_kept,
+        )
+        conversion = conversion.with_transports(transports)
     if warnings is not None:
         warnings += conversion.cautions
         clips = recordings.clips if look_at_recordings else ()
@@ -148,7 +164,7 @@ def choose_conversion(
         told = add_recorded_floors(records, recordings.clips, settings.source, segments, kept_floors).devices
         conversion = choose(names, replace(wanted, devices=told), recorded | tables.keys(), targets.is_all)
     if settings.converter == AUTO and settings.checkpoint is None:
-        conversion = _as_measured(workspace, conversion, names, recorded | tables.keys(), records)
+        conversion = _as_measured(workspace, conversion, JUDGED, recorded | tables.keys(), records)
     if conversion.converter in need_floors:
         conversion = replace(conversion, recorded_floors=floors.origins)
     else:

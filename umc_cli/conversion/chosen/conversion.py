@@ -21,6 +21,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
+from umc_cli.conversion.transport import TRANSPORT, Transport, sha256_of
 from umc_cli.errors import EnvironmentFault
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.runtime import compute_fp32_in_full
@@ -76,6 +77,11 @@ class Conversion:
     def needs_level_tables(self) -> bool:
         """Tell whether the converter rests on the levels of recordings, and they are not there yet."""
         return Need.RECORDINGS in CONVERTERS[self.converter].needs and not self.ingredients.level_quantiles
+
+    @property
+    def learns_from_recordings(self) -> bool:
+        """Tell whether something that the converter rests on is still to be learned from recordings."""
+        return self.needs_level_tables or (self.converter == TRANSPORT and not self.ingredients.transports)
 
     @cached_property
     def built(self) -> Converter:
@@ -156,6 +162,10 @@ class Conversion:
         levels = {device: table.levels_db for device, table in tables.items()}
         return replace(self, ingredients=replace(self.ingredients, level_quantiles=levels))
 
+    def with_transports(self, transports: Mapping[str, Transport]) -> Conversion:
+        """Return the conversion with the maps, by target, that it rests on."""
+        return replace(self, ingredients=replace(self.ingredients, transports=transports))
+
     def with_adapted(self, weights: Mapping[str, Path]) -> Conversion:
         """Return the conversion with refiners that were adapted to the source and one target, by target."""
         return replace(self, ingredients=replace(self.ingredients, adapted=weights))
@@ -200,7 +210,9 @@ class Conversion:
             return hash_of([target])
         record = self.ingredients.devices.get(target)
         known = [target, record.model_dump(mode="json") if record else None, self._levels_hash(target)]
-        return hash_of([*known, *self.adapted_with(target).values()])
+        transport = self.ingredients.transports.get(target)
+        moved = [sha256_of(transport)] if transport else []
+        return hash_of([*known, *self.adapted_with(target).values(), *moved])
 
     def adapted_with(self, target: str) -> dict[str, str]:
         """Return the checksum of the weights that were adapted to source and target, if there are any."""

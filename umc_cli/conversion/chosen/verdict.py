@@ -34,6 +34,8 @@ FORMAT = JsonFormat(
 DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
 """What `auto` prefers where nothing was measured, best first (docs/decisions/converters.md). No other converter is
 taken by itself."""
+JUDGED = (*DEFAULT_ORDER, "transport")
+"""What a verdict may choose."""
 SIGNIFICANT, WORTH_IT = 0.05, 0.01
 """p-value below which, and share of the distance by which, another converter has to be nearer than the default."""
 LEAST_RECORDINGS = 5

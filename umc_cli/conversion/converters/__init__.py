@@ -17,6 +17,12 @@ CONVERTERS: dict[str, ConverterSpec] = {
         build=on_demand("converters.refiner", "plain_refiner"),
         foretell=lambda given: describe_refiner(given.refiner, given.engine, given.torch_device),
     ),
+    "transport": ConverterSpec(
+        summary="maps levels as `quantile` does, then moves what bands and frames have to do with each other",
+        needs=frozenset({Need.RECORDINGS}),
+        build=on_demand("converters.transport", "Transporter"),
+        foretell=describes_nothing,
+    ),
     "quantile": ConverterSpec(
         summary="maps each band's level distribution onto that of the target's recordings",
         needs=frozenset({Need.RECORDINGS}),

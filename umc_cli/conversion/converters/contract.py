@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli.config import Settings
+from umc_cli.conversion.transport import Transport
 from umc_cli.precision import Precision
 from umc_cli.response.device import Device
 
@@ -52,6 +53,8 @@ class Ingredients:
     """Where the log-mel batches live and where the results are wanted; a name means the device of that name."""
     level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
+    transports: Mapping[str, Transport] = field(default_factory=dict)
+    """By target: what moves segments after `quantile`."""
     checkpoint: Path | None = None
     """Of a generator."""
     refiner: Path | None = None

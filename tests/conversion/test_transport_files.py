@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.samples import noise, write_audio
+from umc_cli.audio.manifest import Clip, find_recordings
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.conversion.level_tables import load_level_tables
+from umc_cli.conversion.transport import Transport, sha256_of
+from umc_cli.conversion.transport_files import file_name, load_transports, read_transport
+from umc_cli.errors import SettingsError
+
+RATE_HZ = 22_050
+N_RECORDINGS = 30
+
+
+def swelling(seed: int, exponent: float) -> np.ndarray:
+    """One second of noise that swells at random; a device bends how much it swells."""
+    random = np.random.default_rng(seed)
+    swell = np.interp(np.arange(RATE_HZ), np.linspace(0, RATE_HZ, 4), random.uniform(-30, 0, 4))
+    slow = exponent * swell + (1 - exponent) * swell.mean()  # louder and softer within a recording, not between them
+    return (noise(1.0, seed) * 10 ** (slow / 20)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of `a`, of `b`, which swells less within each, and of `twin`, which is `a` with other sounds."""
+    root = tmp_path_factory.mktemp("transports") / "data"
+    for number in range(N_RECORDINGS):
+        for device, exponent, seed in (("a", 1.0, number), ("b", 0.2, number), ("twin", 1.0, 100 + number)):
+            write_audio(root / device / "x" / f"{number}.wav", swelling(seed, exponent))
+    return root
+
+
+def load(
+    root: Path | None, clips: tuple[Clip, ...], targets: list[str], warnings: list[str] | None = None, keep: bool = True
+) -> dict[str, Transport]:
+    """Return the maps from `a` to `targets`."""
+    cut = SegmentSettings()
+    tables = load_level_tables(None, ["a", *targets], clips, cut, [])
+    levels = {name: table.levels_db for name, table in tables.items()}
+    return load_transports(root, "a", targets, levels, clips, cut, [] if warnings is None else warnings, keep=keep)
+
+
+def test_what_is_kept_is_what_was_learned(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, warnings = find_recordings(data).clips, list[str]()
+    learned = load(tmp_path, clips, ["b", "twin"], warnings)
+    assert len(learned["b"].components)
+    assert not len(learned["twin"].components)
+    assert [warning.partition(" is what `quantile` is for ")[2][:4] for warning in warnings] == ["twin"]
+    written = {name: (tmp_path / file_name(name)).read_bytes() for name in learned}
+    monkeypatch.setattr("umc_cli.conversion.transport_files.fit_transport", None)  # nothing is learned again
+    again = load(tmp_path, clips, ["b", "twin"])
+    assert {name: sha256_of(one) for name, one in again.items()} == {
+        name: sha256_of(one) for name, one in learned.items()
+    }
+    assert sha256_of(read_transport(tmp_path, "a", "b")) == sha256_of(learned["b"])
+    assert {name: (tmp_path / file_name(name)).read_bytes() for name in learned} == written
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_a_damaged_file_is_made_again(data: Path, tmp_path: Path, damage: bytes | None) -> None:
+    clips = find_recordings(data).clips
+    learned = load(tmp_path, clips, ["b"])
+    path = tmp_path / file_name("b")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] if damage is None else damage)
+    with pytest.raises(SettingsError, match="missing, damaged or not from a to b"):
+        read_transport(tmp_path, "a", "b")
+    assert sha256_of(load(tmp_path, clips, ["b"])["b"]) == sha256_of(learned["b"])
+    assert path.read_bytes() == content
+
+
+def test_other_recordings_make_another_map(data: Path, tmp_path: Path) -> None:
+    clips = find_recordings(data).clips
+    all_of_them = load(tmp_path, clips, ["b"])["b"]
+    fewer = tuple(clip for clip in clips if clip.path.stem != "0")
+    assert sha256_of(load(tmp_path, fewer, ["b"])["b"]) != sha256_of(all_of_them)
+
+
+def test_few_recordings_are_the_start(data: Path) -> None:
+    """Nine long recordings have segments enough for `quantile`."""
+    few = tuple(clip for clip in find_recordings(data).clips if int(clip.path.stem) < 9)
+    doubled = (*few, *(Clip(clip.file, clip.device, "y", clip.split, clip.recording) for clip in few))
+    warnings = list[str]()
+    assert not len(load(None, doubled, ["b"], warnings)["b"].components)
+    assert "too few" in warnings[0]
+
+
+def test_nothing_is_kept_where_nothing_may_be(data: Path, tmp_path: Path) -> None:
+    load(tmp_path, find_recordings(data).clips, ["b"], keep=False)
+    assert not any(tmp_path.iterdir())

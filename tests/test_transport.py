@@ -1,0 +1,144 @@
+"""The converter `transport` through the command line."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import run_here
+from tests.conversion.test_transport_files import swelling
+from tests.samples import Run, write_audio
+from umc_cli.config import find_workspace
+from umc_cli.conversion.transport_files import file_name
+from umc_cli.sec.models import find_models
+from umc_cli.workflows.trained_conversion import convert_as_trained
+
+CONVERT = ("convert", "--source", "a", "--targets", "b", "--converter", "transport", "--shard-size", "10")
+N_TRAIN, N_TEST = 30, 12
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace: `a`, and `b`, which swells less within each recording; a short one, and one with digital silence."""
+    root = tmp_path_factory.mktemp("transported")
+    rows = []
+    for number in range(N_TRAIN + N_TEST):
+        split = "train" if number < N_TRAIN else "test"
+        for device, exponent in (("a", 1.0), ("b", 0.2)):
+            path = write_audio(root / f"data/{device}/{'xy'[number % 2]}/{number}.wav", swelling(number, exponent))
+            rows.append((path.relative_to(root / "data"), device, "xy"[number % 2], split, f"sound{number}"))
+    short = swelling(99, 1.0)[:3000]
+    for name, samples in (("short", short), ("cut", np.concatenate([short, np.zeros(25_000, np.float32)]))):
+        path = write_audio(root / f"data/a/x/{name}.wav", samples)
+        rows.append((path.relative_to(root / "data"), "a", "x", "train", name))
+    with (root / "data/manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "device", "label", "split", "recording"), *rows])
+    return root
+
+
+@pytest.fixture
+def root(recorded: Path, tmp_path: Path) -> Path:
+    """A copy of the workspace."""
+    return Path(shutil.copytree(recorded, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def here(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Return a function that runs `umc` in the workspace."""
+    from umc_cli.cli.app import main
+
+    monkeypatch.chdir(root)
+    return lambda *arguments: run_here(monkeypatch, capfd, main, [str(one) for one in arguments])
+
+
+def rows(folder: Path) -> np.ndarray:
+    """Return all converted segments in an output folder."""
+    parts = []
+    for path in sorted(folder.glob("b/*.h5")):
+        with h5py.File(path) as file:
+            parts.append(file["log_mel"][:])
+    return np.concatenate(parts)
+
+
+def test_it_moves_more_than_quantile_and_the_same_in_parts_and_batches(here: Callable[..., Run], root: Path) -> None:
+    run = here(*CONVERT, "--json")
+    assert run.exit_code == 0, run.stderr
+    assert run.json["converter"] == "transport"
+    assert here(*CONVERT[:5], "--converter", "quantile", "--shard-size", "10", "--output", "plain").exit_code == 0
+    for number in (2, 1):
+        options = ("--output", "parts", "--part", f"{number}/2", "--batch-size", "3", "--workers", "2")
+        assert here(*CONVERT, *options).exit_code == 0
+    whole, plain = rows(root / "converted"), rows(root / "plain")
+    assert np.isfinite(whole).all()
+    assert whole.min() >= -100
+    assert np.abs(whole - plain).max() > 1
+    np.testing.assert_array_equal(rows(root / "parts"), whole)
+    name = file_name("b")
+    assert (root / "parts" / name).read_bytes() == (root / "converted" / name).read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in root.glob("converted/**/*.h5")}
+    again = here(*CONVERT, "--json")
+    assert again.json["n_shards_written"] == 0
+    assert {path: path.stat().st_mtime_ns for path in root.glob("converted/**/*.h5")} == before
+    assert here("shards", "verify", "converted").exit_code == 0
+
+
+def test_another_map_makes_another_run(here: Callable[..., Run], root: Path) -> None:
+    assert here(*CONVERT).exit_code == 0
+    ids = json.loads((root / "converted/run.json").read_text())
+    with (root / "data/manifest.csv").open(newline="") as file:
+        lines = file.readlines()
+    (root / "data/manifest.csv").write_text("".join(line for line in lines if not line.startswith("b/x/0.wav")))
+    run = here(*CONVERT)
+    assert run.exit_code == 2
+    assert "target" in run.stderr
+    assert json.loads((root / "converted/run.json").read_text()) == ids
+
+
+def test_with_few_recordings_it_is_quantile(here: Callable[..., Run], root: Path) -> None:
+    with (root / "data/manifest.csv").open(newline="") as file:
+        head, *lines = file.readlines()
+    few = [line for line in lines if not line.startswith("b/") or int(line.split(",")[4].strip()[5:]) < 9]
+    long = np.concatenate([swelling(number, 0.2) for number in range(3)])
+    for line in few:
+        if line.startswith("b/"):
+            write_audio(root / "data" / line.split(",")[0], long)
+    (root / "data/manifest.csv").write_text("".join([head, *few]))
+    run = here(*CONVERT, "--json")
+    assert run.exit_code == 0, run.stderr
+    assert "transport is what `quantile` is for b" in run.json["warnings"][0]
+    assert here(*CONVERT[:5], "--converter", "quantile", "--shard-size", "10", "--output", "plain").exit_code == 0
+    np.testing.assert_array_equal(rows(root / "converted"), rows(root / "plain"))
+
+
+def test_a_verdict_may_choose_it_and_auto_does_not_otherwise(here: Callable[..., Run], root: Path) -> None:
+    assert here(*CONVERT[:5], "--dry-run", "--json").json["converter"] == "quantile"
+    found = here("eval", "conversion", "--source", "a", "--no-probe", "--save-verdict", "--json")
+    assert found.exit_code == 0, found.stderr
+    assert found.json["verdict"]["converter"] == "transport"
+    assert found.json["verdict"]["default"] == "quantile"
+    run = here(*CONVERT[:5], "--json")
+    assert run.json["converter"] == "transport"
+    assert (root / "converted" / file_name("b")).is_file()
+
+
+def test_sound_follows_and_a_classifier_learns_from_it(here: Callable[..., Run], root: Path) -> None:
+    assert here(*CONVERT, "--write", "flac", "--output", "sound").exit_code == 0
+    assert len(list(root.glob("sound/**/*.flac"))) == N_TRAIN + N_TEST + 2
+    options = ("--preset", "smoke", "--max-steps", "2", "--batch-size", "4", "--name", "moved", "--quiet")
+    run = here("train-sec", "--source", "a", "--method", "transport", *options)
+    assert run.exit_code == 0, run.stderr
+    workspace, segment = find_workspace(root), np.random.default_rng(0).uniform(-90, -20, (80, 80)).astype(np.float32)
+    (model,) = find_models(workspace, ["moved"], [])
+    shown = convert_as_trained(workspace, model, segment, ["b"])
+    assert shown is not None
+    assert not shown.missing
+    assert shown.converter == "transport"
+    (root / "runs/moved" / file_name("b")).unlink()
+    gone = convert_as_trained(workspace, model, segment, ["b"])
+    assert gone is not None
+    assert "is missing, damaged or not from a to b" in gone.missing["b"]

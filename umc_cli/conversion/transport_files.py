@@ -1,0 +1,158 @@
+"""The maps that the converter `transport` rests on, kept beside `run.json`: one file for each target.
+
+Loads torch only where it reads or writes them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from umc_cli import __version__
+from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
+from umc_cli.audio.manifest import Clip, for_converters
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from umc_cli.config import dump_settings
+from umc_cli.conversion.level_quantiles import read_segment_levels
+from umc_cli.conversion.level_tables import recordings_fingerprint
+from umc_cli.conversion.transport import PARTS, TRANSPORT, Levels, Sample, Transport, fit_transport, no_transport
+from umc_cli.errors import SettingsError
+from umc_cli.shards.plan import hash_of
+
+MOST_SEGMENTS = 1_000
+"""Maximum number of segments of each device that a map is learned from."""
+LEAST_RECORDINGS = 10
+"""Fewer recordings of a device do not tell how far chance goes."""
+_METHOD = 1
+"""Of fitting: a map of another number is learned again."""
+
+
+def file_name(target: str) -> str:
+    """Return the name of the file of a target."""
+    return f"transport.{target}.safetensors"
+
+
+def load_transports(
+    root: Path | None,
+    source: str,
+    targets: Sequence[str],
+    tables: Mapping[str, Levels],
+    clips: Sequence[Clip],
+    settings: SegmentSettings,
+    warnings: list[str],
+    *,
+    keep: bool = True,
+    of_run: Collection[str] = (),
+    as_kept: bool = False,
+) -> dict[str, Transport]:
+    """Return the map to every target, learned from the recordings of which the level tables `tables` are made.
+
+    They are kept in `root` (None: not; nor without `keep`), and read from there as long as recordings, tables and
+    settings are the same. `of_run`, `as_kept`: as in `load_level_tables`. What a user should know is added to `warnings`.
+    """
+    clips = for_converters(clips)
+    own = {name: sorted((c for c in clips if c.device == name), key=lambda c: c.file) for name in (source, *targets)}
+    cuts = {name: settings if name == source else settings.segments for name in own}
+    prints = {name: hash_of([recordings_fingerprint(own[name], cuts[name]), tables[name].tolist()]) for name in own}
+    found: dict[str, Transport] = {}
+    heard: Sample | None = None
+    for target in targets:
+        path = root / file_name(target) if root else None
+        about = _pair(source, target) | {"made_from": [_METHOD, prints[source], prints[target]]}
+        is_of_run = target in of_run and path is not None and path.exists()
+        kept = _read(path, _pair(source, target) if is_of_run and as_kept else about) if path else None
+        if kept is None:
+            heard = heard or _sample(own[source], cuts[source])
+            kept = _learn(heard, _sample(own[target], cuts[target]), tables[source], tables[target])
+            if path and keep and not is_of_run:
+                _write(path, kept, about)
+        found[target] = kept
+    if alike := [target for target, transport in found.items() if not len(transport.components)]:
+        more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
+        warnings.append(
+            f"transport is what `quantile` is for {', '.join(alike[:3])}{more}: the recordings do not tell more "
+            "(too few, or what differs may be chance)"
+        )
+    return found
+
+
+def read_transport(root: Path, source: str, target: str) -> Transport:
+    """Return the map that `load_transports` left in `root`.
+
+    Raises:
+        SettingsError: it is not there, or is damaged.
+    """
+    path = root / file_name(target)
+    transport = _read(path, _pair(source, target))
+    if transport is None:
+        raise SettingsError(
+            f"{path} is missing, damaged or not from {source} to {target}", "run the command that wrote it again"
+        )
+    return transport
+
+
+def _pair(source: str, target: str) -> dict[str, object]:
+    return {"source": source, "target": target}
+
+
+def _learn(source: Sample, target: Sample, source_table: Levels, target_table: Levels) -> Transport:
+    if min(len(set(one.recordings)) for one in (source, target)) < LEAST_RECORDINGS:
+        return no_transport(LOG_MEL_SETTINGS.n_mels * LOG_MEL_SETTINGS.n_frames)
+    start = Sample(quantile_mapped(source.log_mel, source_table, target_table), source.recordings, source.labels)
+    return fit_transport(start, target)
+
+
+def quantile_mapped(log_mel: Levels, source_table: Levels, target_table: Levels) -> Levels:
+    """Return what `quantile` makes of segments. Shape: [N, 80, 80] dB, tables [n_quantiles, 80]."""
+    import torch
+
+    from umc_cli.conversion.quantile_mapping import level_at, locate
+
+    tables = [torch.from_numpy(np.asarray(table, np.float32)).T.contiguous() for table in (source_table, target_table)]
+    levels = torch.from_numpy(log_mel).transpose(0, 1).reshape(log_mel.shape[1], -1)
+    mapped = level_at(locate(levels, tables[0]), tables[1])
+    result: Levels = mapped.reshape(len(mapped), len(log_mel), -1).transpose(0, 1).contiguous().numpy()
+    return result
+
+
+def _sample(clips: Sequence[Clip], settings: SegmentSettings) -> Sample:
+    heard = read_segment_levels(clips, settings, MOST_SEGMENTS)
+    return Sample(heard.log_mel, heard.recordings, heard.labels)
+
+
+def _write(path: Path, transport: Transport, about: Mapping[str, object]) -> None:
+    import torch
+
+    tensors = {name: torch.from_numpy(getattr(transport, name).copy()) for name in PARTS}
+    log_mel = dump_settings(LOG_MEL_SETTINGS)
+    metadata = {
+        "kind": TRANSPORT,
+        "umc_version": __version__,
+        "log_mel": log_mel,
+        "strength": transport.strength,
+        **about,
+    }
+    write_checkpoint(path, tensors, metadata)
+
+
+def _read(path: Path, about: Mapping[str, object]) -> Transport | None:
+    """Return the map in a file; None where there is none, or it is broken or made from other things."""
+    try:
+        checkpoint = read_checkpoint(path) if path.exists() else None
+    except SettingsError:
+        return None
+    if checkpoint is None or any(checkpoint.metadata.get(key) != value for key, value in about.items()):
+        return None
+    return _transport(checkpoint)
+
+
+def _transport(checkpoint: Checkpoint) -> Transport | None:
+    tensors, strength = checkpoint.tensors, checkpoint.metadata.get("strength")
+    n_values = LOG_MEL_SETTINGS.n_mels * LOG_MEL_SETTINGS.n_frames
+    size = len(tensors["components"]) if "components" in tensors else 0
+    shapes = {"origin": (n_values,), "components": (size, n_values), "matrix": (size, size), "shift": (n_values,)}
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes or not isinstance(strength, float):
+        return None
+    arrays = [tensors[name].float().numpy() for name in PARTS]
+    return Transport(*arrays, strength=strength) if all(np.isfinite(array).all() for array in arrays) else None
