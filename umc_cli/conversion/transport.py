@@ -197,9 +197,11 @@ def _monge(source: Matrix, target: Matrix) -> Matrix:
 
 def _positive(covariance: Matrix) -> Matrix:
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(values, 0)) @ vectors.T
+    positive: Matrix = (vectors * np.maximum(values, 0)) @ vectors.T
+    return positive
 
 
 def _power(covariance: Matrix, exponent: float) -> Matrix:
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(values, 1e-12) ** exponent) @ vectors.T
+    power: Matrix = (vectors * np.maximum(values, 1e-12) ** exponent) @ vectors.T
+    return power

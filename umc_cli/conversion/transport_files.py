@@ -154,5 +154,5 @@ def _transport(checkpoint: Checkpoint) -> Transport | None:
     shapes = {"origin": (n_values,), "components": (size, n_values), "matrix": (size, size), "shift": (n_values,)}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes or not isinstance(strength, float):
         return None
-    arrays = [tensors[name].float().numpy() for name in PARTS]
-    return Transport(*arrays, strength=strength) if all(np.isfinite(array).all() for array in arrays) else None
+    arrays = {name: tensors[name].float().numpy() for name in PARTS}
+    return Transport(**arrays, strength=strength) if all(np.isfinite(one).all() for one in arrays.values()) else None
