@@ -49,7 +49,8 @@ def load_transports(
     """Return the map to every target, learned from the recordings of which the level tables `tables` are made.
 
     They are kept in `root` (None: not; nor without `keep`), and read from there as long as recordings, tables and
-    settings are the same. `of_run`, `as_kept`: as in `load_level_tables`. What a user should know is added to `warnings`.
+    settings are the same. `of_run`, `as_kept`: as in `load_level_tables`. What a user should know is added to
+    `warnings`.
     """
     clips = for_converters(clips)
     own = {name: sorted((c for c in clips if c.device == name), key=lambda c: c.file) for name in (source, *targets)}
@@ -60,12 +61,12 @@ def load_transports(
     for target in targets:
         path = root / file_name(target) if root else None
         about = _pair(source, target) | {"made_from": [_METHOD, prints[source], prints[target]]}
-        is_of_run = target in of_run and path is not None and path.exists()
-        kept = _read(path, _pair(source, target) if is_of_run and as_kept else about) if path else None
+        of_earlier_run = _read(path, _pair(source, target)) if path and target in of_run else None
+        kept = of_earlier_run if as_kept and of_earlier_run else _read(path, about) if path else None
         if kept is None:
             heard = heard or _sample(own[source], cuts[source])
             kept = _learn(heard, _sample(own[target], cuts[target]), tables[source], tables[target])
-            if path and keep and not is_of_run:
+            if path and keep and of_earlier_run is None:
                 _write(path, kept, about)
         found[target] = kept
     if alike := [target for target, transport in found.items() if not len(transport.components)]:
