@@ -54,6 +54,14 @@ def test_the_map_is_that_of_monge_not_any_with_the_right_covariance() -> None:
     np.testing.assert_allclose(map_, np.diag(scales), atol=0.15)
 
 
+def test_a_segment_unlike_all_others_moves_no_further_than_they_do() -> None:
+    values = normal(600, ROOT, 0)
+    transport = fit_transport(sample(values), sample(values @ (2 * np.eye(N_VALUES))))
+    learned, far = sample(values).log_mel, sample(np.full((1, N_VALUES), -1000.0)).log_mel
+    most = np.abs(transport(learned) - learned).sum(axis=(1, 2)).max()
+    assert np.abs(transport(far) - far).sum() < 5 * most
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n", [20, 100, 400])
 def test_what_chance_explains_moves_nothing(n: int, seed: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 TRANSPORT = "transport"
 """Name of the converter."""
-PARTS = ("origin", "components", "matrix", "shift")
+PARTS = ("origin", "components", "lowest", "highest", "matrix", "shift")
 """Arrays of a map."""
 N_COMPONENTS = 60
 CHANCE = 2.0
@@ -43,12 +43,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Transport:
-    """A map of segments, close to the identity: `x + (x - origin) @ components.T @ matrix @ components + shift`."""
+    """A map of segments, close to the identity: `x + clip((x - origin) @ components.T) @ matrix @ components + shift`.
+
+    A segment unlike all that were learned from (silence, say) moves as far as the nearest of these does.
+    """
 
     origin: Levels
     """[6400], dB."""
     components: Levels
     """[k, 6400], orthonormal; k = 0 moves nothing."""
+    lowest: Levels
+    """[k]: of the source's components that were learned from; likewise below."""
+    highest: Levels
     matrix: Levels
     """[k, k]: what is added to the components."""
     shift: Levels
@@ -59,7 +65,8 @@ class Transport:
     def __call__(self, log_mel: Levels) -> Levels:
         """Return moved segments. Shape: [N, 80, 80] -> [N, 80, 80], dB, not limited."""
         flat = log_mel.reshape(len(log_mel), -1).astype(np.float64)
-        moved = flat + (flat - self.origin) @ self.components.T @ self.matrix @ self.components + self.shift
+        found = ((flat - self.origin) @ self.components.T).clip(self.lowest, self.highest)
+        moved = flat + found @ self.matrix @ self.components + self.shift
         return moved.reshape(log_mel.shape).astype(np.float32)
 
 
@@ -73,8 +80,8 @@ def sha256_of(transport: Transport) -> str:
 
 def no_transport(n_values: int) -> Transport:
     """Return the map that moves nothing."""
-    nothing = np.zeros(n_values, np.float32)
-    return Transport(nothing, np.zeros((0, n_values), np.float32), np.zeros((0, 0), np.float32), nothing, 0.0)
+    nothing, none = np.zeros(n_values, np.float32), np.zeros(0, np.float32)
+    return Transport(nothing, none.reshape(0, n_values), none, none, none.reshape(0, 0), nothing, 0.0)
 
 
 def fit_transport(source: Sample, target: Sample, n_components: int = N_COMPONENTS) -> Transport:
@@ -91,9 +98,10 @@ def fit_transport(source: Sample, target: Sample, n_components: int = N_COMPONEN
     origin, components = _principal_components(np.concatenate(used), n_components)
     if not len(components):
         return no_transport(n_values)
+    described = [(values - origin) @ components.T for values in flat]
     ours, theirs = (
-        _moments((values - origin) @ components.T, weight, sample.recordings)
-        for values, weight, sample in zip(flat, weights, (source, target), strict=True)
+        _moments(values, weight, sample.recordings)
+        for values, weight, sample in zip(described, weights, (source, target), strict=True)
     )
     middle = (ours.covariance + theirs.covariance) / 2
     half_difference = (theirs.covariance - ours.covariance) / 2
@@ -110,13 +118,9 @@ def fit_transport(source: Sample, target: Sample, n_components: int = N_COMPONEN
     if strength > 0:
         matrix = _monge(middle - strength * half_difference, middle + strength * half_difference) - np.eye(len(middle))
     shift = (of_means * moved - matrix @ ours.mean) @ components
-    return Transport(
-        origin.astype(np.float32),
-        components.astype(np.float32),
-        matrix.T.astype(np.float32),
-        shift.astype(np.float32),
-        strength,
-    )
+    parts = (origin, components, described[0].min(axis=0), described[0].max(axis=0), matrix.T, shift)
+    arrays = {name: part.astype(np.float32) for name, part in zip(PARTS, parts, strict=True)}
+    return Transport(**arrays, strength=strength)
 
 
 def common_mixture(source: Sequence[str], target: Sequence[str]) -> tuple[Matrix, Matrix]:

@@ -153,6 +153,7 @@ def _transport(checkpoint: Checkpoint) -> Transport | None:
     n_values = LOG_MEL_SETTINGS.n_mels * LOG_MEL_SETTINGS.n_frames
     size = len(tensors["components"]) if "components" in tensors else 0
     shapes = {"origin": (n_values,), "components": (size, n_values), "matrix": (size, size), "shift": (n_values,)}
+    shapes |= {"lowest": (size,), "highest": (size,)}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes or not isinstance(strength, float):
         return None
     arrays = {name: tensors[name].float().numpy() for name in PARTS}

@@ -8,14 +8,17 @@ from torch import Tensor
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
+from umc_cli.conversion.transport import PARTS
 
 
 @dataclass(frozen=True)
 class _Map:
-    """A `conversion.transport.Transport`, where it is computed; in double precision, so that batches do not differ."""
+    """A `conversion.transport.Transport`, where it is computed."""
 
     origin: Tensor
     components: Tensor
+    lowest: Tensor
+    highest: Tensor
     matrix: Tensor
     shift: Tensor
 
@@ -24,7 +27,9 @@ class Transporter:
     """Maps levels band by band, then moves components of whole segments."""
 
     def __init__(self, ingredients: Ingredients) -> None:
-        device = ingredients.torch_device
+        device = torch.device(ingredients.torch_device)
+        # Batches of any size give the same result in double precision, which Apple's GPUs do not have.
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._tables = {
             name: torch.from_numpy(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
             for name in (ingredients.source, *ingredients.targets)
@@ -34,8 +39,8 @@ class Transporter:
         for target in ingredients.targets:
             transport = ingredients.transports.get(target)
             if transport is not None and len(transport.components):
-                arrays = (transport.origin, transport.components, transport.matrix, transport.shift)
-                self._maps[target] = _Map(*(torch.from_numpy(one).double().to(device) for one in arrays))
+                arrays = (torch.from_numpy(getattr(transport, name)) for name in PARTS)
+                self._maps[target] = _Map(*(one.to(device, self._dtype) for one in arrays))
 
     def begin(self, log_mel: Tensor) -> tuple[QuantilePosition, int]:
         """Find each level's place among the source's quantiles, band by band. Shape: [B, 80, 80], dB."""
@@ -50,8 +55,9 @@ class Transporter:
         if target not in self._maps:
             return mapped
         own = self._maps[target]
-        flat = mapped.reshape(n_segments, -1).double()
-        moved = flat + (flat - own.origin) @ own.components.T @ own.matrix @ own.components + own.shift
+        flat = mapped.reshape(n_segments, -1).to(self._dtype)
+        found = ((flat - own.origin) @ own.components.T).clamp(own.lowest, own.highest)
+        moved = flat + found @ own.matrix @ own.components + own.shift
         return moved.float().reshape(mapped.shape).clamp_min_(FLOOR_DB)
 
     def describe(self) -> dict[str, str]:
