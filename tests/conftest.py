@@ -1,6 +1,7 @@
 """Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
 
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,6 +147,24 @@ def run_umc(start_umc: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[...
         return Run(process.returncode, (out or b"").decode(), (err or b"").decode())
 
     return run
+
+
+@pytest.fixture
+def forked_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that simulate devices be forked from one that has loaded what they need, as threads allow."""
+    from umc_cli.conversion.converter_training import pretraining_world
+
+    if CAN_FORK:
+        multiprocessing.set_forkserver_preload([pretraining_world.__name__])
+        contexts = SimpleNamespace(get_context=lambda _: multiprocessing.get_context("forkserver"))
+        monkeypatch.setattr(pretraining_world, "multiprocessing", contexts)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings draw nothing: a picture takes longer than the rest of a small run. Others look at pictures."""
+    module = "umc_cli.conversion.converter_training.adversarial_training"
+    monkeypatch.setattr(f"{module}.draw_conversion_figure", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

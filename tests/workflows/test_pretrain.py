@@ -11,6 +11,8 @@ from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.training.metrics import read_metrics
 from umc_cli.training.run_settings import write_run_settings
 
+pytestmark = pytest.mark.usefixtures("forked_worlds")
+
 Umc = Callable[..., Run]
 
 SMOKE = ("train", "--pretrain", "simulated", "--preset", "smoke", "--quiet", "--json")

@@ -9,6 +9,8 @@ import pytest
 from tests.samples import Run, noise, write_audio
 from umc_cli.cli.training_progress import QuietTraining
 
+pytestmark = pytest.mark.usefixtures("no_pictures", "forked_worlds")
+
 Umc = Callable[..., Run]
 
 DEVICES = ("xperia1v", "pixel3")

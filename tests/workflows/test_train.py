@@ -23,6 +23,8 @@ def shares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UMC_SHARES", "train-converter=40,train=40,test=20")
 
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 Umc = Callable[..., Run]
 
 DEVICES = ("xperia1v", "pixel3", "xperia1")
