@@ -387,6 +387,18 @@ def test_a_record_of_updates_that_is_lost_is_made_again(grown: Path, convert: Um
     assert "are not of the run in" in convert(*UPDATE).stderr
 
 
+def test_without_the_folder_of_updates_readers_get_the_first_run(grown: Path, convert: Umc) -> None:
+    before = rows(grown / "converted")
+    (grown / "updates.json").write_text("somebody's own")
+    assert rows(grown / "converted") == before
+    convert(*UPDATE)
+    shutil.rmtree(grown / "converted/updates")
+    assert rows(grown / "converted") == rows(grown / f"converted/{TARGET}") == before
+    run = convert(*UPDATE)
+    assert run.exit_code == 2
+    assert "updates/001 has no run.json" in run.stderr
+
+
 class Killed(BaseException):
     """What nothing catches."""
 

@@ -92,8 +92,12 @@ def write_updates(root: Path, content: Updates) -> None:
 
 
 def complete_updates(root: Path) -> tuple[Update, ...]:
-    """Return the updates of the run in `root` that count, the first one first."""
-    found = read_updates(root)
+    """Return the updates of the run in `root` that count, the first one first; none where they were removed.
+
+    Raises:
+        SettingsError: see `read_updates`.
+    """
+    found = read_updates(root) if (root / UPDATES_FOLDER).is_dir() else None
     return tuple(update for update in found.updates if update.complete) if found else ()
 
 
@@ -167,9 +171,8 @@ def find_shards(root: Path) -> list[Path]:
                 complete[run] = {update.name for update in complete_updates(run)}
             if of_update in complete[run]:
                 later.append(path)
-    if (here.parent / UPDATES_NAME).exists():
-        for update in complete_updates(here.parent):
-            later += sorted((update_folder(here.parent, update.name) / here.name).glob(schema.SHARD_GLOB))
+    for update in complete_updates(here.parent):  # of one target's folder
+        later += sorted((update_folder(here.parent, update.name) / here.name).glob(schema.SHARD_GLOB))
     if not first and not later:
         raise SettingsError(f"no shards in {root}", "name the folder that `umc convert` wrote to")
     return first + later
