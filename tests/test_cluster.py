@@ -250,6 +250,22 @@ def test_ctrl_c_ends_the_actors(
         pass
 
 
+def test_actors_write_the_audio_files_that_one_process_writes(
+    clips: list[Path], cluster: TwoNodes, workspace: Path, umc: Umc
+) -> None:
+    command = (*COMMAND, "--write", "flac")
+    assert umc(*command, "--output", "undisturbed").exit_code == 1
+    run = umc(*command, "--cluster", cluster.address, "--json")
+    assert (run.exit_code, run.json["n_audio_written"]) == (1, 2 * (len(clips) - 1))
+
+    def contents(name: str) -> dict[str, bytes]:
+        root = workspace / name
+        found = [*root.rglob("*.flac"), *root.glob("*/audio-*.json"), root / "manifest.csv"]
+        return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+    assert contents("converted") == contents("undisturbed")
+
+
 def test_actors_keep_the_network_and_its_failures_come_through(
     cluster: TwoNodes, workspace: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,16 +33,16 @@ class AudioConversions:
     """By target: [segments, bands, frames] dB, mapped from a file."""
     row_of: Sequence[NDArray[np.int64]]
     """By target: [training segments], which of `segments`."""
-    gain_db: float
-    """That all files were written with."""
+    gain_db: Sequence[NDArray[np.float32]]
+    """By target: [training segments], that their files were written with."""
 
     def __call__(self, segments: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Return features of the conversions of `rows`. Shape: [B, bands, frames] dB."""
         drawn = torch.randint(len(self.targets), (len(rows),), generator=random).tolist()
-        chosen = [
-            self.segments[target][self.row_of[target][row]] for target, row in zip(drawn, rows.tolist(), strict=True)
-        ]
-        return (torch.from_numpy(np.stack(chosen).astype(np.float32)) - self.gain_db).clamp_min_(FLOOR_DB)
+        places = list(zip(drawn, rows.tolist(), strict=True))
+        levels_db = [self.segments[target][self.row_of[target][row]] for target, row in places]
+        gains_db = torch.tensor([float(self.gain_db[target][row]) for target, row in places])
+        return (torch.from_numpy(np.stack(levels_db).astype(np.float32)) - gains_db[:, None, None]).clamp_min_(FLOOR_DB)
 
 
 def check_audio_folder(folder: Path) -> tuple[Plan, list[AudioIndex]]:
@@ -108,7 +108,8 @@ def open_audio_conversions(
     cut = cut.model_copy(update={"silence_gate": None})
     used = np.unique(trained.clip)
     files = list(live_files(folder))
-    parts = {target: _converted_clips(folder, target, files, clips, used, root) for target in chosen}
+    found = {target: _converted_clips(folder, target, files, clips, used, root) for target in chosen}
+    parts = {target: [clip for clip, _ in of_target] for target, of_target in found.items()}
     store = store_segments(place / _FOLDER, parts, cut, workers)
     rows = []
     wanted = list(zip(trained.clip.tolist(), trained.start.tolist(), strict=True))
@@ -131,7 +132,10 @@ def open_audio_conversions(
         made_with={index.target: index.run_id for index in indexes if index.target in chosen},
         segments=[store.parts[target].segments for target in chosen],
         row_of=rows,
-        gain_db=indexes[0].settings.gain_db,
+        gain_db=[
+            np.array([gain_db for _, gain_db in found[target]], np.float32)[np.searchsorted(used, trained.clip)]
+            for target in chosen
+        ],
     )
 
 
@@ -142,21 +146,22 @@ def _converted_clips(
     clips: Sequence[Clip],
     used: NDArray[np.int64],
     root: Path,
-) -> list[Clip]:
-    """Return the converted recording of each clip of which there are segments."""
+) -> list[tuple[Clip, float]]:
+    """Return the converted recording of each clip of which there are segments, and its gain in dB."""
     file_of = {
-        file.source_path: path
+        file.source_path: (path, index.settings.gain_db)
         for path, index, file in files
         if index.target == target and file.path.endswith(f".{index.settings.kinds[0]}")
     }
     found = []
     for number in used.tolist():
         clip = clips[number]
-        path = file_of.get(planned_path(clip.file, root))
-        if path is None:
+        known = file_of.get(planned_path(clip.file, root))
+        if known is None:
             raise SettingsError(
                 f"{folder} holds no conversion of {clip.file} to {target}",
                 "convert split train from this workspace, and fix what failed",
             )
-        found.append(replace(clip, file=str(path)))
+        path, gain_db = known
+        found.append((replace(clip, file=str(path)), gain_db))
     return found
