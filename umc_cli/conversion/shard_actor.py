@@ -66,6 +66,7 @@ class ShardActor:
                 f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
                 "install the same versions on all nodes",
             )
+        _ = self._order.conversion.built
         own = self._order.conversion.made_with
         if made_with is not None and own != made_with:
             raise SettingsError(
