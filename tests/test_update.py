@@ -292,6 +292,19 @@ def test_a_target_that_is_added_gets_everything(grown: Path, umc: Umc) -> None:
     assert umc("shards", "verify", "converted").exit_code == 0
 
 
+def test_maps_of_transport_are_those_of_the_first_run(workspace: Path, umc: Umc) -> None:
+    record_levels(workspace, 0, 12)
+    command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "transport")
+    assert umc(*command).exit_code == 0
+    learned = workspace / f"converted/transport.{TARGET}.safetensors"
+    before = learned.read_bytes()
+    record_levels(workspace, 12, 2)
+    assert umc(*command).exit_code == 2
+    report = umc(*command, "--update", "--json").json
+    assert (report["exit_code"], report["update"]["n_new"]) == (0, 2)
+    assert learned.read_bytes() == before
+
+
 def test_invented_targets_stay_the_same(workspace: Path, umc: Umc) -> None:
     (workspace / "umc.toml").write_text('[workspace]\nshares = "train=100"\n')
     convert = ("convert", "--source", SOURCE, "--converter", "eq", "--targets", "synth:2")

@@ -170,7 +170,7 @@ class WhatToConvert:
 
         `look_at_recordings`: see `make_ready`.
         """
-        of_run = () if settings.overwrite or not self.conversion.needs_level_tables else devices_of_run(root)
+        of_run = () if settings.overwrite or not self.conversion.learns_from_recordings else devices_of_run(root)
         return make_ready(
             self.conversion,
             self.everything,
