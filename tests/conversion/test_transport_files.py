@@ -85,9 +85,24 @@ def test_few_recordings_are_the_start(data: Path) -> None:
     doubled = (*few, *(Clip(clip.file, clip.device, "y", clip.split, clip.recording) for clip in few))
     warnings = list[str]()
     assert not len(load(None, doubled, ["b"], warnings)["b"].components)
-    assert "too few" in warnings[0]
+    assert "fewer than 10" in warnings[0]
 
 
 def test_nothing_is_kept_where_nothing_may_be(data: Path, tmp_path: Path) -> None:
     load(tmp_path, find_recordings(data).clips, ["b"], keep=False)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_that_grows_keeps_its_map(data: Path, tmp_path: Path) -> None:
+    """An update goes on with what the run has; another run beside it must not replace that."""
+    clips = find_recordings(data).clips
+    before = load(tmp_path, clips, ["b"])["b"]
+    written = (tmp_path / file_name("b")).read_bytes()
+    fewer = tuple(clip for clip in clips if clip.path.stem != "0")
+    cut = SegmentSettings()
+    levels = {name: one.levels_db for name, one in load_level_tables(None, ["a", "b"], fewer, cut, []).items()}
+    kept = load_transports(tmp_path, "a", ["b"], levels, fewer, cut, [], of_run=["b"], as_kept=True)["b"]
+    assert sha256_of(kept) == sha256_of(before)
+    refused = load_transports(tmp_path, "a", ["b"], levels, fewer, cut, [], of_run=["b"])["b"]
+    assert sha256_of(refused) != sha256_of(before)
+    assert (tmp_path / file_name("b")).read_bytes() == written
