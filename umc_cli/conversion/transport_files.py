@@ -72,8 +72,8 @@ def load_transports(
     if alike := [target for target, transport in found.items() if not len(transport.components)]:
         more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
         warnings.append(
-            f"transport is what `quantile` is for {', '.join(alike[:3])}{more}: the recordings do not tell more (fewer than "
-            f"{LEAST_RECORDINGS} of them, no label in common, or a difference that may be chance)"
+            f"transport is what `quantile` is for {', '.join(alike[:3])}{more}: the recordings do not tell more (fewer "
+            f"than {LEAST_RECORDINGS} of them, no label in common, or a difference that may be chance)"
         )
     return found
 
