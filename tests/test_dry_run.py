@@ -118,3 +118,30 @@ def test_python_users_can_ask_too(workspace: Path) -> None:
     report = convert_from_python(SOURCE, workspace=workspace, targets=TARGET, converter="eq", dry_run=True)
     assert report.n_segments == 8
     assert not (workspace / "converted").exists()
+
+
+def test_audio_files_are_counted_timed_and_not_written(workspace: Path, convert: Umc) -> None:
+    asked = ("--write", "shards,flac,wav", "--gain-db", "-12", "--json", "--quiet")
+    before = content(workspace)
+    dry = convert(*asked, "--dry-run").json
+    assert content(workspace) == before
+    real = convert(*asked).json
+    assert (dry["n_audio_to_make"], dry["n_audio_kept"]) == (real["n_audio_written"], 0)
+    files = [path for path in (workspace / "converted").rglob("*") if path.suffix in (".h5", ".flac", ".wav")]
+    n_bytes = sum(path.stat().st_size for path in files)
+    assert n_bytes / 1.5 < dry["estimated_bytes"] < 1.5 * n_bytes
+    assert dry["estimated_seconds"] > 0
+    again = convert(*asked, "--dry-run").json
+    assert (again["n_audio_to_make"], again["n_audio_kept"]) == (0, real["n_audio_written"])
+    assert (again["estimated_seconds"], again["estimated_bytes"]) == (0, 0)
+    assert convert(*asked, "--overwrite", "--dry-run").json["n_audio_to_make"] == real["n_audio_written"]
+    other = ("--write", "shards,flac", "--gain-db", "-12")
+    refused = convert(*other, "--dry-run")
+    assert (refused.exit_code, refused.stderr.splitlines()[-2:]) == (2, convert(*other).stderr.splitlines()[-2:])
+    assert "audio files of another run or other settings (kinds)" in refused.stderr
+
+
+def test_of_audio_alone_no_shard_is_made(convert: Umc) -> None:
+    dry = convert("--write", "flac", "--dry-run", "--json").json
+    assert (dry["n_shards_to_make"], dry["n_shards_kept"], dry["n_audio_to_make"]) == (0, 0, 4)
+    assert "would make   4 audio files, keep 0" in convert("--write", "flac", "--dry-run").stdout

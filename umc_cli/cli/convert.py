@@ -85,6 +85,8 @@ def _dry_run_lines(report: "ConvertDryRun") -> list[str]:
         f"would keep   {render.count(report.n_shards_kept, 'shard')}",
         *([f"update       {_update_text(report.update)}"] if report.update else []),
     ]
+    if report.n_audio_to_make + report.n_audio_kept:
+        lines.append(f"would make   {render.count(report.n_audio_to_make, 'audio file')}, keep {report.n_audio_kept}")
     if report.n_shards_removed:
         lines.append(f"would remove {render.count(report.n_shards_removed, 'shard')} (--overwrite)")
     if report.estimated_seconds is not None and report.estimated_bytes is not None:

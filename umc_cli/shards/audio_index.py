@@ -109,17 +109,17 @@ def complete_index(path: Path, wanted: AudioIndex) -> AudioIndex | None:
     return index if index.is_of(wanted) and there else None
 
 
-def settle_audio(root: Path, run_id: str, settings: AudioSettings, gain_db: float | None, overwrite: bool) -> float:
-    """Make `audio.json` say how the audio files of the run are made, and return their gain in dB.
+def gain_of_run(root: Path, run_id: str, settings: AudioSettings, gain_db: float | None) -> tuple[float, bool]:
+    """Return the gain in dB of the audio files of a run, and whether `audio.json` holds it already.
 
     `gain_db`: None takes the one that the run has, else 0.
 
     Raises:
-        SettingsError: the folder holds audio files of other settings, and `overwrite` is not given.
+        SettingsError: the folder holds audio files of other settings.
     """
     path = root / RUN_NAME
     gain, before = gain_db or 0.0, None
-    if path.exists() and not overwrite:
+    if path.exists():
         content = RUN_FORMAT.read(path)
         before = _validated(path, _SETTINGS, content.get("settings"))
         if gain_db is None and content.get("run_id") == run_id:
@@ -131,9 +131,19 @@ def settle_audio(root: Path, run_id: str, settings: AudioSettings, gain_db: floa
             f"{root} holds audio files of another run or other settings ({', '.join(changed) or 'another run'})",
             "choose another --output, or give --overwrite to remove them",
         )
+    return gain, before is not None
+
+
+def settle_audio(root: Path, run_id: str, settings: AudioSettings, gain_db: float | None, overwrite: bool) -> float:
+    """Make `audio.json` say how the audio files of the run are made, and return their gain in dB.
+
+    Raises:
+        SettingsError: see `gain_of_run`, if `overwrite` is not given.
+    """
     if overwrite:
         remove_audio(root)
-    if before is None:
+    gain, is_held = gain_of_run(root, run_id, settings, gain_db)
+    if not is_held:
         set_gain(root, run_id, settings, gain)
     return gain
 

@@ -23,6 +23,7 @@ from umc_cli.shards.part import WHOLE, Part
 from umc_cli.shards.plan import Piece, Plan
 from umc_cli.shards.run_folder import check_same_run, complete_shard
 from umc_cli.shards.updates import UPDATES_FOLDER
+from umc_cli.workflows.audio_dry_run import estimate_audio
 from umc_cli.workflows.convert import choose_what_to_convert, order_of, plan_run
 from umc_cli.workflows.convert_report import ConvertProgress, UpdateCounts
 from umc_cli.workflows.convert_update import counts_of, output_root, plan_of_update, warnings_of
@@ -52,6 +53,9 @@ class ConvertDryRun(Report):
     n_shards_to_make: int = 0
     n_shards_kept: int = 0
     """Complete shards of an earlier run."""
+    n_audio_to_make: int = 0
+    n_audio_kept: int = 0
+    """Audio files of `--write flac,wav`, of all targets."""
     n_shards_removed: int = 0
     """By --overwrite."""
     estimated_seconds: float | None = None
@@ -114,21 +118,25 @@ def convert_dry_run(
         check_same_run(root, plan, target_ids)
     part = settings.part or WHOLE
     kept_ids = {} if settings.overwrite else target_ids
-    work = [(each.plan, _missing(each, part, kept_ids, conversion.outputs)) for each in generations]
+    shards_of = generations if "shards" in settings.write else []
+    work = [(each.plan, _missing(each, part, kept_ids, conversion.outputs)) for each in shards_of]
     report.failed = list(plan.failed)
     report.n_files = plan.summary.n_files
     report.sound_s = round(sum(file.header.n_samples for file in plan.files) / SAMPLE_RATE_HZ, 1)
     report.n_segments = plan.n_segments if update else Generation(root, plan).n_segments(part)
     report.n_shards_to_make = sum(len(targets) for _, missing in work for targets in missing.values())
-    n_shards = sum(len(part.shards(each.plan.n_shards)) for each in generations) * len(target_ids)
+    n_shards = sum(len(part.shards(each.plan.n_shards)) for each in shards_of) * len(target_ids)
     report.n_shards_kept = n_shards - report.n_shards_to_make
     _estimate(report, order, work)
     if settings.in_processes:
         report.warnings.append("the estimate is of one process")
     if settings.audio:
-        report.warnings.append("the audio files of --write are not part of the estimate")
+        audio = estimate_audio(order, generations, target_ids, settings, settings.audio, workspace.data)
+        report.n_audio_to_make, report.n_audio_kept = audio.n_to_make, audio.n_kept
+        report.estimated_seconds = round((report.estimated_seconds or 0.0) + audio.seconds, 3)
+        report.estimated_bytes = (report.estimated_bytes or 0) + audio.n_bytes
     if report.estimated_bytes and report.estimated_bytes > report.free_bytes:
-        report.warnings.append(f"{place} has less room than the shards need")
+        report.warnings.append(f"{place} has less room than the run needs")
     report.seconds = time.monotonic() - begun
     return report
 
