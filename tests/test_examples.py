@@ -182,6 +182,16 @@ def test_the_benchmark_of_the_pipeline_counts_rows() -> None:
     assert all(figure["rows_per_cpu_s"] > 0 for figure in figures)
 
 
+def test_the_benchmark_of_updates_opens_what_a_fresh_run_holds() -> None:
+    script = PROJECT / "examples" / "benchmarks" / "updates.py"
+    command = [sys.executable, str(script), "--recordings", "8", "--updates", "2", "--new", "4", "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(run.stdout)
+    assert figures["samples"] == figures["samples, fresh run"] == 16
+    assert min(figures.values()) > 0
+
+
 def test_a_front_end_of_ones_own_is_trained_on_converted_audio(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     rows = ["path,device,label,split,recording,source_path"]
     for index in range(8):
