@@ -89,11 +89,15 @@ def test_conversions_are_those_of_waveforms_and_padding_stays(workspace: Path) -
     convert = WaveformConversions("eq", (TARGET,), {}, {TARGET: conversion}, OWN)
     segments = torch.zeros(2, round(1.5 * RATE_HZ))
     segments[0, :20_000] = torch.from_numpy(noise(2)[:20_000])
-    converted = convert(segments, np.arange(2), torch.Generator())
+    random = torch.Generator()
+    converted = convert(segments, np.arange(2), random)
     expected = torch.zeros(segments.shape)
     expected[0, :20_000] = torch.from_numpy(conversion.waveform(segments[0, :20_000], RATE_HZ, TARGET))
     assert torch.equal(converted, own_features(expected, OWN))
-    assert (converted[1] == -100).all()  # digital silence: nothing was recorded
+    noisy = umc_cli.open_conversion(SOURCE, TARGET, "eq_noise", workspace=workspace)
+    silent = WaveformConversions("eq_noise", (TARGET,), {}, {TARGET: noisy}, OWN)(segments[1:], np.arange(1), random)
+    for nothing in (converted[1], silent):  # digital silence: nothing was recorded
+        assert (nothing == -100).all()
     assert (converted[0, :, -1] == -100).all()
 
 

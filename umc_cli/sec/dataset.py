@@ -47,9 +47,8 @@ class SegmentConverter(Protocol):
     def __call__(self, segments: Tensor, rows: NDArray[np.int64], random: torch.Generator, /) -> Tensor:
         """Convert every segment to a device drawn at random.
 
-        Shape: [B, 80, 80] dB -> the same. For features of one's own: waveforms [B, n], full scale 1 (or, of one that
-        `needs_no_waveforms`, features) -> features. `rows`: [B], which training segments these are. `random`: on the
-        CPU.
+        Shape: [B, 80, 80] dB -> the same. For features of one's own: waveforms [B, n], full scale 1 -> features.
+        `rows`: [B], which training segments these are. `random`: on the CPU.
         """
         ...
 

@@ -94,10 +94,8 @@ def parse_pair(text: str, labelled: Sequence[tuple[str, list[SecModel]]]) -> Com
             + (f", such as {some(differing)}" if differing else ", in another order"),
             "train both on recordings of the same labels",
         )
-    if (
-        len({(model.features and (model.features.seconds, model.features.read_rate_hz)) for model in (*left, *right)})
-        > 1
-    ):
+    cuts = {(each.features.seconds, each.features.read_rate_hz) if each.features else None for each in (*left, *right)}
+    if len(cuts) > 1:
         raise SettingsError(
             f"{first} and {second} cannot be compared: they are scored on segments of other lengths or rates",
             "train both with the same --feature-seconds and --feature-rate",

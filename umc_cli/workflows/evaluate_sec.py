@@ -145,6 +145,11 @@ def evaluate_sec(workspace: Workspace, settings: EvaluateSecSettings, say: Calla
             settings.output.mkdir(parents=True, exist_ok=True)
     failed: dict[str, FailedInput] = {}
     predictions = DevicePredictions({}, {})
+    if len({model.features for model in own}) > 1:
+        warnings.append(
+            "the models see different features: each is scored on segments of its own length, and the numbers of "
+            "segments are those of one of them"
+        )
     for features in dict.fromkeys(model.features for model in own):
         reader = SegmentReader(
             FeatureSegmentSettings(**settings.segments.model_dump(), features=features), sys.maxsize, failed
@@ -218,11 +223,6 @@ def _chosen_models(workspace: Workspace, settings: EvaluateSecSettings, warnings
 def _warn_of_choice(models: Sequence[SecModel], settings: EvaluateSecSettings, warnings: list[str]) -> None:
     if len({frozenset(model.classes) for model in models}) > 1:
         warnings.append("the models know different classes, so that they are scored on different segments")
-    if len({model.features for model in models}) > 1:
-        warnings.append(
-            "the models see different features: each is scored on segments of its own length, and the numbers of "
-            "segments are those of one of them"
-        )
     if settings.split != TEST:
         warnings.append(f"split {settings.split} is for training: models look better on it than they are")
 

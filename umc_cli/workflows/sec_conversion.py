@@ -83,8 +83,10 @@ class WaveformConversions:
         seeds = torch.randint(1 << 31, (len(rows),), generator=random).tolist()
         converted = torch.zeros_like(waveforms)
         for row, (number, seed) in enumerate(zip(drawn, seeds, strict=True)):
-            length = int(waveforms[row].nonzero()[-1:].sum()) + 1
-            target = self.targets[number]
+            sounding = waveforms[row].nonzero()
+            if not len(sounding):
+                continue
+            length, target = int(sounding[-1]) + 1, self.targets[number]
             sound = self.conversions[target].waveform(
                 waveforms[row, :length], self.features.read_rate_hz, target, seed=seed
             )
