@@ -106,6 +106,25 @@ def test_a_process_that_is_killed_is_named_with_its_shard(tmp_path: Path, monkey
         crew.make(jobs(tmp_path), Silent())
 
 
+def makes_shards_and_dies(connection: Any, _: Order) -> None:
+    for is_idle in (True, False, False):
+        connection.send(processes._Ask(is_idle))
+        path = connection.recv().paths["b"]
+        if path.name != "shard-00002.h5":
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_it_had_finished_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_work", makes_shards_and_dies)
+    with (
+        pytest.raises(EnvironmentFault, match=r"while it made shard-00002\.h5 \(memory"),
+        open_processes(order(tmp_path), ["cpu"], None) as crew,
+    ):
+        crew.make(jobs(tmp_path), Silent())
+
+
 def refuses(connection: Any, _: Order) -> None:
     connection.send(processes._Ask(is_idle=True))
     connection.recv()

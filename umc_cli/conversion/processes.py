@@ -98,7 +98,7 @@ class _Member:
     waits: bool = False
     """It asked for a job and has no answer."""
     jobs: list[_Job] = field(default_factory=list)
-    """Given to it since it was idle."""
+    """Given to it, and not done when it asked last."""
 
 
 class _Crew:
@@ -128,7 +128,7 @@ class _Crew:
                     is_over = job is None
                     if job is not None:
                         self._tell(member, job)
-                        member.jobs.append(job)
+                        member.jobs = [*_unfinished(member.jobs), job]
                 if member.waits and is_over and not member.is_idle:
                     self._tell(member, None)  # it ends what it has begun, and asks once more
             if not is_over or not all(member.is_idle for member in self._members):
@@ -157,7 +157,8 @@ class _Crew:
             order = self._orders[number - 1]
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, order), name=f"umc-{number}", daemon=True)
-            process.start()
+            with _without_interrupts():
+                process.start()
             theirs.close()
             self._members.append(_Member(number, process, ours))
 
@@ -195,12 +196,29 @@ class _Crew:
         how = f"with code {code}"
         if code is not None and code < 0:
             how = f"by {signal.Signals(-code).name}" if -code in [*signal.Signals] else f"by signal {-code}"
-        names = [next(iter(job.paths.values())).name for job in member.jobs]
+        names = [next(iter(job.paths.values())).name for job in _unfinished(member.jobs)]
         what = f" while it made {', '.join(names)}" if names else ""
         return EnvironmentFault(
             f"process {member.number} of {len(self._members)} (pid {member.process.pid}) was ended {how}{what}",
             "memory may be short: give fewer --processes; finished shards are kept, and the same command resumes",
         )
+
+
+def _unfinished(jobs: Iterable[_Job]) -> list[_Job]:
+    return [job for job in jobs if not all(path.exists() for path in job.paths.values())]
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from this process for a moment, and from those that start in it for ever: their parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(connection: Connection, order: Order) -> None:
