@@ -166,6 +166,19 @@ def test_a_record_that_changed_is_named(grown: Path, convert: Umc) -> None:
     assert f"it was made otherwise (target {TARGET}: its record changed" in run.stderr
 
 
+def test_a_target_that_is_called_as_the_folder_of_updates_is_refused(workspace: Path, umc: Umc) -> None:
+    record = DeviceRegistry().get(TARGET).model_copy(update={"id": "updates"})
+    (workspace / "devices").mkdir()
+    (workspace / "devices/updates.json").write_text(record.model_dump_json())
+    command = ("convert", "--source", SOURCE, "--targets", "updates", "--converter", "eq")
+    assert umc(*command).exit_code == 0
+    write_audio(data(workspace, "a/new"), noise(seed=77))
+    run = umc(*command, "--update")
+    assert run.exit_code == 2
+    assert "a run with a target called updates cannot be updated" in run.stderr
+    assert len(ShardDataset(workspace / "converted/updates")) == 8
+
+
 def test_weights_that_changed_are_named(workspace: Path, umc: Umc) -> None:
     (workspace / "checkpoints").mkdir()
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--engine", "torch", "--checkpoint")

@@ -104,6 +104,11 @@ def plan_update(
     generations, updates = _read_generations(root)
     if not generations:
         return None
+    if UPDATES_FOLDER in target_ids:
+        raise SettingsError(
+            f"a run with a target called {UPDATES_FOLDER} cannot be updated: its folder would hold the updates too",
+            "give the device another name, and choose another --output",
+        )
     first = generations[0]
     reasons = [*setting_differences(first.plan, now), *changed_targets(first.targets, target_ids)]
     if reasons:
@@ -112,7 +117,7 @@ def plan_update(
     if left_behind:
         option = "--with-source" if left_behind == [now.source] else "--targets"
         raise SettingsError(
-            f"the run in {root} has targets that the update would leave behind: {', '.join(left_behind)}",
+            f"the run in {root} has targets that the update would leave behind: {some(left_behind)}",
             f"an update converts to all targets of the run: name them too ({option})",
         )
     live = _live(generations, updates)
