@@ -34,9 +34,12 @@ for variable in [name for name in os.environ if name.startswith("UMC_") and name
     del os.environ[variable]
 
 
+_LONGEST = ("test_examples", "test_guides", "test_kills", "test_nothing_goes_out", "test_simulating", "test_demo")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what takes longest and runs in processes of its own, so that all workers end together."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in ("test_examples", "test_demo")))
+    """Start with what takes longest, so that all workers end together; groups go before them anyway."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in _LONGEST))
 
 
 _get_command = functools.cache(typer.main.get_command)
