@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,7 +97,12 @@ def server() -> Iterator[Server | None]:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="umc-") as folder:  # sockets have short names
-        server = Server(Path(folder), environment_of_umc())
+        try:
+            server = Server(Path(folder), environment_of_umc())
+        except RuntimeError as error:  # a library starts a thread when it is loaded
+            warnings.warn(f"processes start from nothing, which takes minutes more: {error}", stacklevel=1)
+            yield None
+            return
         yield server
         server.close()
 
