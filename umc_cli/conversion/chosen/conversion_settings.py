@@ -10,7 +10,7 @@ from umc_cli.precision import Precision
 _CONVERSION = "Conversion"
 
 CONVERTER_NAMES = ("refiner_quantile", "transport", "quantile", "refiner", "eq_noise", "eq", "film_gan")
-"""As `conversion.converters.CONVERTERS` has them; kept here too because that loads torch (a test compares them)."""
+"""As `conversion.converters.CONVERTERS` has them; kept here too because that loads numpy (a test compares them)."""
 
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
