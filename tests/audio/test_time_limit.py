@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -38,3 +40,18 @@ def test_what_reading_raises_is_raised_at_once() -> None:
     with pytest.raises(TimeoutError, match="of the network"):
         within(60, refused)
     assert time.monotonic() - started < 5
+
+
+def test_the_end_of_the_process_wakes_no_thread() -> None:
+    """Python ends a thread that runs then by force, and one that is freeing a tensor takes the process down (-6)."""
+    script = """
+import atexit, threading, time
+def look():
+    time.sleep(0.2)
+    print(sorted(thread.name for thread in threading.enumerate()))
+atexit.register(look)  # the first to be registered is the last to be called
+from umc_cli.audio.time_limit import within
+within(10, int)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "['MainThread', 'umc-file']\n"

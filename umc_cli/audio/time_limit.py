@@ -52,7 +52,7 @@ class _Hand:
 
     def __init__(self) -> None:
         self.tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        weakref.finalize(self, self.tasks.put, None)
+        weakref.finalize(self, self.tasks.put, None).atexit = False  # woken then, a thread may end the process badly
         threading.Thread(target=_do, args=(self.tasks,), name="umc-file", daemon=True).start()
 
 
