@@ -36,6 +36,7 @@ NAVIGATION = {
         "data-flow",
         "results",
         "shipped-refiner",
+        "shipped-film-gan",
         "conversion-metrics",
         "synthetic-differences",
         "devices-library",

@@ -26,6 +26,7 @@ from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.transport_files import load_transports
 from umc_cli.precision import Precision
@@ -176,6 +177,7 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
         devices={reference: flat, **records},
         torch_device=torch.device("cpu"),
         level_quantiles=tables,
+        checkpoint=SHIPPED_GENERATOR,
         refiner=weights,
         engine=EngineSettings(precision=Precision.FP32, threads=1),
     )

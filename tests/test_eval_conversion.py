@@ -112,7 +112,7 @@ def test_distances_of_devices_that_are_known(evaluate: Evaluate) -> None:
     both = [values(run, "eq", target)["log_spectral_distance_db"] for target in ("quiet", "bright")]
     assert overall["log_spectral_distance_db"]["mean"] == pytest.approx(np.mean(both))
     assert overall["log_spectral_distance_db"]["spread"] == pytest.approx(np.std(both, ddof=1))
-    assert run.json["left_out"]["film_gan"].keys() == {"quiet", "bright"}
+    assert values(run, "film_gan", "bright")["log_spectral_distance_db"] > 1  # of the weights that ship with umc
 
 
 def test_judges_and_a_target_with_other_recordings(evaluate: Evaluate) -> None:
@@ -216,7 +216,6 @@ def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, rec
             "unknown converter 'magic'",
             "known converters: no_conversion, level_only",
         ),
-        (("--source", "plain", "--converters", "film_gan"), "converter film_gan lacks a checkpoint", "leave it out"),
         (
             ("--source", "plain", "--checkpoint", "none.safetensors"),
             "cannot read checkpoint none.safetensors",

@@ -1,10 +1,15 @@
 """Size of the generator, and the presets."""
 
+from importlib import resources
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from umc_cli.config import Option, Settings
+
+SHIPPED_GENERATOR = Path(str(resources.files("umc_cli") / "assets" / "film_gan.safetensors"))
+"""Comes with the package; docs/shipped-film-gan.md says what it was trained on and how well it does."""
 
 FilmEncoderKind = Literal["paper", "sized", "none"]
 """`paper`: as described, and so blind to the size of the difference, which the norms remove; of its mean over the bands

@@ -18,8 +18,10 @@ from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import find_weights
 from umc_cli.conversion.chosen.targets import names_invented, read_targets
-from umc_cli.conversion.converters.contract import Converter, EngineSettings, Ingredients
+from umc_cli.conversion.converters import CONVERTERS
+from umc_cli.conversion.converters.contract import Converter, EngineSettings, Ingredients, Need
 from umc_cli.conversion.drawn_differences import DrawnConversions, drawn_conversions
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
@@ -125,6 +127,8 @@ def choose_sec_conversion(
     if method == "mc":
         return _one_to_one(workspace, settings, recordings)
     names = converters_of(method, settings.converter)
+    if settings.converter == AUTO and find_weights(workspace, settings.checkpoint).generator == SHIPPED_GENERATOR:
+        names = tuple(name for name in names if Need.CHECKPOINT not in CONVERTERS[name].needs)
     if method == "unified-synth" and not names_invented(settings.targets):
         settings = settings.model_copy(update={"targets": (f"synth:{n_invented}",)})
     if settings.checkpoint and settings.converter == AUTO:

@@ -11,6 +11,7 @@ from umc_cli.conversion.chosen.choice import AUTO
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.generator_checkpoint import check_is_conditioned
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.sec.methods import MethodPlan
 from umc_cli.settings.train_sec import TrainSecSettings
@@ -80,7 +81,8 @@ def _check_papers(workspace: Workspace, settings: TrainSecSettings, plan: Method
             raise SettingsError(
                 f"{plan.conversion} as in the paper converts with a trained generator, and there is none at {path}",
                 "train one with `umc train --preset paper`, name one with --checkpoint, or take the best converter "
-                "that needs no training of yours: --unified best, or --preset cpu",
+                "that needs no training of yours: --unified best, or --preset cpu. The generator that ships with umc "
+                f"knows none of your devices: {SHIPPED_GENERATOR}",
             )
         check_is_conditioned(path)
     if plan.conversion != "unified-synth":

@@ -156,7 +156,7 @@ def check_levels(settings: TrainSettings, chosen: TrainingDevices) -> None:
 
 
 def _rival(paths: tuple[Path, ...], training: AdversarialTraining, segments: TrainingSegments) -> Rival:
-    """Return the weights that are there; for a generator none come with the package."""
+    """Return the weights that are there; those of the package know none of the devices, and are no rival."""
     there = [path for path in paths if path.exists()]
     is_held_out = any(len(held_out) for held_out in segments.held_out)
 

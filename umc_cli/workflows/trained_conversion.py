@@ -18,6 +18,7 @@ from umc_cli.conversion.chosen.known import gaps
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
@@ -194,7 +195,7 @@ def _weights(workspace: Workspace, recipe: _Recipe, target: str) -> Path:
         raise SettingsError("the training had no converter to it", "name it with --targets")
     given = [recipe.checkpoint] if recipe.checkpoint else []
     own = sorted(workspace.checkpoints.glob("*.safetensors")), sorted(workspace.checkpoints.glob(ADAPTED_FILES))
-    for path in (*given, *chain(*own), SHIPPED_REFINER):
+    for path in (*given, *chain(*own), SHIPPED_REFINER, SHIPPED_GENERATOR):
         if path.is_file() and _sha256(path) == wanted:
             return path
     raise SettingsError(

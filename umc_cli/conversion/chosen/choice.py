@@ -12,7 +12,7 @@ from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import KeptFloors, RecordedFloors, add_recorded_floors
-from umc_cli.conversion.chosen.remedies import caution_about_eq, what_is_missing
+from umc_cli.conversion.chosen.remedies import caution_about_eq, caution_about_generator, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, saved_verdict
 from umc_cli.conversion.converters import CONVERTERS
@@ -173,6 +173,8 @@ def choose_conversion(
         ingredients = replace(conversion.ingredients, devices=records)
         cautions = (*conversion.cautions, *((caution,) if caution else ()))
         conversion = replace(conversion, ingredients=ingredients, cautions=cautions)
+    if caution := caution_about_generator(conversion):
+        conversion = replace(conversion, cautions=(*conversion.cautions, caution))
     if tables and conversion.needs_level_tables:
         conversion = conversion.with_level_tables(tables)
     if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:

@@ -19,6 +19,7 @@ from umc_cli.conversion.chosen.weights_in_words import weights_of
 from umc_cli.conversion.chosen.with_source import WithSource
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.transport import TRANSPORT, Transport, sha256_of
@@ -182,16 +183,20 @@ class Conversion:
     def for_other_machines(self) -> Conversion:
         """Return the conversion as it can be told to other machines: the package may be installed elsewhere there."""
         checkpoint, refiner = self.ingredients.checkpoint, self.ingredients.refiner
+        checkpoint = None if checkpoint in (None, SHIPPED_GENERATOR) else checkpoint.absolute()
         refiner = None if refiner in (None, SHIPPED_REFINER) else refiner.absolute()
         adapted = {target: path.absolute() for target, path in self.ingredients.adapted.items()}
-        ingredients = replace(
-            self.ingredients, checkpoint=checkpoint and checkpoint.absolute(), refiner=refiner, adapted=adapted
-        )
+        ingredients = replace(self.ingredients, checkpoint=checkpoint, refiner=refiner, adapted=adapted)
         return replace(self, ingredients=ingredients)
 
     def on_this_machine(self) -> Conversion:
         """Return what `for_other_machines` told, as this machine has it."""
-        return replace(self, ingredients=replace(self.ingredients, refiner=self.ingredients.refiner or SHIPPED_REFINER))
+        ingredients = replace(
+            self.ingredients,
+            checkpoint=self.ingredients.checkpoint or SHIPPED_GENERATOR,
+            refiner=self.ingredients.refiner or SHIPPED_REFINER,
+        )
+        return replace(self, ingredients=ingredients)
 
     def source_identity(self) -> dict[str, str | None]:
         """Return the hashes of all that is known of the source: its record and its level table."""

@@ -39,7 +39,7 @@ class ConversionSettings(ConverterEngineSettings):
         Path | None,
         Option(
             _CONVERSION,
-            default="checkpoints/generator.safetensors; checkpoints/refiner.safetensors, else the package's",
+            default="checkpoints/generator.safetensors or checkpoints/refiner.safetensors, else the package's",
         ),
     ] = None
     """Weights (safetensors) for film_gan or for the refiners."""

@@ -9,6 +9,7 @@ from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.refiner_settings import KIND as REFINER_KIND
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.response.device import is_device_id
@@ -78,8 +79,8 @@ def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
     Raises:
         SettingsError: `checkpoint` cannot be read.
     """
-    generator = workspace.checkpoints / "generator.safetensors"
-    own_refiner = workspace.checkpoints / "refiner.safetensors"
+    own_generator, own_refiner = (workspace.checkpoints / f"{kind}.safetensors" for kind in ("generator", "refiner"))
+    generator = own_generator if own_generator.is_file() else SHIPPED_GENERATOR
     refiner = own_refiner if own_refiner.is_file() else SHIPPED_REFINER
     if checkpoint is None:
         return Weights(generator, refiner, ())

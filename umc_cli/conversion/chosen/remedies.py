@@ -6,6 +6,7 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import first_gap
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.errors import SettingsError
 from umc_cli.splits import FOR_CONVERTERS
 
@@ -86,6 +87,19 @@ def caution_about_eq(conversion: Conversion, unknown: Mapping[str, str]) -> str 
         f"{conversion.converter} is all that the records allow, as no noise floor is known of {_some(lacking)} "
         f"({unknown[lacking[0]]}). It changes noise as if it were sound: where noise sets the level, the result is "
         f"further from what the target records than no conversion. To do better, {_how_to_get_a_floor(lacking[0])}"
+    )
+
+
+def caution_about_generator(conversion: Conversion) -> str | None:
+    """Return a warning where the package's generator converts; None where another converter or generator does."""
+    if Need.CHECKPOINT not in CONVERTERS[conversion.converter].needs:
+        return None
+    if conversion.ingredients.checkpoint != SHIPPED_GENERATOR:
+        return None
+    return (
+        f"{conversion.converter} takes the generator that ships with umc, which is further from what devices really "
+        "record than eq_noise, quantile and the refiners are (docs/shipped-film-gan.md). To compare with the paper, "
+        "train one on your devices: umc train"
     )
 
 

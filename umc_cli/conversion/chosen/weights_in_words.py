@@ -5,6 +5,7 @@ from pathlib import Path
 from umc_cli.checkpoint import read_metadata
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
+from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 
 
@@ -28,7 +29,7 @@ def weights_in_words(path: Path) -> str:
     Raises:
         SettingsError: the checkpoint cannot be read.
     """
-    if path == SHIPPED_REFINER:
+    if path in (SHIPPED_GENERATOR, SHIPPED_REFINER):
         return "the weights that ship with umc"
     training = read_metadata(path).get("training", {})
     name, step, date = (training.get(key) for key in ("name", "step", "date"))
