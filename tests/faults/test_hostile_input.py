@@ -43,10 +43,11 @@ from umc_cli.response.stimulus import SineSweep, read_stimulus, write_stimulus
 from umc_cli.response.synthetic_differences import SyntheticDifferences, read_differences, write_differences
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, load_sec, save_sec
 from umc_cli.settings.convert import ConvertSettings
-from umc_cli.shards.plan import Plan, differences, hash_of, read_plan, write_plan
+from umc_cli.shards.plan import Plan, hash_of, read_plan, write_plan
+from umc_cli.shards.plan_differences import differences
 from umc_cli.shards.planned_files import PlannedFile, store_files
 from umc_cli.training.metrics import read_metrics
-from umc_cli.training.run import STATE_NAME, RunResult, _go_on, _save
+from umc_cli.training.run import STATE_NAME, RunResult, _go_on, save_state
 from umc_cli.training.run_settings import read_run_settings, write_run_settings
 
 N_EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "0"))
@@ -154,7 +155,7 @@ def _training() -> AdversarialTraining:
 def _state(folder: Path) -> Path:
     training = _training()
     training.step(0)
-    _save(folder, training, RunResult(n_steps=1, total_steps=2, last_row={"step": 1.0}), {}, {"loss": 1.0}, 1)
+    save_state(folder, training, RunResult(n_steps=1, total_steps=2, last_row={"step": 1.0}), {}, {"loss": 1.0}, 1)
     return folder / STATE_NAME
 
 

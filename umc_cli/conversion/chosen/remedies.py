@@ -27,7 +27,7 @@ def what_is_missing(
         message = f"there is no record of {device}: what its microphone does to sound is not known"
     else:
         message = _what_converters_lack(names, missing)
-    hints = [_what_would_work(wanted.targets, missing), _remedy(need, device, wanted, recorded)]
+    hints = [_what_would_work(wanted, missing), _remedy(need, device, wanted, recorded)]
     return SettingsError(message, "\nor ".join(filter(None, hints)))
 
 
@@ -112,13 +112,16 @@ def _some(things: Sequence[str]) -> str:
     return f"{', '.join(things[:_SHOWN])}{more}"
 
 
-def _what_would_work(wanted: Sequence[str], missing: Mapping[str, Mapping[str, str]]) -> str:
+def _what_would_work(wanted: Ingredients, missing: Mapping[str, Mapping[str, str]]) -> str:
+    n_targets = len(wanted.targets)
+    if wanted.checkpoint == SHIPPED_GENERATOR:  # there to be tried, not to be recommended
+        missing = {name: gaps for name, gaps in missing.items() if Need.CHECKPOINT not in CONVERTERS[name].needs}
     working = [name for name, gaps in missing.items() if not gaps]
     if working:
         return f"these would work: {', '.join(working)} (--converter {working[0]})"
     partly = [
-        f"{name} for {len(wanted) - len(gaps)} of {len(wanted)} targets"
+        f"{name} for {n_targets - len(gaps)} of {n_targets} targets"
         for name, gaps in missing.items()
-        if len(gaps) < len(wanted)
+        if len(gaps) < n_targets
     ]
     return f"would work: {'; '.join(partly)}" if partly else ""
