@@ -168,6 +168,7 @@ def test_shards_of_a_killed_actor_and_of_a_lost_node_are_made_by_others(
 
         def kill_both() -> None:
             wait_for(N_SHARDS - 4, lambda: list(root.glob("*/*.h5")))
+            time.sleep(2)  # until the actor that made the last of them has begun the next shard
             at_work = wait_for(2, cluster.actors_at_work)
             cluster.lose_node()
             (left,) = wait_for(1, cluster.actors_at_work)
