@@ -43,21 +43,24 @@ def command(
     The run's folder runs/<name>/ holds settings, metrics, pictures, weights and the state that --resume starts from.
     Options of --pretrain are those of the section "pretrain" of umc.toml and of UMC_PRETRAIN_<OPTION>.
     """
-    from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
-    from umc_cli.workflows.pretrain_dry_run import pretrain_dry_run
-    from umc_cli.workflows.train import load_train_settings, train
-    from umc_cli.workflows.train_dry_run import train_dry_run
-
     workspace = find_workspace(Path.cwd())
     run: Callable[[TrainProgress], TrainReport]
     if pretrain is None:
+        from umc_cli.workflows.train import load_train_settings, train
+
         settings = load_train_settings(workspace, given)
         if settings.dry_run:
+            from umc_cli.workflows.train_dry_run import train_dry_run
+
             show_dry_run(partial(train_dry_run, workspace, settings), as_json, quiet, verbose)
         run, name, command = partial(train, workspace, settings), settings.run_name, "umc train"
     else:
+        from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
+
         refiner_settings = load_pretrain_settings(workspace, pretrain, given)
         if refiner_settings.dry_run:
+            from umc_cli.workflows.pretrain_dry_run import pretrain_dry_run
+
             show_dry_run(partial(pretrain_dry_run, workspace, refiner_settings), as_json, quiet, verbose)
         run, name = partial(train_refiner, workspace, refiner_settings), refiner_settings.run_name
         command = f"umc train --pretrain {pretrain}"

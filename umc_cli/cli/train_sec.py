@@ -19,11 +19,12 @@ def command(given: Given, as_json: Json = False, quiet: Quiet = False, verbose: 
     classifier on every device, use umc eval.
     """
     from umc_cli.workflows.train_sec import load_train_sec_settings, train_sec
-    from umc_cli.workflows.train_sec_dry_run import train_sec_dry_run
 
     workspace = find_workspace(Path.cwd())
     settings = load_train_sec_settings(workspace, given)
     if settings.dry_run:
+        from umc_cli.workflows.train_sec_dry_run import train_sec_dry_run
+
         show_dry_run(partial(train_sec_dry_run, workspace, settings), as_json, quiet, verbose)
     run_training(
         partial(train_sec, workspace, settings),

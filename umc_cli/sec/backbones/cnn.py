@@ -6,30 +6,19 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from umc_cli.sec.backbones.staged import StagedClassifier
 
 _WIDTHS = (1, 16, 32, 64, 128)
 
 
-class Cnn(nn.Module):
+class Cnn(StagedClassifier):
     """Shape: [B, 1, F, T] -> [B, n_classes]; F and T at least 16."""
 
     def __init__(self, n_classes: int, stage_norm: Callable[[], nn.Module] | None = None) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(
-            nn.Sequential(*_stage(n_in, n_out), *([stage_norm()] if stage_norm else []))
-            for n_in, n_out in pairwise(_WIDTHS)
-        )
-        self.output = nn.Linear(2 * _WIDTHS[-1], n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits."""
-        for stage in self.stages:
-            x = stage(x)
-        over_bands = torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)
-        logits: Tensor = self.output(over_bands.mean(dim=2))
-        return logits
+        stages = (_stage(n_in, n_out) for n_in, n_out in pairwise(_WIDTHS))
+        super().__init__(stages, _WIDTHS[-1], n_classes, stage_norm)
 
 
 def _stage(n_in: int, n_out: int) -> list[nn.Module]:
