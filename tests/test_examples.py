@@ -23,7 +23,8 @@ EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
 def test_everything_that_an_example_imports_is_there(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(script.parent)
+    for folder in (script.parent.parent, script.parent):
+        monkeypatch.syspath_prepend(folder)
     runpy.run_path(str(script), run_name="example")  # its main() does not run
 
 
@@ -180,6 +181,55 @@ def test_the_benchmark_of_the_pipeline_counts_rows() -> None:
     figures = json.loads(run.stdout)["figures"]
     assert [(figure["processes"], figure["targets"], figure["rows"]) for figure in figures] == [(2, 1, 40), (2, 2, 40)]
     assert all(figure["rows_per_cpu_s"] > 0 for figure in figures)
+
+
+@pytest.fixture
+def cuda_check(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(PROJECT / "examples/benchmarks")
+    return runpy.run_path(str(PROJECT / "examples/benchmarks/cuda_check.py"), run_name="example")
+
+
+def test_the_check_of_a_gpu_goes_through_all_its_stages_on_a_processor(
+    tmp_path: Path, run_script: Callable[..., Run]
+) -> None:
+    script = PROJECT / "examples/benchmarks/cuda_check.py"
+    run = run_script(str(script), "--dry-run", "--json", "--out", str(tmp_path / "out"), cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
+    assert run.stderr.rstrip().endswith(f"all as it should be\nresults in {tmp_path / 'out'}")
+    summary = json.loads(run.stdout)
+    assert json.loads((tmp_path / "out/summary.json").read_text()) == summary
+    stages = [stage["stage"] for stage in summary["stages"]]
+    assert len(stages) == 11
+    assert {figure["stage"] for figure in summary["figures"]} == {*stages}
+    assert {stage["outcome"] for stage in summary["stages"]} == {"done"}
+
+
+def test_the_check_of_a_gpu_names_what_fails_and_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cuda_check: dict[str, Any]
+) -> None:
+    def fail(check: Any) -> None:
+        raise RuntimeError("the card is gone")
+
+    def doubt(check: Any) -> None:
+        check.expect("a sum", is_right=False, off_db=0.123456)
+
+    stage = cuda_check["Stage"]
+    stages = {"recordings": stage(fail, 1, True), "parity": stage(doubt, 1, False), "memory": stage(fail, 1, True)}
+    main = cuda_check["main"]
+    monkeypatch.setitem(main.__globals__, "STAGES", stages)
+    monkeypatch.setattr("sys.argv", ["cuda_check.py", "--dry-run", "--out", str(tmp_path), "parity"])
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert "recordings: failed, 0.0 s RuntimeError: the card is gone" in said
+    assert "WRONG a sum: off_db 0.1235" in said
+    assert "not as it should be: recordings; parity: a sum" in said
+    assert "memory" not in said  # not asked for
+
+
+def test_a_stage_of_the_check_ends_when_its_time_is_over(tmp_path: Path, cuda_check: dict[str, Any]) -> None:
+    run_apart = cuda_check["run_apart"]
+    late = run_apart("memory", tmp_path, tmp_path, until=0.0)
+    assert (late.outcome, late.error) == ("left out", "no time was left")
 
 
 def test_the_benchmark_of_updates_opens_what_a_fresh_run_holds() -> None:

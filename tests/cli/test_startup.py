@@ -13,7 +13,7 @@ from tests.samples import noise, write_audio
 
 SLOW = {
     "torch", "torch._dynamo", "torchvision", "torchmetrics", "openvino", "librosa", "numba", "scipy", "sklearn",
-    "matplotlib", "ray", "av", "torchaudio", "openvino.tools.ovc",
+    "matplotlib", "ray", "av", "torchaudio", "openvino.tools.ovc", "sympy",
 }  # fmt: skip
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3", "--converter")
 
@@ -34,8 +34,9 @@ finally:
         (("shards", "."), set()),
         ((*CONVERT, "eq"), {"torch", "torchaudio"}),
         ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "torchaudio", "openvino"}),
+        ((*CONVERT, "film_gan", "--engine", "torch"), {"torch", "torchaudio"}),
     ],
-    ids=["devices", "shards", "convert eq", "convert refiner"],
+    ids=["devices", "shards", "convert eq", "convert refiner", "convert film_gan"],
 )
 def test_a_command_loads_no_slow_library_that_it_does_not_use(
     arguments: tuple[str, ...], loaded: set[str], workspace: Path

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from umc_cli import __version__
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
@@ -62,6 +63,16 @@ def stored_settings(path: Path, checkpoint: Checkpoint, schema: type[SettingsT],
         ) from error
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Draws no normal numbers: for tensors without memory torch would load sympy and a thousand modules to do it."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if function in (nn.init.normal_, Tensor.normal_):
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
+
+
 def build_network(path: Path, checkpoint: Checkpoint, build: Callable[[], NetworkT]) -> NetworkT:
     """Return the stored network, ready for inference, in fp32 on the CPU; `build` makes one of its stored size.
 
@@ -69,7 +80,7 @@ def build_network(path: Path, checkpoint: Checkpoint, build: Callable[[], Networ
         SettingsError: weights are missing, unknown, misshapen or not finite.
     """
     # Without memory first: a header may claim any size.
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         claimed = build()
     _check_tensors(path, checkpoint, claimed)
     network = build()

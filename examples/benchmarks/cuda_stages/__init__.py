@@ -1,0 +1,1 @@
+"""The stages of `cuda_check.py`."""
