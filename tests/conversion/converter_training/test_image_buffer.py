@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer, swap
 from umc_cli.errors import SettingsError
 
 CPU = torch.device("cpu")
@@ -59,3 +59,33 @@ def test_it_keeps_no_computation_graph() -> None:
     state = buffer.state()
     assert state is not None
     assert not state.requires_grad
+
+
+def one_by_one(
+    held: list[list[torch.Tensor]], size: int, given: torch.Tensor, of_buffer: list[int], random: torch.Generator
+) -> torch.Tensor:
+    """The buffers written out: lists of images, which pass one after another."""
+    returned = list(given)
+    for number in sorted(set(of_buffer)):
+        for row in [row for row, found in enumerate(of_buffer) if found == number]:
+            if len(held[number]) < size:
+                held[number].append(given[row])
+            elif torch.rand((), generator=random) < 0.5:
+                place = int(torch.randint(size, (), generator=random))
+                returned[row], held[number][place] = held[number][place], given[row]
+    return torch.stack(returned)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_several_buffers_swap_at_once_what_they_would_swap_one_by_one(size: int) -> None:
+    buffers, held = [ImageBuffer(size) for _ in range(3)], [[] for _ in range(3)]  # type: ignore[var-annotated]
+    random, again = (torch.Generator().manual_seed(5) for _ in range(2))
+    drawn = torch.Generator().manual_seed(6)
+    for turn in range(12):
+        given = images(*range(100 * turn, 100 * turn + 9))
+        of_buffer = torch.randint(2 if turn < 3 else 3, (9,), generator=drawn).tolist()
+        assert torch.equal(swap(buffers, given, of_buffer, random), one_by_one(held, size, given, of_buffer, again))
+        for buffer, expected in zip(buffers, held, strict=True):
+            state = buffer.state()
+            assert (state is None) == (not expected)
+            assert state is None or torch.equal(state, torch.stack(expected))

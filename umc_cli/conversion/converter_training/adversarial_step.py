@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from umc_cli.conversion.converter_training.discriminator import Discriminators
-from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
+from umc_cli.conversion.converter_training.image_buffer import ImageBuffer, swap
 from umc_cli.conversion.converter_training.losses import (
     adversarial_loss,
     cycle_consistency_loss,
@@ -23,6 +23,7 @@ from umc_cli.conversion.converter_training.translators import Translator
 from umc_cli.runtime import autocast
 from umc_cli.training.moving_average import follow
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
+from umc_cli.training.row_numbers import row_numbers
 from umc_cli.training.run import check_finite
 
 LOSS_NAMES = ("adversarial_loss", "cycle_consistency_loss", "identity_loss", "discriminator_loss")
@@ -47,7 +48,7 @@ class AdversarialBatch:
         if len(chosen) == len(self.own):
             return self
         own, other = ([devices[row] for row in chosen] for devices in (self.own, self.other))
-        return AdversarialBatch(self.normalised[chosen], own, other)
+        return AdversarialBatch(self.normalised[row_numbers(chosen, self.normalised.device)], own, other)
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,18 @@ def training_step(
             totals[name] = totals.get(name, 0) + share * loss.detach()
 
     mine = [list(part[ranks.share(len(part))]) for part in parts]
+    numbers = [row_numbers(rows, batch.normalised.device) for rows in mine]
     everything = torch.zeros_like(batch.normalised)
-    for rows in mine:
+    for rows, places in zip(mine, numbers, strict=True):
         share = len(rows) / len(batch.own)
-        losses, everything[rows] = _translator_losses(networks, batch.rows(rows), settings)
+        losses, everything[places] = _translator_losses(networks, batch.rows(rows), settings)
         (share * weighted_sum(losses, settings.loss_weights)).backward()  # type: ignore[no-untyped-call]
         add(losses, share)
     # All ranks keep equal buffers, of all that was converted.
-    shown = _through_buffers(ranks.sum(everything), batch.other, buffers, random)
-    for rows in mine:
+    shown = swap(buffers, ranks.sum(everything), batch.other, random)
+    for rows, places in zip(mine, numbers, strict=True):
         share = len(rows) / len(batch.own)
-        losses = _discriminator_losses(networks, batch.rows(rows), shown[rows], settings)
+        losses = _discriminator_losses(networks, batch.rows(rows), shown[places], settings)
         (share * losses["discriminator_loss"]).backward()  # type: ignore[no-untyped-call]
         add(losses, share)
     ranks.sum_gradients([*networks.translator.parameters(), *networks.discriminators.parameters()])
@@ -157,18 +159,7 @@ def _discriminator_losses(
         return {"discriminator_loss": discriminator_loss(real_scores, fake_scores)}
 
 
-def _through_buffers(
-    converted: Tensor, devices: Sequence[int], buffers: Sequence[ImageBuffer], random: torch.Generator
-) -> Tensor:
-    """Let every device's buffer swap its part of the converted segments. Shape: [B, 80, 80] -> the same."""
-    shown = converted.clone()
-    for device in sorted(set(devices)):
-        rows = [row for row, found in enumerate(devices) if found == device]
-        shown[rows] = buffers[device].swap(converted[rows], random)
-    return shown
-
-
 def _gradient_norm(module: torch.nn.Module) -> Tensor:
-    norms = [torch.linalg.vector_norm(weight.grad) for weight in module.parameters() if weight.grad is not None]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     return total

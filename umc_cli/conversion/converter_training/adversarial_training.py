@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -26,7 +27,7 @@ from umc_cli.conversion.converter_training.adversarial_step import (
 from umc_cli.conversion.converter_training.adversarial_validation import cycle_error_db, response_error_db
 from umc_cli.conversion.converter_training.discriminator import Discriminators
 from umc_cli.conversion.converter_training.image_buffer import ImageBuffer
-from umc_cli.conversion.converter_training.pair_sampler import PairSampler
+from umc_cli.conversion.converter_training.pair_sampler import Draw, PairSampler
 from umc_cli.conversion.converter_training.training_segments import TrainingSegments
 from umc_cli.conversion.converter_training.translators import PairTranslator, Translator, UnifiedTranslator
 from umc_cli.conversion.generator_checkpoint import TrainedGenerator, save_generator
@@ -39,6 +40,7 @@ from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import autocast_dtype
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
+from umc_cli.training.row_numbers import sent
 from umc_cli.training.run import VALIDATION_SCORE
 from umc_cli.training.schedule import WeightsName
 
@@ -101,6 +103,11 @@ class AdversarialTraining:
         self._sampler = PairSampler([len(found) for found in segments.train], settings.seed)
         self._buffers = [ImageBuffer(settings.buffer_size) for _ in devices]
         self._random = torch.Generator().manual_seed(settings.seed)
+        # The next segments are read while the networks work on these.
+        self._ahead = ThreadPoolExecutor(1, "umc-batches")
+        self._next: Future[tuple[Draw, Tensor]] | None = None
+        self._before_next: tuple[dict[str, Tensor], list[int]] | None = None
+        """Of the sampler: a run that is resumed draws the next segments anew."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -185,7 +192,7 @@ class AdversarialTraining:
             images = buffer.state()
             if images is not None:
                 tensors[f"buffer.{device}"] = images
-        sampler, positions = self._sampler.state()
+        sampler, positions = self._before_next or self._sampler.state()
         tensors |= under("sampler", sampler)
         return tensors, {"sampler_positions": positions}
 
@@ -198,6 +205,9 @@ class AdversarialTraining:
         for device, buffer in enumerate(self._buffers):
             buffer.load_state(tensors.get(f"buffer.{device}"), self._torch_device)
         self._random.set_state(tensors["random.buffers"])
+        if self._next:
+            self._next.result()
+            self._next = self._before_next = None
         self._sampler.load_state(below("sampler", tensors), values["sampler_positions"])
 
     def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
@@ -235,9 +245,17 @@ class AdversarialTraining:
 
     def _batch(self) -> AdversarialBatch:
         """Draw the segments of a step."""
-        drawn = self._sampler.draw(self._settings.batch_size // 2)
-        log_mel_db = self._read(self._segments.train, drawn.own, drawn.rows)
+        drawn, levels = self._next.result() if self._next else self._draw()
+        self._before_next = self._sampler.state()
+        self._next = self._ahead.submit(self._draw)
+        log_mel_db = sent(levels, self._torch_device).float()
         return AdversarialBatch(self._normalise(log_mel_db)[0], drawn.own, drawn.other)
+
+    def _draw(self) -> tuple[Draw, Tensor]:
+        """Return which segments the next step takes, and their levels [B, 80, 80] float16, pinned for a GPU."""
+        drawn = self._sampler.draw(self._settings.batch_size // 2)
+        levels = _stacked(self._segments.train, drawn.own, drawn.rows)
+        return drawn, levels.pin_memory() if self._torch_device.type == "cuda" else levels
 
     def _validated(self) -> Iterator[tuple[Tensor, int, int]]:
         """Yield segments [1, 80, 80] in dB, the same ones each time, with their own and another device."""
@@ -250,8 +268,7 @@ class AdversarialTraining:
                 yield self._read(found, [own], [row]), own, other
 
     def _read(self, source: Sequence[Any], own: Sequence[int], rows: Sequence[int]) -> Tensor:
-        drawn = np.stack([source[device][row] for device, row in zip(own, rows, strict=True)])
-        return torch.from_numpy(drawn.astype(np.float32)).to(self._torch_device)
+        return _stacked(source, own, rows).to(self._torch_device).float()
 
     def _normalise(self, log_mel_db: Tensor) -> tuple[Tensor, Tensor]:
         return normalise(log_mel_db, self._segments.normalisation, self._settings.level)
@@ -278,6 +295,10 @@ class AdversarialTraining:
             "translator_optimiser": self.networks.translator_optimiser,
             "discriminator_optimiser": self.networks.discriminator_optimiser,
         }
+
+
+def _stacked(source: Sequence[Any], own: Sequence[int], rows: Sequence[int]) -> Tensor:
+    return torch.from_numpy(np.stack([source[device][row] for device, row in zip(own, rows, strict=True)]))
 
 
 def _in_db(normalised: Tensor, offset_db: Tensor, normalisation: Normalisation) -> Tensor:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from umc_cli.training.row_numbers import places_of, row_numbers
+
 _LEAK = 0.2
 _INITIAL_STD = 0.02
 """Standard deviation of CycleGAN's initial weights."""
@@ -53,8 +55,6 @@ class Discriminators(nn.Module):
         """
         order = sorted(range(len(devices)), key=devices.__getitem__)
         counts = {device: devices.count(device) for device in sorted(set(devices))}
-        parts = torch.split(normalised[order], list(counts.values()))
+        parts = torch.split(normalised[row_numbers(order, normalised.device)], list(counts.values()))
         scores = torch.cat([self.of_device[device](part) for device, part in zip(counts, parts, strict=True)])
-        places = torch.empty(len(order), dtype=torch.long)
-        places[order] = torch.arange(len(order))
-        return scores[places.to(scores.device)]
+        return scores[row_numbers(places_of(order), scores.device)]

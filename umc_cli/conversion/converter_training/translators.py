@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GeneratorSettings
+from umc_cli.training.row_numbers import places_of, row_numbers
 
 
 class UnifiedTranslator(nn.Module):
@@ -23,7 +24,8 @@ class UnifiedTranslator(nn.Module):
 
     def forward(self, normalised: Tensor, own: Sequence[int], other: Sequence[int]) -> Tensor:
         """Convert every segment from its own device to the other. Shape: [B, H, W] without unit -> the same."""
-        difference_db = self.responses_db[list(other)] - self.responses_db[list(own)]
+        to, of = (row_numbers(devices, self.responses_db.device) for devices in (other, own))
+        difference_db = self.responses_db[to] - self.responses_db[of]
         return _converted(self.generator, normalised, difference_db)
 
     def generators(self) -> dict[tuple[int, int] | None, Generator]:
@@ -45,13 +47,11 @@ class PairTranslator(nn.Module):
         n_first = other.count(0)
         unused = normalised.new_zeros(1, 1)
         parts = [
-            _converted(self._to(device), normalised[rows], unused.expand(len(rows), -1))
+            _converted(self._to(device), normalised[row_numbers(rows, normalised.device)], unused.expand(len(rows), -1))
             for device, rows in enumerate((order[:n_first], order[n_first:]))
             if rows
         ]
-        places = torch.empty(len(order), dtype=torch.long)
-        places[order] = torch.arange(len(order))
-        return torch.cat(parts)[places.to(normalised.device)]
+        return torch.cat(parts)[row_numbers(places_of(order), normalised.device)]
 
     def generators(self) -> dict[tuple[int, int] | None, Generator]:
         """Return both generators by (own, other) device index."""
