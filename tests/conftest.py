@@ -1,7 +1,6 @@
 """Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
 
 import functools
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,13 +9,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer.main
 
-from tests.forked_umc import CAN_FORK, Process, Server
+from tests.forked_umc import CAN_FORK, Process, Server, spawning_from
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 
 PROJECT = Path(__file__).parent.parent
@@ -159,14 +157,11 @@ def run_umc(start_umc: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[...
 
 
 @pytest.fixture
-def forked_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that simulate devices be forked from one that has loaded what they need, as threads allow."""
-    from umc_cli.conversion.converter_training import pretraining_world
-
-    if CAN_FORK:
-        multiprocessing.set_forkserver_preload([pretraining_world.__name__])
-        contexts = SimpleNamespace(get_context=lambda _: multiprocessing.get_context("forkserver"))
-        monkeypatch.setattr(pretraining_world, "multiprocessing", contexts)
+def forked_worlds(server: Server | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that this one spawns, to simulate devices, be forked from one that has loaded what they need."""
+    if server:
+        for module, name, value in spawning_from(server.path):
+            monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture

@@ -2,13 +2,18 @@
 
 To start Python and to load torch, its optimisers and matplotlib takes three to seven seconds of a processor, every
 time. Here one process loads them (and starts no thread, or a fork could hang) and waits; what is started is a fork of
-it, with its own working folder, environment, standard streams, signals and end. Tests of how the program itself starts
-take real processes. The forks of one server share their hash seed; tests that compare runs take a real process, too.
+it, with its own working folder, environment, standard streams, signals and end; only libraries are not taken apart at
+its end. What such a process spawns with `multiprocessing` is forked in the same way. Tests of how the program itself
+starts take real processes. The forks of one server share their hash seed; tests that compare runs take a real process,
+too.
 
-    Linux only. tests -> server: arguments, folder, environment, three streams
+    Linux only. tests -> server: arguments, folder, environment, streams
                 server -> waiter -> the process; tests <- waiter: process id, later the exit code
 """
 
+import atexit
+import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -21,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,8 +92,12 @@ class Process:
         stdin: Any = None,
         stdout: Any = None,
         stderr: Any = None,
+        passed: Sequence[int] = (),
     ) -> None:
-        """`command`: `-m`, a module and its arguments, or a script and its arguments."""
+        """`command`: `-m`, a module and its arguments, `-c` and code, or a script and its arguments.
+
+        `passed`: further file descriptors, which keep their numbers.
+        """
         self.args, self.returncode, self.processor_s = list(command), None, 0.0
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connection.connect(str(server))
@@ -110,8 +119,8 @@ class Process:
                 their_end = theirs[1] if is_stdout else number if wanted is None else _number_of(wanted)
                 mine.append(None)
             theirs.append(their_end)
-        content = json.dumps([list(command), str(cwd), dict(environment)]).encode()
-        socket.send_fds(self._connection, [_NUMBER.pack(len(content))], theirs)
+        content = json.dumps([list(command), str(cwd), dict(environment), [0, 1, 2, *passed], os.getpid()]).encode()
+        socket.send_fds(self._connection, [_NUMBER.pack(len(content))], [*theirs, *passed])
         self._connection.sendall(content)
         for descriptor in opened:
             os.close(descriptor)
@@ -207,8 +216,11 @@ def _serve(path: str) -> list[str]:
     """Load, wait, and fork; return in every fork, with what it is to run."""
     import importlib
 
+    atexit.register(_leave_libraries)  # what is registered first runs last
     for name in _LOADED:
         importlib.import_module(name)
+    libc = ctypes.CDLL(None)
+    libc.on_exit(libc._exit, None)  # once Python has ended: torch's C++ takes 0.2 s to take itself apart
     n_threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     if n_threads != 1:
         sys.exit(f"{n_threads} threads: a fork might hang")
@@ -224,15 +236,55 @@ def _serve(path: str) -> list[str]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            return _wait_for_one(connection)
+            command, starter = _wait_for_one(connection)
+            for module, name, value in spawning_from(Path(path)):
+                setattr(module, name, value)
+            if command[0] == "-c":
+                Path("/proc/self/comm").write_text(f"of-{starter}")  # for tests that look for it
+            return command
         connection.close()
 
 
-def _wait_for_one(connection: socket.socket) -> list[str]:
-    """Fork the process and wait for its end; return in the process alone."""
+def _leave_libraries() -> None:
+    """Keep Python, as a fork ends, from taking apart the libraries, which takes as long as a small command.
+
+    The fork's threads, its objects and the modules of `umc` end as they always do.
+    """
+    own = {*sys.stdlib_module_names, "umc_cli", "__main__", "__mp_main__"}
+    libraries = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] not in own}
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(libraries))
+
+
+def spawning_from(server: Path) -> Iterator[tuple[Any, str, Any]]:
+    """Return what to replace in `multiprocessing`, so that the processes that it spawns are forks of the server."""
+    from multiprocessing import popen_spawn_posix, util
+
+    started: dict[int, Process] = {}
+    start, poll = util.spawnv_passfds, popen_spawn_posix.Popen.poll  # type: ignore[attr-defined]
+
+    def start_fork(executable: Any, arguments: Sequence[Any], passed: Sequence[int]) -> int:
+        command = [os.fsdecode(argument) for argument in arguments]
+        if "--multiprocessing-fork" not in command:
+            return int(start(executable, arguments, passed))
+        process = Process(server, command[command.index("-c") :], Path.cwd(), os.environ, passed=passed)
+        started[process.pid] = process
+        return process.pid
+
+    def poll_fork(self: Any, flag: int = os.WNOHANG) -> int | None:
+        if (process := started.get(self.pid)) is None:
+            return poll(self, flag)
+        self.returncode = process.poll() if flag == os.WNOHANG else process.wait()
+        return process.returncode
+
+    yield util, "spawnv_passfds", start_fork
+    yield popen_spawn_posix.Popen, "poll", poll_fork
+
+
+def _wait_for_one(connection: socket.socket) -> tuple[list[str], int]:
+    """Fork the process and wait for its end; return in the process alone: its command, and who has started it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    size, streams, _, _ = socket.recv_fds(connection, _NUMBER.size, 3)
-    command, folder, environment = json.loads(_exactly(connection, _NUMBER.unpack(size)[0]))
+    size, streams, _, _ = socket.recv_fds(connection, _NUMBER.size, 32)
+    command, folder, environment, numbers, starter = json.loads(_exactly(connection, _NUMBER.unpack(size)[0]))
     child = os.fork()
     if child:
         for number in (0, 1, 2, *streams):
@@ -244,13 +296,16 @@ def _wait_for_one(connection: socket.socket) -> list[str]:
         finally:
             os._exit(0)
     connection.close()
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
+    away = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 1 + max(*numbers, *streams)) for stream in streams]
+    for stream in streams:
+        os.close(stream)
+    for stream, number in zip(away, numbers, strict=True):
+        os.dup2(stream, number, inheritable=number < 3)
         os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    return list(command)
+    return list(command), starter
 
 
 def _become(command: Sequence[str]) -> None:
@@ -259,6 +314,9 @@ def _become(command: Sequence[str]) -> None:
         sys.argv = list(command[1:])
         sys.path[0] = str(Path.cwd())
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        exec(command[1], {"__name__": "__main__"})
     else:
         sys.argv = list(command)
         sys.path[0] = str(Path(command[0]).parent)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,14 @@ def sounds(tmp_path: Path) -> Path:
 
 
 def simulating(process_id: int) -> list[int]:
-    """Return the processes that simulate for a process."""
+    """Return the processes that simulate for a process: its own, or those that are forked for it."""
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if path.read_text().strip() == f"of-{process_id}":
+                found.append(int(path.parent.name))
+    return found
 
 
 def is_alive(process_id: int) -> bool:
