@@ -3,8 +3,6 @@
 import json
 import math
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,12 +171,12 @@ def test_the_benchmark_of_planning_plans_every_row(
         }  # fmt: skip
 
 
-def test_the_benchmark_of_the_pipeline_counts_rows() -> None:
+def test_the_benchmark_of_the_pipeline_counts_rows(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     script = PROJECT / "examples" / "benchmarks" / "pipeline.py"  # starts processes of its own
-    command = [sys.executable, str(script), "--segments", "40", "--processes", "2", "--targets", "1,2", "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)["figures"]
+    options = ["--segments", "40", "--processes", "2", "--targets", "1,2", "--json"]
+    run = run_script(str(script), *options, cwd=tmp_path, timeout=200)
+    assert run.exit_code == 0, run.stderr
+    figures = run.json["figures"]
     assert [(figure["processes"], figure["targets"], figure["rows"]) for figure in figures] == [(2, 1, 40), (2, 2, 40)]
     assert all(figure["rows_per_cpu_s"] > 0 for figure in figures)
 
@@ -232,12 +230,12 @@ def test_a_stage_of_the_check_ends_when_its_time_is_over(tmp_path: Path, cuda_ch
     assert (late.outcome, late.error) == ("left out", "no time was left")
 
 
-def test_the_benchmark_of_updates_opens_what_a_fresh_run_holds() -> None:
+def test_the_benchmark_of_updates_opens_what_a_fresh_run_holds(tmp_path: Path, run_script: Callable[..., Run]) -> None:
     script = PROJECT / "examples" / "benchmarks" / "updates.py"
-    command = [sys.executable, str(script), "--recordings", "8", "--updates", "2", "--new", "4", "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    figures = json.loads(run.stdout)
+    options = ["--recordings", "8", "--updates", "2", "--new", "4", "--json"]
+    run = run_script(str(script), *options, cwd=tmp_path, timeout=120)
+    assert run.exit_code == 0, run.stderr
+    figures = run.json
     assert figures["samples"] == figures["samples, fresh run"] == 16
     assert min(figures.values()) > 0
 

@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
-from tests.samples import SOURCE, TARGET, noise, write_audio
+from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 
 HOOK = """
 import os, sys
@@ -56,6 +58,8 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps([codes, sorted({"librosa", "numba", "openvino_telemetry"} & {*filter(sys.modules.get, sys.modules)})]))
 """
 
+MAIN = "from umc_cli.cli.app import main\nmain()\n"
+
 SMALL = ("--preset", "smoke", "--ngf", "2", "--n-blocks", "1", "--ndf", "2", "--batch-size", "4", "--max-steps", "2")
 COMMANDS = [
     ["devices", "show", TARGET],
@@ -69,6 +73,11 @@ COMMANDS = [
 
 @pytest.fixture
 def recordings(workspace: Path) -> Path:
+    return write_recordings(workspace)
+
+
+def write_recordings(workspace: Path) -> Path:
+    """Write recordings of two devices, in two splits, into a workspace, and return it."""
     lines = ["path,device,label,split"]
     for split in ("train-mc", "train-sec"):
         for device in (SOURCE, TARGET):
@@ -98,72 +107,88 @@ def environment(tmp_path: Path, home: Path | None) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("has_home", [True, False], ids=["home", "neither home nor user"])
-def test_commands_stay_where_they_are(recordings: Path, tmp_path: Path, has_home: bool) -> None:
-    """Commands that load everything: a network, OpenVINO, torch's training, matplotlib."""
-    home = tmp_path / "home"
-    home.mkdir()
+@dataclass(frozen=True)
+class Heard:
+    """What the commands did where there is a home folder, or none."""
+
+    run: "subprocess.CompletedProcess[str]"
+    root: Path
+    """Of `home`, `workspace` and `temporary`."""
+    trace: Path | None
+    """What strace wrote, where it may be used."""
+
+
+@pytest.fixture(scope="module")
+def heard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Heard:
+    """Run commands that load everything: a network, OpenVINO, torch's training, matplotlib."""
+    root = tmp_path_factory.mktemp("heard")
+    (root / "home").mkdir()
+    has_home = request.param == "home"
+    listen = [] if has_home else strace(root / "trace")
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)],
-        cwd=recordings,
-        env=environment(tmp_path, home if has_home else None),
+        [*listen, sys.executable, "-c", PROGRAM, json.dumps(COMMANDS)],
+        cwd=write_recordings(root / "workspace"),
+        env=environment(root, root / "home" if has_home else None),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
+    return Heard(run, root, root / "trace" if listen else None)
+
+
+def strace(trace: Path) -> list[str]:
+    """Return the command that listens to what native code sends, where there is one."""
+    listen = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=connect,sendto,sendmsg"]
+    # Without a filter in the kernel every call of the process stops it.
+    for command in ([*listen, "--seccomp-bpf"], listen):
+        if shutil.which("strace") and subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+            return command
+    return []
+
+
+@pytest.mark.xdist_group("nothing goes out")
+@pytest.mark.parametrize("heard", ["home", "neither home nor user"], indirect=True)
+def test_commands_stay_where_they_are(heard: Heard) -> None:
+    run, root = heard.run, heard.root
     codes, unwanted = json.loads(run.stdout.splitlines()[-1])
     assert codes == [0] * len(COMMANDS), run.stderr
     assert unwanted == []
     assert "atplotlib" not in run.stderr
     assert "openvino" not in run.stderr
-    assert list(home.rglob("*")) == []
-    heard = [line.split("\t") for line in (tmp_path / "heard").read_text().splitlines()]
-    assert [entry for entry in heard if entry[0].startswith("socket.")] == []
-    allowed = (f"{recordings}/", f"{tmp_path}/temporary", "/dev/null")
-    assert [entry for entry in heard if not f"{entry[1]}/".startswith(allowed)] == []
-    assert [entry for entry in heard if entry[1].startswith(f"{recordings}/converted/")]  # the hook does hear
-    assert not list((tmp_path / "temporary").glob("umc-*"))  # matplotlib's
+    assert list((root / "home").rglob("*")) == []
+    events = [line.split("\t") for line in (root / "heard").read_text().splitlines()]
+    assert [entry for entry in events if entry[0].startswith("socket.")] == []
+    allowed = (f"{root}/workspace/", f"{root}/temporary", "/dev/null")
+    assert [entry for entry in events if not f"{entry[1]}/".startswith(allowed)] == []
+    assert [entry for entry in events if entry[1].startswith(f"{root}/workspace/converted/")]  # the hook does hear
+    assert not list((root / "temporary").glob("umc-*"))  # matplotlib's
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-def test_native_code_connects_to_nothing(recordings: Path, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    listen = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=connect,sendto,sendmsg"]
-    can = subprocess.run([*listen, "true"], capture_output=True)
-    if can.returncode != 0:
-        pytest.skip("strace may not be used here")
-    command = [*listen, sys.executable, "-m", "umc_cli", *COMMANDS[1]]
-    run = subprocess.run(
-        command, cwd=recordings, env=environment(tmp_path, None), capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    assert [line for line in trace.read_text(errors="replace").splitlines() if "AF_INET" in line] == []
+@pytest.mark.xdist_group("nothing goes out")
+@pytest.mark.parametrize("heard", ["neither home nor user"], indirect=True)
+def test_native_code_connects_to_nothing(heard: Heard) -> None:
+    if heard.trace is None:
+        pytest.skip("strace is not there, or may not be used")
+    assert [line for line in heard.trace.read_text(errors="replace").splitlines() if "AF_INET" in line] == []
 
 
-def test_an_engine_that_cannot_be_loaded_is_replaced_and_the_report_says_so(recordings: Path, tmp_path: Path) -> None:
+def test_an_engine_that_cannot_be_loaded_is_replaced_and_the_report_says_so(
+    recordings: Path, tmp_path: Path, run_script: Callable[..., Run]
+) -> None:
     """A package `openvino` that is there but whose library is not."""
     broken = tmp_path / "broken/openvino/__init__.py"
     broken.parent.mkdir(parents=True)
     broken.write_text("raise ImportError('libopenvino.so: cannot open shared object file')\n")
-    paths = os.pathsep.join([str(tmp_path / "broken"), str(PROJECT)])
-    command = [sys.executable, "-m", "umc_cli", *COMMANDS[1][:-1], "--json", "--engine"]
-    runs = {
-        engine: subprocess.run(
-            [*command, engine],
-            cwd=recordings,
-            env=os.environ | {"PYTHONPATH": paths},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        for engine in ("openvino", "auto")
-    }
-    assert runs["openvino"].returncode == 2
+    script = tmp_path / "umc.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(tmp_path / 'broken')!r})\n{MAIN}")
+    command = [str(script), *COMMANDS[1][:-1], "--json", "--engine"]
+    runs = {engine: run_script(*command, engine, cwd=recordings) for engine in ("openvino", "auto")}
+    assert runs["openvino"].exit_code == 2
     assert "engine 'openvino' cannot be loaded: ImportError: libopenvino.so" in runs["openvino"].stderr
     assert "use --engine torch" in runs["openvino"].stderr
-    assert runs["auto"].returncode == 0, runs["auto"].stderr
-    report = json.loads(runs["auto"].stdout)
+    assert runs["auto"].exit_code == 0, runs["auto"].stderr
+    report = runs["auto"].json
     assert report["made_with"]["engine"] == "torch"
     (warning,) = [text for text in report["warnings"] if "openvino" in text]
     assert "using engine torch, which is slower" in warning
