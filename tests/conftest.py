@@ -1,6 +1,5 @@
 """Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
 
-import functools
 import os
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 from tests.forked_umc import CAN_FORK, Process, Server, spawning_from
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
@@ -41,10 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(name in item.nodeid for name in _LONGEST))
 
 
-_get_command = functools.cache(typer.main.get_command)
-"""Typer puts all commands together anew at every call, which takes longer than most of them. Once is enough here."""
-
-
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """A workspace with four good clips of two segments, in two labels, recorded with `xperia1v`."""
@@ -67,7 +61,6 @@ def run_here(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], main: Callable[[], None], arguments: list[str]
 ) -> Run:
     """Run `main` as the command line would."""
-    monkeypatch.setattr(typer.main, "get_command", _get_command)
     monkeypatch.setattr(sys, "argv", ["umc", *arguments])
     capfd.readouterr()
     with pytest.raises(SystemExit) as end:

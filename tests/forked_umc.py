@@ -219,6 +219,9 @@ def _serve(path: str) -> list[str]:
     atexit.register(_leave_libraries)  # what is registered first runs last
     for name in _LOADED:
         importlib.import_module(name)
+    from umc_cli.cli.command_group import Commands
+
+    _ = [*Commands().values()]
     libc = ctypes.CDLL(None)
     libc.on_exit(libc._exit, None)  # once Python has ended: torch's C++ takes 0.2 s to take itself apart
     n_threads = sum(1 for _ in Path("/proc/self/task").iterdir())

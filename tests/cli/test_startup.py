@@ -13,8 +13,10 @@ from tests.samples import noise, write_audio
 
 SLOW = {
     "torch", "torch._dynamo", "torchvision", "torchmetrics", "openvino", "librosa", "numba", "scipy", "sklearn",
-    "matplotlib", "ray", "av", "torchaudio", "openvino.tools.ovc", "sympy",
+    "matplotlib", "ray", "av", "torchaudio", "openvino.tools.ovc", "sympy", "pydantic",
+    "umc_cli.cli.convert",
 }  # fmt: skip
+SETTINGS = {"pydantic", "umc_cli.cli.convert"}
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3", "--converter")
 
 SCRIPT = f"""
@@ -30,13 +32,14 @@ finally:
 @pytest.mark.parametrize(
     ("arguments", "loaded"),
     [
-        (("devices",), set()),
-        (("shards", "."), set()),
-        ((*CONVERT, "eq"), {"torch", "torchaudio"}),
-        ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "torchaudio", "openvino"}),
-        ((*CONVERT, "film_gan", "--engine", "torch"), {"torch", "torchaudio"}),
+        (("--version",), set()),
+        (("devices",), {"pydantic"}),
+        (("shards", "."), {"pydantic"}),
+        ((*CONVERT, "eq"), {"torch", "torchaudio"} | SETTINGS),
+        ((*CONVERT, "refiner", "--engine", "openvino"), {"torch", "torchaudio", "openvino"} | SETTINGS),
+        ((*CONVERT, "film_gan", "--engine", "torch"), {"torch", "torchaudio"} | SETTINGS),
     ],
-    ids=["devices", "shards", "convert eq", "convert refiner", "convert film_gan"],
+    ids=["version", "devices", "shards", "convert eq", "convert refiner", "convert film_gan"],
 )
 def test_a_command_loads_no_slow_library_that_it_does_not_use(
     arguments: tuple[str, ...], loaded: set[str], workspace: Path
@@ -51,7 +54,7 @@ def test_a_command_loads_no_slow_library_that_it_does_not_use(
 
 @pytest.mark.parametrize(
     ("converter", "loaded"),
-    [("eq", set()), ("refiner_quantile", {"openvino"})],
+    [("eq", SETTINGS), ("refiner_quantile", {"openvino"} | SETTINGS)],
 )
 def test_a_conversion_with_nothing_left_to_do_loads_no_torch(
     converter: str, loaded: set[str], workspace: Path, umc: Callable[..., Run]

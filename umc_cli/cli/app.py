@@ -1,6 +1,6 @@
 """`umc`: the commands, and the one place where errors are printed.
 
-Heavy libraries are loaded inside the commands, so that `umc --help` answers at once.
+Commands are loaded when they are called, and heavy libraries inside them, so that `umc --help` answers at once.
 """
 
 import atexit
@@ -17,25 +17,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from umc_cli.build_info import version_text
-from umc_cli.cli import (
-    convert,
-    demo,
-    devices,
-    evaluate,
-    init,
-    measure_ir,
-    pair,
-    shards,
-    simulate,
-    synth_fr,
-    train,
-    train_sec,
-)
+from umc_cli.cli.command_group import CommandGroup
 from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
 
 app = typer.Typer(
     name="umc",
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,18 +31,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all done; 1 some inputs failed, the rest is done; 2 wrong usage or settings; "
     "3 the machine failed (disk full, folder read-only, output locked); 130 interrupted.",
 )
-app.command("convert")(convert.command)
-app.command("train")(train.command)
-app.command("train-sec")(train_sec.command)
-app.command("measure-ir")(measure_ir.command)
-app.command("pair")(pair.command)
-app.command("synth-fr")(synth_fr.command)
-app.command("simulate")(simulate.command)
-app.command("demo")(demo.command)
-app.command("init")(init.command)
-app.add_typer(devices.app, name="devices")
-app.add_typer(evaluate.app, name="eval")
-app.add_typer(shards.app, name="shards")
 
 _USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What typer raises for wrong usage; it does not export the class."""
