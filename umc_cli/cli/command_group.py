@@ -30,8 +30,7 @@ class CommandGroup(TyperGroup):
     """`umc` itself; takes no commands but those above."""
 
     def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        self.commands = Commands()  # type: ignore[assignment] - only read
+        super().__init__(**attributes | {"commands": Commands()})
 
 
 class Commands(Mapping[str, Any]):
