@@ -1,5 +1,7 @@
 """What a command loads before it answers: libraries that cost seconds are loaded only where they are used."""
 
+import atexit
+import gc
 import json
 import subprocess
 import sys
@@ -73,3 +75,13 @@ def test_a_conversion_with_nothing_left_to_do_loads_no_torch(
     assert (again["n_shards_written"], again["n_shards_kept"]) == (0, 1)
     assert again["made_with"] == first.json["made_with"]  # what the converter itself said
     assert set(run.stderr.rpartition("loaded:")[2].split(",")) - {""} <= loaded
+
+
+def test_the_end_looks_for_no_unused_objects(
+    workspace: Path, umc: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes half a second of a processor where torch is loaded."""
+    registered: list[object] = []
+    monkeypatch.setattr(atexit, "register", lambda call, *_, **__: registered.append(call))
+    assert umc("devices", "--json").exit_code == 0
+    assert gc.freeze in registered

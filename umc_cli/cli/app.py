@@ -4,6 +4,7 @@ Commands are loaded when they are called, and heavy libraries inside them, so th
 """
 
 import atexit
+import gc
 import os
 import secrets
 import shutil
@@ -65,6 +66,7 @@ def main() -> None:
     """Run `umc` and end the process with an exit code that tells the truth."""
     _open_closed_streams()
     _keep_matplotlib_out_of_home()
+    atexit.register(gc.freeze)  # Python ends by looking for unused objects among all of torch's: half a second
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller wants it ignored
         signal.signal(signal.SIGINT, _interrupt)
     as_json = "--json" in sys.argv[1:]
