@@ -583,7 +583,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(
 
 
 def test_a_split_val_is_what_is_validated_on(small: Umc, workspace: Path) -> None:
-    """Its recordings decide, of the source alone; nothing of `train` is held back, on no device."""
+    """Its recordings decide, of the source alone; nothing of `train` is held out, on no device."""
     splits = ["train"] * 8 + ["val"] * 4 + ["test"] * 2
     write_manifest(
         workspace,

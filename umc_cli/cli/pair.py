@@ -85,7 +85,7 @@ def show_report(report: "PairReport", as_json: bool, quiet: bool, verbose: bool)
     if quiet:
         return
     lines = [
-        f"log-spectral distance in dB to what the target recorded, on {report.held_back_s:.0f} s held back; "
+        f"log-spectral distance in dB to what the target recorded, on {report.held_back_s:.0f} s held out; "
         f"learned from {report.learned_s:.0f} s in {report.seconds:.0f} s",
         f"weights before: {report.base}",
     ]

@@ -47,7 +47,7 @@ from umc_cli.workflows.report_base import Report
 
 LEAST_SEGMENTS = 6
 """To learn from, of each device."""
-LEAST_HELD_BACK_S = 1.0
+LEAST_HELD_OUT_S = 1.0
 """Of less, no difference between weights can be told."""
 ENOUGH_S = 8.0
 """To learn from: of less, records and tables say more of the sounds than of the devices."""
@@ -85,7 +85,7 @@ class PairReport(Report):
     learned_s: float = 0.0
     held_back_s: float = 0.0
     distances: list[dict[str, Any]] = field(default_factory=list)
-    """For each ordered pair of devices: log-spectral distance in dB on what was held back, by converter; before and
+    """For each ordered pair of devices: log-spectral distance in dB on what was held out, by converter; before and
     after for the refiners."""
     before_db: float | None = None
     """Mean over pairs and both refiners, with the weights that were there."""
@@ -136,8 +136,8 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         pairs=material.pairs,
         failed=material.failed,
         warnings=material.warnings,
-        learned_s=material.seconds(held_back=False),
-        held_back_s=material.seconds(held_back=True),
+        learned_s=material.seconds(held_out=False),
+        held_back_s=material.seconds(held_out=True),
     )
     folder = folder_for(workspace, together.devices)
     if folder.exists() and not settings.overwrite:
@@ -145,7 +145,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
             f"{' and '.join(together.devices)} were paired before: {folder} exists", "use --overwrite to replace it"
         )
     records, new = _records(registry, own, settings, material)
-    learned = [together.rows([index], held_back=False) for index in range(len(records))]
+    learned = [together.rows([index], held_out=False) for index in range(len(records))]
     tables_db = [level_table_db(together.levels(index, rows)) for index, rows in enumerate(learned)]
     known = known_of(records, tables_db)
     there = folder / WEIGHTS_NAME
@@ -153,21 +153,21 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
     base, rival_path = load_refiner(base_path), there if there.is_file() else base_path
     report.base = weights_in_words(rival_path)
     with compute_threads(cpu_count()):
-        progress.say("measuring the current weights on the segments held back")
+        progress.say("measuring the current weights on the segments held out")
         before = measure(load_refiner(rival_path).refiner, together, known)
         adapted = _adapt(base.refiner, together, known, settings, progress)
         after = measure(adapted, together, known)
     _note_distances(report, before, after)
     report.is_kept = report.after_db is not None and report.before_db is not None and report.after_db < report.before_db
-    if not before or report.held_back_s < LEAST_HELD_BACK_S:
+    if not before or report.held_back_s < LEAST_HELD_OUT_S:
         report.is_kept = False
         report.warnings.append(
-            f"only {report.held_back_s:g} s could be held back to measure on, at least {LEAST_HELD_BACK_S:g} s are "
+            f"only {report.held_back_s:g} s could be held out to measure on, at least {LEAST_HELD_OUT_S:g} s are "
             "needed: the adapted weights are not kept; record for a minute"
         )
     elif not report.is_kept:
         report.warnings.append(
-            f"on the segments held back, the adapted weights are not nearer ({report.after_db:.2f} dB, "
+            f"on the segments held out, the adapted weights are not nearer ({report.after_db:.2f} dB, "
             f"{report.before_db:.2f} before), so they are not kept; records and level tables are"
         )
     if report.learned_s < ENOUGH_S:
@@ -277,7 +277,7 @@ def _enough(material: Material) -> Together:
     together = material.together
     for device in together.devices[1:]:
         index = together.devices.index(device)
-        count = len(together.rows([0, index], held_back=False))
+        count = len(together.rows([0, index], held_out=False))
         if count < LEAST_SEGMENTS:
             together = without_device(together, device)
             if device in material.files:  # else its files are listed as failed
@@ -300,7 +300,7 @@ def _records(
     together, reference_id = material.together, settings.reference_device
     responses = {}
     for index, device in enumerate(together.devices[1:], start=1):
-        rows = together.rows([0, index], held_back=False)
+        rows = together.rows([0, index], held_out=False)
         try:
             response = paired_response(together.levels(0, rows), together.levels(index, rows))
         except InputError as error:

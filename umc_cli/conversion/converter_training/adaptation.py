@@ -35,7 +35,7 @@ from umc_cli.response.device import Device
 _WARM_UP_STEPS = 5
 _MEASURED_AT_ONCE = 16
 _MOST_MEASURED = 64
-"""Held-back segments of an ordered pair, spread over all."""
+"""Held-out segments of an ordered pair, spread over all."""
 _EMPTY_DB = 5.0
 """Bands whose levels all lie within this of the floor, on any device, are empty: recordings at 16 kHz end at 8 kHz."""
 
@@ -62,12 +62,12 @@ class Together:
     """[D, N, 80, 80] float16, dB."""
     is_there: NDArray[np.bool_]
     """[D, N]: not every device need hold every segment."""
-    is_held_back: NDArray[np.bool_]
+    is_held_out: NDArray[np.bool_]
     """[N]: to measure on; nothing is learned from these."""
 
-    def rows(self, devices: Sequence[int], held_back: bool) -> NDArray[np.int64]:
+    def rows(self, devices: Sequence[int], held_out: bool) -> NDArray[np.int64]:
         """Return the segments that all these devices hold."""
-        return np.flatnonzero(self.is_there[list(devices)].all(axis=0) & (self.is_held_back == held_back))
+        return np.flatnonzero(self.is_there[list(devices)].all(axis=0) & (self.is_held_out == held_out))
 
     def levels(self, device: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return segments of one device. Shape: [n, 80, 80], dB."""
@@ -108,7 +108,7 @@ def adapt(
     settings: AdaptationSettings,
     stepped: Callable[[int, Mapping[str, float]], None] = lambda step, losses: None,
 ) -> Refiner:
-    """Return a copy of `start`, fine-tuned to the segments that are not held back. `stepped` is called after each step.
+    """Return a copy of `start`, fine-tuned to the segments that are not held out. `stepped` is called after each step.
 
     Raises:
         NonFiniteLossError: the training failed.
@@ -120,7 +120,7 @@ def adapt(
     rows = {
         pair: found
         for pair in permutations(range(len(together.devices)), 2)
-        if len(found := together.rows(pair, held_back=False))
+        if len(found := together.rows(pair, held_out=False))
     }
     for index in range(settings.steps):
         for group in optimiser.param_groups:
@@ -135,7 +135,7 @@ def adapt(
 
 
 def measure(refiner: Refiner, together: Together, known: DeviceKnowledge) -> dict[tuple[str, str], dict[str, float]]:
-    """Return for every ordered pair of devices the mean log-spectral distances in dB on the segments held back.
+    """Return for every ordered pair of devices the mean log-spectral distances in dB on the segments held out.
 
     By the names in `MEASURED`; over the bands that are not empty on any device.
     """
@@ -143,7 +143,7 @@ def measure(refiner: Refiner, together: Together, known: DeviceKnowledge) -> dic
     bands = torch.from_numpy(heard_bands(known))
     found = {}
     for source, target in permutations(range(len(together.devices)), 2):
-        rows = together.rows((source, target), held_back=True)
+        rows = together.rows((source, target), held_out=True)
         if not len(rows):
             continue
         rows = rows[:: -(-len(rows) // _MOST_MEASURED)]

@@ -24,7 +24,7 @@ MOST_SEGMENTS = 1_300
 """Ten minutes of segments that overlap by half."""
 LONGEST_S = 3_600.0
 _HOP = SEGMENT_SAMPLES // 2
-_HELD_BACK_EVERY, _FIRST_HELD_BACK = 5, 2
+_HELD_OUT_EVERY, _FIRST_HELD_OUT = 5, 2
 _SHORTEST_BLOCK, _LONGEST_BLOCK = 2 * SEGMENT_SAMPLES, 15 * SAMPLE_RATE_HZ
 _BLOCKS = 10
 _FULL_SCALE = 0.97
@@ -69,9 +69,9 @@ class Material:
     failed: list[FailedInput] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def seconds(self, held_back: bool) -> float:
-        """Return how long the segments are that are learned from, or held back; what overlaps counts once."""
-        count = len(self.together.rows([0], held_back))
+    def seconds(self, held_out: bool) -> float:
+        """Return how long the segments are that are learned from, or held out; what overlaps counts once."""
+        count = len(self.together.rows([0], held_out))
         return round(count * _HOP / SAMPLE_RATE_HZ, 1)
 
 
@@ -82,13 +82,11 @@ class _Rows:
     devices: tuple[str, ...]
     levels: list[torch.Tensor] = field(default_factory=list)
     is_there: list[NDArray[np.bool_]] = field(default_factory=list)
-    is_held_back: list[NDArray[np.bool_]] = field(default_factory=list)
+    is_held_out: list[NDArray[np.bool_]] = field(default_factory=list)
 
-    def add(
-        self, by_device: Mapping[str, tuple[NDArray[np.bool_], torch.Tensor]], held_back: NDArray[np.bool_]
-    ) -> None:
+    def add(self, by_device: Mapping[str, tuple[NDArray[np.bool_], torch.Tensor]], held_out: NDArray[np.bool_]) -> None:
         """Add rows: for each device which of them it holds, and those."""
-        shape = (len(self.devices), len(held_back), LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
+        shape = (len(self.devices), len(held_out), LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
         levels, there = torch.zeros(shape, dtype=torch.float16), np.zeros(shape[:2], bool)
         for device, (holds, own) in by_device.items():
             index = self.devices.index(device)
@@ -96,7 +94,7 @@ class _Rows:
             levels[index, torch.from_numpy(holds)] = own.half()
         self.levels.append(levels)
         self.is_there.append(there)
-        self.is_held_back.append(held_back)
+        self.is_held_out.append(held_out)
 
     def together(self) -> Together:
         """Return all rows."""
@@ -107,7 +105,7 @@ class _Rows:
             self.devices,
             torch.cat(self.levels, dim=1),
             np.concatenate(self.is_there, axis=1),
-            np.concatenate(self.is_held_back),
+            np.concatenate(self.is_held_out),
         )
 
 
@@ -117,7 +115,7 @@ def read_side_by_side(
     """Lay the devices' files beside those of `reference` and return the segments that they hold together.
 
     Files of a device belong to the reference's in order; a single one belongs to all of the other side. A fifth of the
-    time, in blocks of 2 to 15 s, is held back.
+    time, in blocks of 2 to 15 s, is held out.
 
     Raises:
         InputError: a file of the reference cannot be read, or none of the devices' holds the same sounds.
@@ -157,7 +155,7 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
     """Return the segments of clips that converters may learn from and that share a recording with one of `reference`.
 
     Clips of one recording are aligned to within half a second: the lag that is usual between two devices is
-    taken out, or that of a clip which began at another time. Every fifth recording is held back; of fewer than ten, a
+    taken out, or that of a clip which began at another time. Every fifth recording is held out; of fewer than ten, a
     fifth of the segments. Of recordings with several files on a device none is taken.
 
     Raises:
@@ -196,16 +194,16 @@ def read_from_data(clips: Sequence[Clip], reference: str) -> Material:
         by_device, count = _in_step(samples, reference, usual)
         if not count:
             continue
-        # Of a few recordings, parts are held back instead: four segments that overlap by half.
+        # Of a few recordings, parts are held out instead: four segments that overlap by half.
         turns = np.full(count, number) if len(shared) >= _MANY_RECORDINGS else (taken + np.arange(count)) // 4
-        held_back = turns % _HELD_BACK_EVERY == _FIRST_HELD_BACK
+        held_out = turns % _HELD_OUT_EVERY == _FIRST_HELD_OUT
         if len(shared) < _MANY_RECORDINGS:  # what overlaps with the other side is left out
-            beside = np.concatenate([[False], held_back[1:] != held_back[:-1]])
+            beside = np.concatenate([[False], held_out[1:] != held_out[:-1]])
             by_device = {
                 device: (holds & ~beside, own[torch.from_numpy(~beside[holds])])
                 for device, (holds, own) in by_device.items()
             }
-        rows.add(by_device, held_back)
+        rows.add(by_device, held_out)
         taken += count
         for device in by_device:
             material.files[device].append(single[name][device].path)
@@ -324,8 +322,8 @@ def _collect(
     starts = sorted(set().union(*places.values()))
     if n_clipped:
         warnings.append(f"{n_clipped} segments are left out because a recording is clipped there")
-    learned, held_back = _divided(starts)
-    starts = sorted([*learned, *held_back])
+    learned, held_out = _divided(starts)
+    starts = sorted([*learned, *held_out])
     starts = (
         [
             starts[index]
@@ -340,21 +338,21 @@ def _collect(
         segments = [own_places[start] for start in starts if start in own_places]
         by_device[device] = holds, _log_mel_of([own[place : place + SEGMENT_SAMPLES] for own, place in segments])
     by_device[reference] = np.ones(len(starts), bool), _log_mel(samples, starts)
-    rows.add(by_device, np.array([start in held_back for start in starts], bool))
+    rows.add(by_device, np.array([start in held_out for start in starts], bool))
 
 
 def _divided(starts: Sequence[int]) -> tuple[set[int], set[int]]:
-    """Return the segments to learn from and those held back, whole blocks of time; what touches both is left out."""
+    """Return the segments to learn from and those held out, whole blocks of time; what touches both is left out."""
     if not starts:
         return set(), set()
     first = starts[0]
     span = starts[-1] + SEGMENT_SAMPLES - first
     block = int(np.clip(span / _BLOCKS, _SHORTEST_BLOCK, _LONGEST_BLOCK))
 
-    def is_held_back(sample: int) -> bool:
-        return ((sample - first) // block) % _HELD_BACK_EVERY == _FIRST_HELD_BACK
+    def is_held_out(sample: int) -> bool:
+        return ((sample - first) // block) % _HELD_OUT_EVERY == _FIRST_HELD_OUT
 
-    ends = {start: {is_held_back(start), is_held_back(start + SEGMENT_SAMPLES - 1)} for start in starts}
+    ends = {start: {is_held_out(start), is_held_out(start + SEGMENT_SAMPLES - 1)} for start in starts}
     return {s for s, both in ends.items() if both == {False}}, {s for s, both in ends.items() if both == {True}}
 
 
