@@ -63,16 +63,8 @@ def pretrain_dry_run(workspace: Workspace, settings: PretrainSettings, progress:
     refuse_several("umc train --pretrain")
     folder = run_path(workspace, settings.run_name)
     wanted = choose_what_to_pretrain(workspace, settings)
-    report = TrainingDryRun(
-        name=settings.run_name,
-        folder=str(folder),
-        mode=KIND,
-        devices=[device.id for device in wanted.devices],
-        run="new",
-        precision=pretraining_precision(settings).value,
-        compute_device="cpu",
-    )
-    begin(folder, settings, wanted.schedule, report)
+    devices = [device.id for device in wanted.devices]
+    report = begin(folder, settings, wanted.schedule, KIND, devices, pretraining_precision(settings).value, "cpu")
     if report.run == "resumed":
         check_same_recordings(folder, wanted.fingerprint)
     report.count_splits([*wanted.sounds, *wanted.held_out])

@@ -47,17 +47,10 @@ def train_dry_run(workspace: Workspace, settings: TrainSettings, progress: Plann
     check_levels(settings, chosen)
     torch_device = compute_device(settings.compute_device)
     devices = list(chosen.clips)
-    report = TrainingDryRun(
-        name=settings.run_name,
-        folder=str(folder),
-        mode="pair" if settings.pair else "unified",
-        devices=devices,
-        run="new",
-        precision=training_precision(settings.precision, torch_device).value,
-        compute_device=str(torch_device),
-        warnings=list(chosen.warnings),
-    )
-    begin(folder, settings, settings, report)
+    mode = "pair" if settings.pair else "unified"
+    precision = training_precision(settings.precision, torch_device).value
+    report = begin(folder, settings, settings, mode, devices, precision, str(torch_device))
+    report.warnings += chosen.warnings
     parts = parts_of(chosen.clips, settings.held_out_share)
     report.count_splits(clip for clips in parts.values() for clip in clips)
     progress.planning(report.n_files)

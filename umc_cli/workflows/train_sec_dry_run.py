@@ -50,17 +50,10 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
     wanted = choose_what_to_train(workspace, settings)
     chosen, plan = wanted.chosen, wanted.plan
     torch_device = compute_device(settings.compute_device)
-    report = TrainingDryRun(
-        name=settings.run_name,
-        folder=str(folder),
-        mode=settings.method,
-        devices=sorted({clip.device for clip in chosen.train}),
-        run="new",
-        precision=training_precision(settings.precision, torch_device).value,
-        compute_device=str(torch_device),
-        labels=list(chosen.classes),
-    )
-    begin(folder, settings, settings, report)
+    devices = sorted({clip.device for clip in chosen.train})
+    precision = training_precision(settings.precision, torch_device).value
+    report = begin(folder, settings, settings, settings.method, devices, precision, str(torch_device))
+    report.labels = list(chosen.classes)
     parts = {TRAIN_PART: chosen.train, HELD_OUT_PART: chosen.held_out}
     report.count_splits([*chosen.train, *chosen.held_out])
     progress.planning(report.n_files)

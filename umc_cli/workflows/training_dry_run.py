@@ -130,8 +130,16 @@ class Beside:
     """If steps wait for something else."""
 
 
-def begin(folder: Path, settings: RunSettings, schedule: ScheduleSettings, report: TrainingDryRun) -> None:
-    """Note which run a command means, and refuse what it would refuse.
+def begin(
+    folder: Path,
+    settings: RunSettings,
+    schedule: ScheduleSettings,
+    mode: str,
+    devices: Sequence[str],
+    precision: str,
+    compute_device: str,
+) -> TrainingDryRun:
+    """Return a report of which run a command means, and refuse what it would refuse.
 
     Raises:
         SettingsError: see `training.folder.settle_run` and `training.run.check_not_passed`.
@@ -140,12 +148,14 @@ def begin(folder: Path, settings: RunSettings, schedule: ScheduleSettings, repor
     place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     if not place.is_dir():
         raise EnvironmentFault(f"{folder} cannot be a folder: {place} is a file", "choose another --name")
+    report = TrainingDryRun(settings.run_name, str(folder), mode, list(devices), "new", precision, compute_device)
     if run_to_resume(folder, settings) is not None:
         check_not_passed(folder, schedule)
         report.run, report.n_steps = "resumed", done_so_far(folder)[0]
     elif (folder / SETTINGS_NAME).exists():
         report.run = "replaced"
     report.free_bytes = shutil.disk_usage(place).free
+    return report
 
 
 @contextmanager
