@@ -27,6 +27,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
+from umc_cli.conversion.kept_knowledge import NOT_KEPT
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.transport_files import load_transports
 from umc_cli.precision import Precision
@@ -187,7 +188,7 @@ def with_transport(known: Ingredients, learned_from: RealSet) -> Ingredients:
     """Return what is known with what `transport` learns from the same recordings."""
     clips = tuple(replace(clip, split=CONVERTER) for clip in learned_from.clips)
     tables = known.level_quantiles
-    maps = load_transports(None, known.source, known.targets, tables, clips, SegmentSettings(), [])
+    maps = load_transports(NOT_KEPT, known.source, known.targets, tables, clips, SegmentSettings(), [])
     return replace(known, transports=maps)
 
 

@@ -16,6 +16,7 @@ from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.modification import UNKNOWN, mark
 from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.errors import SettingsError
 from umc_cli.training.folder import note_start
@@ -177,21 +178,21 @@ def test_a_training_does_not_go_on_with_another_sound(tmp_path: Path) -> None:
 
 def test_level_tables_follow_the_recordings(tmp_path: Path, umc: Umc, workspace: Path) -> None:
     clips = clips_of(tmp_path / "data", 6, 4.0)
-    first = load_level_tables(tmp_path, [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
+    first = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     path = tmp_path / "level_quantiles.json"
     for clip in clips:
         later(clip.path)
-    again = load_level_tables(tmp_path, [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
+    again = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     assert (again == first).all()
     content = json.loads(path.read_text())
     for clip in clips:
         quieter(clip.path)
-    changed = load_level_tables(tmp_path, [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
+    changed = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     assert np.median(changed - first) == pytest.approx(-20, abs=0.3)
     # A table of an earlier version, which has no times, stays.
     del content["devices"][SOURCE]["times_sha256"]
     path.write_text(json.dumps(content))
-    kept = load_level_tables(tmp_path, [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
+    kept = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     assert (kept == first).all()
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from tests.samples import noise, write_audio
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.transport import Transport, sha256_of
 from umc_cli.conversion.transport_files import file_name, load_transports, read_transport
@@ -38,9 +40,11 @@ def load(
 ) -> dict[str, Transport]:
     """Return the maps from `a` to `targets`."""
     cut = SegmentSettings()
-    tables = load_level_tables(None, ["a", *targets], clips, cut, [])
+    tables = load_level_tables(NOT_KEPT, ["a", *targets], clips, cut, [])
     levels = {name: table.levels_db for name, table in tables.items()}
-    return load_transports(root, "a", targets, levels, clips, cut, [] if warnings is None else warnings, keep=keep)
+    return load_transports(
+        KeptKnowledge(root, keep), "a", targets, levels, clips, cut, [] if warnings is None else warnings
+    )
 
 
 def test_what_is_kept_is_what_was_learned(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +104,10 @@ def test_a_run_that_grows_keeps_its_map(data: Path, tmp_path: Path) -> None:
     written = (tmp_path / file_name("b")).read_bytes()
     fewer = tuple(clip for clip in clips if clip.path.stem != "0")
     cut = SegmentSettings()
-    levels = {name: one.levels_db for name, one in load_level_tables(None, ["a", "b"], fewer, cut, []).items()}
-    kept = load_transports(tmp_path, "a", ["b"], levels, fewer, cut, [], of_run=["b"], as_kept=True)["b"]
+    levels = {name: one.levels_db for name, one in load_level_tables(NOT_KEPT, ["a", "b"], fewer, cut, []).items()}
+    of_run = KeptKnowledge(tmp_path, of_run=["b"])
+    kept = load_transports(replace(of_run, is_updated=True), "a", ["b"], levels, fewer, cut, [])["b"]
     assert sha256_of(kept) == sha256_of(before)
-    refused = load_transports(tmp_path, "a", ["b"], levels, fewer, cut, [], of_run=["b"])["b"]
+    refused = load_transports(of_run, "a", ["b"], levels, fewer, cut, [])["b"]
     assert sha256_of(refused) != sha256_of(before)
     assert (tmp_path / file_name("b")).read_bytes() == written

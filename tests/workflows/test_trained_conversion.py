@@ -19,6 +19,7 @@ from umc_cli.config import find_workspace
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_tables import TABLES_NAME, load_level_tables
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import SettingsError
@@ -153,7 +154,7 @@ def test_tables_of_levels_are_those_of_the_run(root: Path) -> None:
     clips = find_recordings(root / "data").clips
     model = trained(root, "quantile", "quantile")
     run = Path(model.path).parent
-    tables = load_level_tables(run, ["a", "b"], clips, SegmentSettings(), [])
+    tables = load_level_tables(KeptKnowledge(run), ["a", "b"], clips, SegmentSettings(), [])
     shutil.rmtree(root / "data")
     written = (run / TABLES_NAME).read_text()
     conversion = convert(root, model)

@@ -1,7 +1,7 @@
 """The level tables that the converter `quantile` rests on, kept beside `run.json`."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import dump_settings
+from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat
@@ -29,20 +30,13 @@ _DIFFERENT_LABELS = 0.3
 
 
 def load_level_tables(
-    root: Path | None,
+    kept: KeptKnowledge,
     devices: Sequence[str],
     clips: Sequence[Clip],
     settings: SegmentSettings,
     warnings: list[str],
-    *,
-    keep: bool = True,
-    of_run: Collection[str] = (),
-    as_kept: bool = False,
 ) -> dict[str, LevelQuantiles]:
-    """Return the level table of every device (the source first) and keep them in `<root>/level_quantiles.json`.
-
-    `root` None: nothing is kept; nor without `keep`. `of_run`: devices whose tables a run in `root` was made with: what
-    the file holds of them stays, and with `as_kept` it is taken whatever their recordings are now.
+    """Return the level table of every device (the source first) and keep them in `level_quantiles.json`.
 
     A table is measured from the device's recordings that converters may learn from, or taken from the file if it was
     measured from the same ones (name, size, time) with the same settings. What a user should know is added to
@@ -51,8 +45,8 @@ def load_level_tables(
     Raises:
         SettingsError: a device has too few readable recordings.
     """
-    path = root / TABLES_NAME if root else None
-    kept = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)} if path else {}
+    path = kept.file(TABLES_NAME)
+    before = {device: entry for device, entry in _read_entries(path).items() if _is_table(entry)} if path else {}
     entries: dict[str, dict[str, Any]] = {}
     tables: dict[str, LevelQuantiles] = {}
     clips = for_converters(clips)
@@ -64,8 +58,8 @@ def load_level_tables(
         cut = settings if device == devices[0] else settings.segments  # a channel is one of the source's
         fingerprint = recordings_fingerprint(own, cut)
         times = hash_of([modified_ns(clip.path) for clip in own])
-        entry = kept.get(device)
-        if entry and as_kept and device in of_run:
+        entry = before.get(device)
+        if entry and kept.counts(device):
             entries[device], tables[device] = entry, _table(entry)
             continue
         if (
@@ -95,9 +89,9 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    found = kept | {device: entry for device, entry in entries.items() if device not in of_run or device not in kept}
-    if path and keep and found != kept:
-        atomic_write.write_text(path, _format(found))
+    new = {device: entry for device, entry in entries.items() if device not in kept.of_run or device not in before}
+    if path and kept.is_written and before | new != before:
+        atomic_write.write_text(path, _format(before | new))
     return {device: _table(entries[device]) for device in devices}
 
 

@@ -3,7 +3,7 @@
 Loads torch only where it reads or writes them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from umc_cli.config import dump_settings
+from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_quantiles import read_segment_levels
 from umc_cli.conversion.level_tables import recordings_fingerprint
 from umc_cli.conversion.transport import PARTS, TRANSPORT, Levels, Sample, Transport, fit_transport, no_transport
@@ -34,23 +35,18 @@ def file_name(target: str) -> str:
 
 
 def load_transports(
-    root: Path | None,
+    kept: KeptKnowledge,
     source: str,
     targets: Sequence[str],
     tables: Mapping[str, Levels],
     clips: Sequence[Clip],
     settings: SegmentSettings,
     warnings: list[str],
-    *,
-    keep: bool = True,
-    of_run: Collection[str] = (),
-    as_kept: bool = False,
 ) -> dict[str, Transport]:
     """Return the map to every target, learned from the recordings of which the level tables `tables` are made.
 
-    They are kept in `root` (None: not; nor without `keep`), and read from there as long as recordings, tables and
-    settings are the same. `of_run`, `as_kept`: as in `load_level_tables`. What a user should know is added to
-    `warnings`.
+    They are kept, and read again as long as recordings, tables and settings are the same. What a user should know is
+    added to `warnings`.
     """
     clips = for_converters(clips)
     own = {name: sorted((c for c in clips if c.device == name), key=lambda c: c.file) for name in (source, *targets)}
@@ -59,16 +55,16 @@ def load_transports(
     found: dict[str, Transport] = {}
     heard: Sample | None = None
     for target in targets:
-        path = root / file_name(target) if root else None
+        path = kept.file(file_name(target))
         about = _pair(source, target) | {"made_from": [_METHOD, prints[source], prints[target]]}
-        of_earlier_run = _read(path, _pair(source, target)) if path and target in of_run else None
-        kept = of_earlier_run if as_kept and of_earlier_run else _read(path, about) if path else None
-        if kept is None:
+        of_run = _read(path, _pair(source, target)) if path and target in kept.of_run else None
+        known = of_run if of_run and kept.counts(target) else _read(path, about) if path else None
+        if known is None:
             heard = heard or _sample(own[source], cuts[source])
-            kept = _learn(heard, _sample(own[target], cuts[target]), tables[source], tables[target])
-            if path and keep and of_earlier_run is None:
-                _write(path, kept, about)
-        found[target] = kept
+            known = _learn(heard, _sample(own[target], cuts[target]), tables[source], tables[target])
+            if path and kept.is_written and of_run is None:
+                _write(path, known, about)
+        found[target] = known
     if alike := [target for target, transport in found.items() if not len(transport.components)]:
         more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
         warnings.append(

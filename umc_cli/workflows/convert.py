@@ -14,9 +14,10 @@ from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.recorded_floors import KeptFloors, floor_entries, keep_floors
+from umc_cli.conversion.chosen.recorded_floors import floor_entries, keep_floors
 from umc_cli.conversion.cluster import HERE, open_cluster
 from umc_cli.conversion.engines import slower_engine_reason
+from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.processes import ALL_GPUS, devices_of, open_processes
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
@@ -78,7 +79,7 @@ def convert(
         is_new = settings.overwrite or not (root / PLAN_NAME).exists()
         has_new_target = is_new or not all((root / target).is_dir() for target in conversion.outputs)
         with lock.alone() if conversion.learns_from_recordings else nullcontext():
-            conversion = wanted.made_ready(settings, root, report.warnings, look_at_recordings=has_new_target)
+            conversion = wanted.made_ready(settings, report.warnings, look_at_recordings=has_new_target)
         order = order_of(settings, workspace, root, conversion)
         if is_new and not settings.cluster:
             _ = conversion.built  # what is wrong with it is said before a plan is made
@@ -92,7 +93,7 @@ def convert(
             progress.planning(len(wanted.clips))
             plan, warnings = plan_run(settings, order, wanted, report.made_with, root)
             report.warnings += warnings
-            floors, known = wanted.floors_to_keep(settings), wanted.known
+            floors, kept = wanted.floors_to_keep(settings), wanted.kept
             del wanted  # from here on, memory does not depend on the number of recordings
             part = settings.part or WHOLE
             target_ids = {target: conversion.target_id(target) for target in conversion.outputs}
@@ -102,7 +103,7 @@ def convert(
                 )
                 report.warnings += warnings
                 report.update = counts_of(update) if update else None
-                keep_floors(root, floors, known)
+                keep_floors(kept, floors)
                 note_build(root, versions())
             kinds = Kinds("shards" in settings.write, bool(settings.audio))
             if kinds.shards:
@@ -154,32 +155,30 @@ class WhatToConvert:
     """Those to convert."""
     conversion: Conversion
     """Without its level tables."""
-    known: tuple[str, ...] = ()
-    """Devices of the run that is to be updated: their levels and noise floors are taken as that run knew them."""
+    kept: KeptKnowledge = NOT_KEPT
+    """What was learned from recordings before, in the output folder."""
 
     def made_ready(
         self,
         settings: ConvertSettings,
-        root: Path,
         warnings: list[str],
         *,
         keep: bool = True,
         look_at_recordings: bool = True,
     ) -> Conversion:
-        """Return the conversion with its level tables. `root`: the output; `keep`: write them there.
+        """Return the conversion with what it learns from recordings. `keep`: write that to the output.
 
         `look_at_recordings`: see `make_ready`.
         """
-        of_run = () if settings.overwrite or not self.conversion.learns_from_recordings else devices_of_run(root)
+        kept = replace(self.kept, is_written=keep)
+        if kept.folder and self.conversion.learns_from_recordings and not settings.overwrite:
+            kept = replace(kept, of_run=devices_of_run(kept.folder))
         return make_ready(
             self.conversion,
             self.everything,
+            kept,
             segments=settings.segments,
-            tables_folder=root,
-            keep_tables=keep,
             look_at_recordings=look_at_recordings,
-            of_run=of_run,
-            as_kept=bool(self.known),
             warnings=warnings,
         )
 
@@ -242,15 +241,14 @@ def choose_what_to_convert(
     here = settings.model_copy(update={"compute_device": "cpu"}) if settings.cluster else settings
     if here.compute_device == ALL_GPUS:
         here = here.model_copy(update={"compute_device": "cuda"})
-    known = updated.devices if updated else ()
-    kept_floors = KeptFloors(root, known)
-    conversion = choose_conversion(workspace, as_then(here, updated), everything, settings.segments, kept_floors)
+    kept = KeptKnowledge(root, of_run=updated.devices if updated else (), is_updated=updated is not None)
+    conversion = choose_conversion(workspace, as_then(here, updated), everything, settings.segments, kept)
     if updated and settings.converter == AUTO:
         conversion = replace(conversion, reason="as the run that is updated")
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)
-    return WhatToConvert(workspace, everything, chosen, clips, conversion, known)
+    return WhatToConvert(workspace, everything, chosen, clips, conversion, kept)
 
 
 def _refuse_contradictions(settings: ConvertSettings) -> None:

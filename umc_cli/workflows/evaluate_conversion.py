@@ -23,6 +23,7 @@ from umc_cli.conversion.chosen.verdict import (
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.kept_knowledge import NOT_KEPT
 from umc_cli.conversion.level_quantiles import measure_level_quantiles
 from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps_of, level_gain
 from umc_cli.conversion.measuring.judges import train_judges
@@ -216,7 +217,7 @@ def _ingredients(
         known = [target for target in targets if target in tables]
         whole = SegmentSettings()
         told = warnings if TRANSPORT in settings.converters else []
-        transports = load_transports(None, settings.source, known, tables, clips, whole, told)
+        transports = load_transports(NOT_KEPT, settings.source, known, tables, clips, whole, told)
     return Ingredients(
         source=settings.source,
         targets=targets,

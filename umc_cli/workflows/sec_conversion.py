@@ -22,6 +22,7 @@ from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Converter, EngineSettings, Ingredients, Need
 from umc_cli.conversion.drawn_differences import DrawnConversions, drawn_conversions
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
+from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
@@ -181,7 +182,7 @@ def on_the_fly(
         made_with = {each.targets[0]: each.built.describe()["checkpoint_sha256"] for each in conversions}
     else:
         conversions = [
-            make_ready(each, recordings, tables_folder=tables_folder, keep_tables=keep_tables, warnings=warnings)
+            make_ready(each, recordings, KeptKnowledge(tables_folder, keep_tables), warnings=warnings)
             for each in conversions
         ]
         made_with = conversions[0].built.describe() | _adapted_by_target(conversions[0])

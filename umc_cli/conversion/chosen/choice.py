@@ -11,13 +11,14 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
 from umc_cli.conversion.chosen.record_checks import check_ingredients
-from umc_cli.conversion.chosen.recorded_floors import KeptFloors, RecordedFloors, add_recorded_floors
+from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import caution_about_eq, caution_about_generator, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, saved_verdict
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.conversion.transport import TRANSPORT
@@ -52,61 +53,38 @@ def open_conversion(
         if workspace.data.is_dir():
             recordings = find_recordings(workspace.data, workspace.splits)
     conversion = choose_conversion(workspace, settings, recordings, segments)
-    return make_ready(conversion, recordings, segments=segments, tables_folder=tables_folder, warnings=warnings)
+    return make_ready(conversion, recordings, KeptKnowledge(tables_folder), segments=segments, warnings=warnings)
 
 
 def make_ready(
     conversion: Conversion,
     recordings: Recordings,
+    kept: KeptKnowledge = NOT_KEPT,
     *,
     segments: SegmentSettings | None = None,
-    tables_folder: Path | None = None,
-    keep_tables: bool = True,
     look_at_recordings: bool = True,
-    of_run: Collection[str] = (),
-    as_kept: bool = False,
     warnings: list[str] | None = None,
 ) -> Conversion:
     """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
 
-    `look_at_recordings`: some are held against the noise floors of records, which takes a second.
-    `of_run`, `as_kept`: see `load_level_tables`.
+    `kept`: what is learned from recordings. `look_at_recordings`: some are held against the noise floors of records,
+    which takes a second.
 
     Raises:
         SettingsError: a device has too few readable recordings.
     """
     segments = segments or SegmentSettings()
+    told = [] if warnings is None else warnings
+    source, targets, clips = conversion.source, conversion.targets, recordings.clips
     if conversion.needs_level_tables:
-        devices = (conversion.source, *conversion.targets)
-        tables = load_level_tables(
-            tables_folder,
-            devices,
-            recordings.clips,
-            segments,
-            [] if warnings is None else warnings,
-            keep=keep_tables,
-            of_run=of_run,
-            as_kept=as_kept,
-        )
-        conversion = conversion.with_level_tables(tables)
+        conversion = conversion.with_level_tables(load_level_tables(kept, (source, *targets), clips, segments, told))
     if conversion.converter == TRANSPORT:
-        transports = load_transports(
-            tables_folder,
-            conversion.source,
-            conversion.targets,
-            conversion.ingredients.level_quantiles,
-            recordings.clips,
-            segments,
-            [] if warnings is None else warnings,
-            keep=keep_tables,
-            of_run=of_run,
-            as_kept=as_kept,
-        )
-        conversion = conversion.with_transports(transports)
+        tables = conversion.ingredients.level_quantiles
+        conversion = conversion.with_transports(load_transports(kept, source, targets, tables, clips, segments, told))
     if warnings is not None:
         warnings += conversion.cautions
-        clips = recordings.clips if look_at_recordings else ()
-        warnings += check_ingredients(conversion.converter, conversion.ingredients, clips, segments)
+        looked_at = clips if look_at_recordings else ()
+        warnings += check_ingredients(conversion.converter, conversion.ingredients, looked_at, segments)
     return conversion
 
 
@@ -115,7 +93,7 @@ def choose_conversion(
     settings: ConversionSettings,
     recordings: Recordings,
     segments: SegmentSettings | None = None,
-    kept_floors: KeptFloors | None = None,
+    kept: KeptKnowledge = NOT_KEPT,
 ) -> Conversion:
     """Return the conversion that `settings` mean, without the level tables that it may need.
 
@@ -142,7 +120,7 @@ def choose_conversion(
     records = {name: registry.get(name) for name in named if name in registry} | targets.invented
     need_floors = [name for name in names if Need.NOISE_FLOOR in CONVERTERS[name].needs]
     floors = (
-        add_recorded_floors(records, recordings.clips, settings.source, segments, kept_floors)
+        add_recorded_floors(records, recordings.clips, settings.source, segments, kept)
         if need_floors
         else RecordedFloors(records)
     )
@@ -161,7 +139,7 @@ def choose_conversion(
         if need_floors:
             raise
         # What would work may need floors that recordings tell.
-        told = add_recorded_floors(records, recordings.clips, settings.source, segments, kept_floors).devices
+        told = add_recorded_floors(records, recordings.clips, settings.source, segments, kept).devices
         conversion = choose(names, replace(wanted, devices=told), recorded | tables.keys(), targets.is_all)
     if settings.converter == AUTO and settings.checkpoint is None:
         conversion = _as_measured(workspace, conversion, JUDGED, recorded | tables.keys(), records)

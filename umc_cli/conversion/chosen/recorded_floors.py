@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from umc_cli import atomic_write
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
+from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.level_tables import recordings_fingerprint
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat
@@ -44,21 +45,12 @@ class RecordedFloors:
     """By the id of a device whose floor stays unknown: why its recordings do not tell."""
 
 
-@dataclass(frozen=True)
-class KeptFloors:
-    """The floors that an earlier run took from recordings, kept in its folder."""
-
-    folder: Path
-    of_run: Collection[str] = ()
-    """Devices whose floors are taken whatever their recordings are now: those of a run that is updated."""
-
-
 def add_recorded_floors(
     devices: Mapping[str, Device],
     clips: Sequence[Clip],
     source: str,
     segments: SegmentSettings | None = None,
-    kept: KeptFloors | None = None,
+    kept: KeptKnowledge = NOT_KEPT,
 ) -> RecordedFloors:
     """Give every record without a noise floor the one that the device's recordings tell; the others stay as they are.
 
@@ -67,13 +59,13 @@ def add_recorded_floors(
     is not measured again, if the recordings are the same.
     """
     completed, origins, unknown = dict(devices), {}, {}
-    entries = _read_entries(kept.folder) if kept else {}
+    entries = _read_entries(kept.file(FLOORS_NAME))
     for name in sorted(devices):
         if devices[name].noise_floor_db is not None:
             continue
         own, cut = _taken(clips, name), _cut(name, source, segments)
         entry = entries.get(name)
-        if kept and entry and (name in kept.of_run or _about(own, cut).items() <= entry.items()):
+        if entry and (kept.counts(name) or _about(own, cut).items() <= entry.items()):
             floor, origin = tuple(map(float, entry[_FLOOR])), entry[_ORIGIN]
         else:
             try:
@@ -103,19 +95,20 @@ def floor_entries(
     }
 
 
-def keep_floors(folder: Path, entries: Mapping[str, dict[str, Any]], of_run: Collection[str] = ()) -> None:
-    """Keep the floors of a run in its folder, so that the next start need not measure them.
+def keep_floors(kept: KeptKnowledge, entries: Mapping[str, dict[str, Any]]) -> None:
+    """Keep the floors of a run, so that the next start need not measure them.
 
-    `of_run`: devices of a run that was updated: what the file holds of them stays, with what their recordings were.
+    What is kept of a run that is updated stays, with what its recordings were.
 
     Raises:
         EnvironmentFault: the folder cannot be written.
     """
-    before = _read_entries(folder)
-    after = before | {name: entry for name, entry in entries.items() if name not in of_run or name not in before}
-    if after != before:
+    path = kept.file(FLOORS_NAME)
+    before = _read_entries(path)
+    after = before | {name: entry for name, entry in entries.items() if name not in before or not kept.counts(name)}
+    if path and after != before:
         content = FORMAT.header | {"devices": dict(sorted(after.items()))}
-        atomic_write.write_text(folder / FLOORS_NAME, json.dumps(content, indent=1) + "\n")
+        atomic_write.write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _taken(clips: Sequence[Clip], device: str) -> list[Clip]:
@@ -133,10 +126,10 @@ def _about(clips: Sequence[Clip], cut: SegmentSettings) -> dict[str, Any]:
     return {"recordings_sha256": recordings_fingerprint(clips, cut), "times_sha256": times}
 
 
-def _read_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the floors that are kept; none if the file is missing, broken or of another version."""
+def _read_entries(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the floors that are kept; none if there is no file, or it is broken or of another version."""
     try:
-        devices = FORMAT.read(folder / FLOORS_NAME).get("devices")
+        devices = FORMAT.read(path).get("devices") if path else None
     except SettingsError:
         return {}
     entries = devices.items() if isinstance(devices, dict) else ()
