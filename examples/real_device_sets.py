@@ -25,6 +25,7 @@ from umc_cli.audio.manifest import Clip, read_manifest
 from umc_cli.audio.mel_scale import mel_band_edges_hz
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import find_workspace
+from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.kept_knowledge import NOT_KEPT
@@ -184,11 +185,10 @@ def learn_devices(learned_from: RealSet, weights: Path) -> Ingredients:
     )
 
 
-def with_transport(known: Ingredients, learned_from: RealSet) -> Ingredients:
-    """Return what is known with what `transport` learns from the same recordings."""
+def with_transports(converter: str, known: Ingredients, learned_from: RealSet) -> Ingredients:
+    """Return what is known with the maps that a converter learns from the same recordings."""
     clips = tuple(replace(clip, split=CONVERTER) for clip in learned_from.clips)
-    tables = known.level_quantiles
-    maps = load_transports(NOT_KEPT, known.source, known.targets, tables, clips, SegmentSettings(), [])
+    maps = load_transports(NOT_KEPT, transport_start(converter, known), clips, SegmentSettings(), [])
     return replace(known, transports=maps)
 
 

@@ -28,6 +28,7 @@ FEW_SHARDS = int(os.environ.get("UMC_TEST_SHARDS", "400"))
 class Watched:
     """Progress that notes what memory is held when half of the segments are converted."""
 
+    def learning(self, target: str, number: int, count: int) -> None: ...
     def planning(self, n_files: int) -> None: ...
 
     def start(self, targets: object, n_segments: int) -> None:

@@ -1,4 +1,4 @@
-"""The converter `transport` through the command line."""
+"""The converters `transport` and `refiner_transport` through the command line."""
 
 import csv
 import json
@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import run_here
+from tests.conversion.devices import device
 from tests.conversion.test_transport_files import swelling
 from tests.samples import Run, write_audio
 from umc_cli.config import find_workspace
 from umc_cli.conversion.transport_files import file_name
+from umc_cli.response.device import write_device
 from umc_cli.sec.models import find_models
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
-CONVERT = ("convert", "--source", "a", "--targets", "b", "--converter", "transport", "--shard-size", "10")
+CONVERT = ("convert", "--source", "a", "--targets", "b", "--shard-size", "10", "--converter")
+STARTS = {"transport": "quantile", "refiner_transport": "refiner_quantile"}
 N_TRAIN, N_TEST = 30, 12
 
 
@@ -29,9 +32,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for number in range(N_TRAIN + N_TEST):
         split = "train" if number < N_TRAIN else "test"
-        for device, exponent in (("a", 1.0), ("b", 0.2)):
-            path = write_audio(root / f"data/{device}/{'xy'[number % 2]}/{number}.wav", swelling(number, exponent))
-            rows.append((path.relative_to(root / "data"), device, "xy"[number % 2], split, f"sound{number}"))
+        for name, exponent in (("a", 1.0), ("b", 0.2)):
+            path = write_audio(root / f"data/{name}/{'xy'[number % 2]}/{number}.wav", swelling(number, exponent))
+            rows.append((path.relative_to(root / "data"), name, "xy"[number % 2], split, f"sound{number}"))
     short = swelling(99, 1.0)[:3000]
     for name, samples in (("short", short), ("cut", np.concatenate([short, np.zeros(25_000, np.float32)]))):
         path = write_audio(root / f"data/a/x/{name}.wav", samples)
@@ -45,6 +48,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(recorded: Path, tmp_path: Path) -> Path:
     """A copy of the workspace."""
     return Path(shutil.copytree(recorded, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def known(root: Path) -> None:
+    """Records of both devices in the workspace, with which the refiner can convert."""
+    for record in (device("a", 0.0, -80.0), device("b", np.linspace(-3, 3, 128).tolist(), -75.0)):
+        write_device(record, root / "devices")
 
 
 @pytest.fixture
@@ -65,41 +75,73 @@ def rows(folder: Path) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def test_it_moves_more_than_quantile_and_the_same_in_parts_and_batches(here: Callable[..., Run], root: Path) -> None:
-    run = here(*CONVERT, "--json")
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("converter", "start", "batches"),
+    [("transport", "quantile", ("--batch-size", "3")), ("refiner_transport", "refiner_quantile", ())],
+)
+def test_it_moves_more_than_its_start_and_the_same_in_parts_and_batches(
+    here: Callable[..., Run], root: Path, converter: str, start: str, batches: tuple[str, ...]
+) -> None:
+    run = here(*CONVERT, converter, "--json")
     assert run.exit_code == 0, run.stderr
-    assert run.json["converter"] == "transport"
-    assert here(*CONVERT[:5], "--converter", "quantile", "--shard-size", "10", "--output", "plain").exit_code == 0
+    assert run.json["converter"] == converter
+    assert here(*CONVERT, start, "--output", "plain").exit_code == 0
     for number in (2, 1):
-        options = ("--output", "parts", "--part", f"{number}/2", "--batch-size", "3", "--workers", "2")
-        assert here(*CONVERT, *options).exit_code == 0
+        options = ("--output", "parts", "--part", f"{number}/2", "--workers", "2", *batches)
+        assert here(*CONVERT, converter, *options).exit_code == 0
     whole, plain = rows(root / "converted"), rows(root / "plain")
     assert np.isfinite(whole).all()
     assert whole.min() >= -100
     assert np.abs(whole - plain).max() > 1
     np.testing.assert_array_equal(rows(root / "parts"), whole)
-    name = file_name("b")
+    name = file_name(converter, "b")
     assert (root / "parts" / name).read_bytes() == (root / "converted" / name).read_bytes()
     before = {path: path.stat().st_mtime_ns for path in root.glob("converted/**/*.h5")}
-    again = here(*CONVERT, "--json")
+    again = here(*CONVERT, converter, "--json")
     assert again.json["n_shards_written"] == 0
     assert {path: path.stat().st_mtime_ns for path in root.glob("converted/**/*.h5")} == before
     assert here("shards", "verify", "converted").exit_code == 0
 
 
+@pytest.mark.usefixtures("known")
+def test_engines_find_the_same_map(here: Callable[..., Run], root: Path) -> None:
+    for engine in ("torch", "openvino"):
+        found = here(*CONVERT, "refiner_transport", "--engine", engine, "--output", engine)
+        assert found.exit_code == 0, found.stderr
+        assert "learning from recordings what moves segments to b (1 of 1)" in found.stderr
+    name = file_name("refiner_transport", "b")
+    assert (root / "torch" / name).read_bytes() == (root / "openvino" / name).read_bytes()
+
+
+@pytest.mark.usefixtures("known")
+def test_an_update_goes_on_with_the_map_of_the_run(here: Callable[..., Run], root: Path) -> None:
+    assert here(*CONVERT, "refiner_transport").exit_code == 0
+    before = (root / "converted" / file_name("refiner_transport", "b")).read_bytes()
+    write_audio(root / "data/a/x/new.wav", swelling(77, 1.0))
+    with (root / "data/manifest.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(("a/x/new.wav", "a", "x", "train", "new"))
+    run = here(*CONVERT, "refiner_transport", "--update", "--json")
+    assert run.exit_code == 0, run.stderr
+    assert run.json["update"]["n_new"] == 1
+    assert (root / "converted" / file_name("refiner_transport", "b")).read_bytes() == before
+
+
 def test_another_map_makes_another_run(here: Callable[..., Run], root: Path) -> None:
-    assert here(*CONVERT).exit_code == 0
+    assert here(*CONVERT, "transport").exit_code == 0
     ids = json.loads((root / "converted/run.json").read_text())
     with (root / "data/manifest.csv").open(newline="") as file:
         lines = file.readlines()
     (root / "data/manifest.csv").write_text("".join(line for line in lines if not line.startswith("b/x/0.wav")))
-    run = here(*CONVERT)
+    run = here(*CONVERT, "transport")
     assert run.exit_code == 2
     assert "target" in run.stderr
     assert json.loads((root / "converted/run.json").read_text()) == ids
 
 
-def test_with_few_recordings_it_is_quantile(here: Callable[..., Run], root: Path) -> None:
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("converter", "start"), STARTS.items())
+def test_with_few_recordings_it_is_its_start(here: Callable[..., Run], root: Path, converter: str, start: str) -> None:
     with (root / "data/manifest.csv").open(newline="") as file:
         head, *lines = file.readlines()
     few = [line for line in lines if not line.startswith("b/") or int(line.split(",")[4].strip()[5:]) < 9]
@@ -108,10 +150,10 @@ def test_with_few_recordings_it_is_quantile(here: Callable[..., Run], root: Path
         if line.startswith("b/"):
             write_audio(root / "data" / line.split(",")[0], long)
     (root / "data/manifest.csv").write_text("".join([head, *few]))
-    run = here(*CONVERT, "--json")
+    run = here(*CONVERT, converter, "--json")
     assert run.exit_code == 0, run.stderr
-    assert "transport is what `quantile` is for b" in run.json["warnings"][0]
-    assert here(*CONVERT[:5], "--converter", "quantile", "--shard-size", "10", "--output", "plain").exit_code == 0
+    assert any(f"{converter} is what `{start}` is for b" in warning for warning in run.json["warnings"])
+    assert here(*CONVERT, start, "--output", "plain").exit_code == 0
     np.testing.assert_array_equal(rows(root / "converted"), rows(root / "plain"))
 
 
@@ -123,22 +165,23 @@ def test_a_verdict_may_choose_it_and_auto_does_not_otherwise(here: Callable[...,
     assert found.json["verdict"]["default"] == "quantile"
     run = here(*CONVERT[:5], "--json")
     assert run.json["converter"] == "transport"
-    assert (root / "converted" / file_name("b")).is_file()
+    assert (root / "converted" / file_name("transport", "b")).is_file()
 
 
+@pytest.mark.usefixtures("known")
 def test_sound_follows_and_a_classifier_learns_from_it(here: Callable[..., Run], root: Path) -> None:
-    assert here(*CONVERT, "--write", "flac", "--output", "sound").exit_code == 0
+    assert here(*CONVERT, "refiner_transport", "--write", "flac", "--output", "sound").exit_code == 0
     assert len(list(root.glob("sound/**/*.flac"))) == N_TRAIN + N_TEST + 2
     options = ("--preset", "smoke", "--max-steps", "2", "--batch-size", "4", "--name", "moved", "--quiet")
-    run = here("train-sec", "--source", "a", "--method", "transport", *options)
+    run = here("train-sec", "--source", "a", "--method", "refiner-transport", *options)
     assert run.exit_code == 0, run.stderr
     workspace, segment = find_workspace(root), np.random.default_rng(0).uniform(-90, -20, (80, 80)).astype(np.float32)
     (model,) = find_models(workspace, ["moved"], [])
     shown = convert_as_trained(workspace, model, segment, ["b"])
     assert shown is not None
     assert not shown.missing
-    assert shown.converter == "transport"
-    (root / "runs/moved" / file_name("b")).unlink()
+    assert shown.converter == "refiner_transport"
+    (root / "runs/moved" / file_name("refiner_transport", "b")).unlink()
     gone = convert_as_trained(workspace, model, segment, ["b"])
     assert gone is not None
     assert "is missing, damaged or not from a to b" in gone.missing["b"]

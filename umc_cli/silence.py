@@ -12,6 +12,9 @@ class SilentProgress:
     def __exit__(self, *_: object) -> None:
         return
 
+    def learning(self, target: str, number: int, count: int) -> None:
+        """Show nothing."""
+
     def planning(self, n_files: int) -> None:
         """Show nothing."""
 

@@ -4,13 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conversion.devices import device, ingredients
 from tests.samples import noise, write_audio
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.conversion.chosen.transport_start import transport_start
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.level_tables import load_level_tables
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.transport import Transport, sha256_of
-from umc_cli.conversion.transport_files import file_name, load_transports, read_transport
+from umc_cli.conversion.transport_files import TransportStart, file_name, load_transports, read_transport
 from umc_cli.errors import SettingsError
 
 RATE_HZ = 22_050
@@ -30,9 +34,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings of `a`, of `b`, which swells less within each, and of `twin`, which is `a` with other sounds."""
     root = tmp_path_factory.mktemp("transports") / "data"
     for number in range(N_RECORDINGS):
-        for device, exponent, seed in (("a", 1.0, number), ("b", 0.2, number), ("twin", 1.0, 100 + number)):
-            write_audio(root / device / "x" / f"{number}.wav", swelling(seed, exponent))
+        for name, exponent, seed in (("a", 1.0, number), ("b", 0.2, number), ("twin", 1.0, 100 + number)):
+            write_audio(root / name / "x" / f"{number}.wav", swelling(seed, exponent))
     return root
+
+
+def start_of(levels: dict[str, np.ndarray]) -> TransportStart:
+    """Return what `transport` moves between the first device and the others."""
+    source, *targets = levels
+    return transport_start("transport", Ingredients(source, tuple(targets), {}, "cpu", level_quantiles=levels))
 
 
 def load(
@@ -42,9 +52,8 @@ def load(
     cut = SegmentSettings()
     tables = load_level_tables(NOT_KEPT, ["a", *targets], clips, cut, [])
     levels = {name: table.levels_db for name, table in tables.items()}
-    return load_transports(
-        KeptKnowledge(root, keep), "a", targets, levels, clips, cut, [] if warnings is None else warnings
-    )
+    start = start_of(levels)
+    return load_transports(KeptKnowledge(root, keep), start, clips, cut, [] if warnings is None else warnings)
 
 
 def test_what_is_kept_is_what_was_learned(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,25 +62,25 @@ def test_what_is_kept_is_what_was_learned(data: Path, tmp_path: Path, monkeypatc
     assert len(learned["b"].components)
     assert not len(learned["twin"].components)
     assert [warning.partition(" is what `quantile` is for ")[2][:4] for warning in warnings] == ["twin"]
-    written = {name: (tmp_path / file_name(name)).read_bytes() for name in learned}
+    written = {name: (tmp_path / file_name("transport", name)).read_bytes() for name in learned}
     monkeypatch.setattr("umc_cli.conversion.transport_files.fit_transport", None)  # nothing is learned again
     again = load(tmp_path, clips, ["b", "twin"])
     assert {name: sha256_of(one) for name, one in again.items()} == {
         name: sha256_of(one) for name, one in learned.items()
     }
-    assert sha256_of(read_transport(tmp_path, "a", "b")) == sha256_of(learned["b"])
-    assert {name: (tmp_path / file_name(name)).read_bytes() for name in learned} == written
+    assert sha256_of(read_transport(tmp_path, "transport", "a", "b")) == sha256_of(learned["b"])
+    assert {name: (tmp_path / file_name("transport", name)).read_bytes() for name in learned} == written
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_a_damaged_file_is_made_again(data: Path, tmp_path: Path, damage: bytes | None) -> None:
     clips = find_recordings(data).clips
     learned = load(tmp_path, clips, ["b"])
-    path = tmp_path / file_name("b")
+    path = tmp_path / file_name("transport", "b")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] if damage is None else damage)
     with pytest.raises(SettingsError, match="missing, damaged or not from a to b"):
-        read_transport(tmp_path, "a", "b")
+        read_transport(tmp_path, "transport", "a", "b")
     assert sha256_of(load(tmp_path, clips, ["b"])["b"]) == sha256_of(learned["b"])
     assert path.read_bytes() == content
 
@@ -101,13 +110,37 @@ def test_a_run_that_grows_keeps_its_map(data: Path, tmp_path: Path) -> None:
     """An update goes on with what the run has; another run beside it must not replace that."""
     clips = find_recordings(data).clips
     before = load(tmp_path, clips, ["b"])["b"]
-    written = (tmp_path / file_name("b")).read_bytes()
+    written = (tmp_path / file_name("transport", "b")).read_bytes()
     fewer = tuple(clip for clip in clips if clip.path.stem != "0")
     cut = SegmentSettings()
     levels = {name: one.levels_db for name, one in load_level_tables(NOT_KEPT, ["a", "b"], fewer, cut, []).items()}
     of_run = KeptKnowledge(tmp_path, of_run=["b"])
-    kept = load_transports(replace(of_run, is_updated=True), "a", ["b"], levels, fewer, cut, [])["b"]
+    kept = load_transports(replace(of_run, is_updated=True), start_of(levels), fewer, cut, [])["b"]
     assert sha256_of(kept) == sha256_of(before)
-    refused = load_transports(of_run, "a", ["b"], levels, fewer, cut, [])["b"]
+    refused = load_transports(of_run, start_of(levels), fewer, cut, [])["b"]
     assert sha256_of(refused) != sha256_of(before)
-    assert (tmp_path / file_name("b")).read_bytes() == written
+    assert (tmp_path / file_name("transport", "b")).read_bytes() == written
+
+
+def test_maps_of_one_converter_do_not_serve_the_other(data: Path, tmp_path: Path) -> None:
+    load(tmp_path, find_recordings(data).clips, ["b"])
+    (tmp_path / file_name("transport", "b")).rename(tmp_path / file_name("refiner_transport", "b"))
+    with pytest.raises(SettingsError, match="missing, damaged or not from a to b"):
+        read_transport(tmp_path, "refiner_transport", "a", "b")
+
+
+def test_a_map_after_the_refiner_rests_on_records_and_weights(tmp_path: Path) -> None:
+    adapted = tmp_path / "refiner.safetensors"
+    adapted.write_bytes(b"other weights")
+    known = ingredients(device("a", 0.0, -80.0), device("b", 0.0, -80.0))
+    known = replace(known, refiner=SHIPPED_REFINER)
+    others = [
+        known,
+        replace(known, refiner=adapted),
+        replace(known, adapted={"b": adapted}),
+        replace(known, devices=known.devices | {"a": device("a", 0.0, -79.0)}),
+        replace(known, devices=known.devices | {"b": device("b", 1.0, -80.0)}),
+    ]
+    rests_on = {tuple(transport_start("refiner_transport", one).also_from("b")) for one in others}
+    assert len(rests_on) == 4  # weights for all and for this pair alone are the same to it
+    assert transport_start("transport", known).also_from("b") == ()

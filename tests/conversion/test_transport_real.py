@@ -11,9 +11,10 @@ import pytest
 
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES, SegmentLevels, read_segment_levels
+from umc_cli.conversion.measuring.converters import convert_segments
 from umc_cli.conversion.transport import Sample, fit_transport
-from umc_cli.conversion.transport_files import quantile_mapped
 from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 
 
@@ -26,10 +27,13 @@ def _distances(
     source: SegmentLevels, target: SegmentLevels, heard: np.ndarray, true: np.ndarray
 ) -> tuple[float, float]:
     """Return the distance of `quantile`, and that of `transport`."""
-    tables = _table(source.log_mel), _table(target.log_mel)
-    start = Sample(quantile_mapped(source.log_mel, *tables), source.recordings, source.labels)
+    tables = {"source": _table(source.log_mel), "target": _table(target.log_mel)}
+    known = Ingredients("source", ("target",), {}, "cpu", level_quantiles=tables)
+    learned, mapped = (
+        convert_segments("quantile", each, known.targets, known)["target"] for each in (source.log_mel, heard)
+    )
+    start = Sample(learned, source.recordings, source.labels)
     transport = fit_transport(start, Sample(target.log_mel, target.recordings, target.labels))
-    mapped = quantile_mapped(heard, *tables)
     before, after = (
         float(log_spectral_distance(each, true).mean()) for each in (mapped, np.maximum(transport(mapped), -100))
     )

@@ -37,6 +37,10 @@ class BarProgress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def learning(self, target: str, number: int, count: int) -> None:
+        """Say what is being learned."""
+        self._bars.console.print(learning_line(target, number, count))
+
     def planning(self, n_files: int) -> None:
         """Say that headers are being read."""
         self._bars.console.print(f"reading the headers of {n_files} recordings")
@@ -78,6 +82,10 @@ class LineProgress:
     ) -> None:
         if self._lines is not None:
             self._lines.close()
+
+    def learning(self, target: str, number: int, count: int) -> None:
+        """Say what is being learned."""
+        sys.stderr.write(learning_line(target, number, count) + "\n")
 
     def planning(self, n_files: int) -> None:
         """Say that headers are being read."""
@@ -129,3 +137,8 @@ def conversion_progress(quiet: bool) -> SilentProgress | BarProgress | LineProgr
     if quiet:
         return SILENT
     return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+def learning_line(target: str, number: int, count: int) -> str:
+    """Return what is said while a map of segments is learned. `number`: of the target, from 1."""
+    return f"learning from recordings what moves segments to {target} ({number} of {count})"

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from umc_cli.cli.plot import text_plot
+from umc_cli.cli.progress import learning_line
 from umc_cli.cli.render import err
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -40,6 +41,10 @@ class QuietTraining:
 
     def preparing(self, n_files: int) -> None:
         """Show nothing."""
+
+    def learning(self, target: str, number: int, count: int) -> None:
+        """Say what is being learned, where things are said."""
+        self.say(learning_line(target, number, count))
 
     def start(self, done: int, total: int) -> None:
         """Take over Ctrl-C."""

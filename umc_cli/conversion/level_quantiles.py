@@ -54,8 +54,8 @@ def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) ->
         unread = f", of which {n_failed} cannot be read" if n_failed else ""
         raise InputError(
             f"only {n_segments} segments in {len(clips)} recordings{unread}",
-            f"`quantile`, `transport` and `refiner_quantile` need at least {MIN_SEGMENTS} segments per device: add "
-            "recordings, or name another --converter",
+            f"converters that learn from recordings need at least {MIN_SEGMENTS} segments per device: add recordings, "
+            "or name another --converter",
         )
     levels = heard.log_mel.transpose(1, 0, 2).reshape(LOG_MEL_SETTINGS.n_mels, -1)
     quantiles = np.quantile(levels, QUANTILE_SHARES, axis=1).astype(np.float32)

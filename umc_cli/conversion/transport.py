@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TRANSPORT = "transport"
-"""Name of the converter."""
 PARTS = ("origin", "components", "lowest", "highest", "matrix", "shift")
 """Arrays of a map."""
 N_COMPONENTS = 60

@@ -1,10 +1,13 @@
-"""The maps that the converter `transport` rests on, kept beside `run.json`: one file for each target.
+"""The maps that `transport` and `refiner_transport` rest on, kept beside `run.json`: one file for each target.
 
 Loads torch only where it reads or writes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from umc_cli.config import dump_settings
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_quantiles import read_segment_levels
 from umc_cli.conversion.level_tables import recordings_fingerprint
-from umc_cli.conversion.transport import PARTS, TRANSPORT, Levels, Sample, Transport, fit_transport, no_transport
+from umc_cli.conversion.transport import PARTS, Levels, Sample, Transport, fit_transport, no_transport
 from umc_cli.errors import SettingsError
 from umc_cli.shards.plan import hash_of
 
@@ -28,60 +31,94 @@ LEAST_RECORDINGS = 10
 _METHOD = 1
 """Of fitting: a map of another number is learned again."""
 
+Learning = Callable[[str, int, int], None]
+"""Told before a map is learned: the target, its number (from 1) and how many targets there are."""
 
-def file_name(target: str) -> str:
+
+def not_told(target: str, number: int, count: int) -> None:
+    """Say nothing of what is learned."""
+
+
+class StartConverter(Protocol):
+    """What the other converter makes of the source's segments."""
+
+    def __call__(self, log_mel: Levels, target: str) -> Levels:
+        """Shape: [N, 80, 80] dB -> the same, for a target."""
+        ...
+
+
+@dataclass(frozen=True)
+class TransportStart:
+    """What the maps of a converter move: the results of another one."""
+
+    moved_by: str
+    """The converter that has the maps."""
+    converter: str
+    """The other one."""
+    source: str
+    targets: tuple[str, ...]
+    tables: Mapping[str, Levels]
+    """By device: [20, 80], dB."""
+    convert: StartConverter
+    also_from: Callable[[str], Sequence[str]] = lambda _: ()
+    """Returns, by target, hashes of what these results rest on besides the tables."""
+
+
+def file_name(converter: str, target: str) -> str:
     """Return the name of the file of a target."""
-    return f"transport.{target}.safetensors"
+    return f"{converter}.{target}.safetensors"
 
 
 def load_transports(
     kept: KeptKnowledge,
-    source: str,
-    targets: Sequence[str],
-    tables: Mapping[str, Levels],
+    start: TransportStart,
     clips: Sequence[Clip],
     settings: SegmentSettings,
     warnings: list[str],
+    learning: Learning = not_told,
 ) -> dict[str, Transport]:
-    """Return the map to every target, learned from the recordings of which the level tables `tables` are made.
+    """Return the map to every target, learned from the recordings of which the level tables are made.
 
-    They are kept, and read again as long as recordings, tables and settings are the same. What a user should know is
-    added to `warnings`.
+    They are kept, and read again as long as recordings, settings and all that `start` rests on are the same. What a
+    user should know is added to `warnings`.
     """
+    source, targets, tables = start.source, start.targets, start.tables
     clips = for_converters(clips)
     own = {name: sorted((c for c in clips if c.device == name), key=lambda c: c.file) for name in (source, *targets)}
     cuts = {name: settings if name == source else settings.segments for name in own}
     prints = {name: hash_of([recordings_fingerprint(own[name], cuts[name]), tables[name].tolist()]) for name in own}
     found: dict[str, Transport] = {}
     heard: Sample | None = None
-    for target in targets:
-        path = kept.file(file_name(target))
-        about = _pair(source, target) | {"made_from": [_METHOD, prints[source], prints[target]]}
-        of_run = _read(path, _pair(source, target)) if path and target in kept.of_run else None
+    for number, target in enumerate(targets, start=1):
+        path = kept.file(file_name(start.moved_by, target))
+        pair = _pair(start.moved_by, source, target)
+        about = pair | {"made_from": [_METHOD, prints[source], prints[target], *start.also_from(target)]}
+        of_run = _read(path, pair) if path and target in kept.of_run else None
         known = of_run if of_run and kept.counts(target) else _read(path, about) if path else None
         if known is None:
+            learning(target, number, len(targets))
             heard = heard or _sample(own[source], cuts[source])
-            known = _learn(heard, _sample(own[target], cuts[target]), tables[source], tables[target])
+            known = _learn(heard, _sample(own[target], cuts[target]), partial(start.convert, target=target))
             if path and kept.is_written and of_run is None:
                 _write(path, known, about)
         found[target] = known
     if alike := [target for target, transport in found.items() if not len(transport.components)]:
         more = f" and {len(alike) - 3} more" if len(alike) > 3 else ""
         warnings.append(
-            f"transport is what `quantile` is for {', '.join(alike[:3])}{more}: the recordings do not tell more (fewer "
-            f"than {LEAST_RECORDINGS} of them, no label in common, or a difference that may be chance)"
+            f"{start.moved_by} is what `{start.converter}` is for {', '.join(alike[:3])}{more}: the recordings do not "
+            f"tell more (fewer than {LEAST_RECORDINGS} of them, no label in common, or a difference that may be chance)"
         )
     return found
 
 
-def read_transport(root: Path, source: str, target: str) -> Transport:
+def read_transport(root: Path, converter: str, source: str, target: str) -> Transport:
     """Return the map that `load_transports` left in `root`.
 
     Raises:
         SettingsError: it is not there, or is damaged.
     """
-    path = root / file_name(target)
-    transport = _read(path, _pair(source, target))
+    path = root / file_name(converter, target)
+    transport = _read(path, _pair(converter, source, target))
     if transport is None:
         raise SettingsError(
             f"{path} is missing, damaged or not from {source} to {target}", "run the command that wrote it again"
@@ -89,28 +126,15 @@ def read_transport(root: Path, source: str, target: str) -> Transport:
     return transport
 
 
-def _pair(source: str, target: str) -> dict[str, object]:
-    return {"source": source, "target": target}
+def _pair(converter: str, source: str, target: str) -> dict[str, object]:
+    return {"kind": converter, "source": source, "target": target}
 
 
-def _learn(source: Sample, target: Sample, source_table: Levels, target_table: Levels) -> Transport:
-    if min(len(set(one.recordings)) for one in (source, target)) < LEAST_RECORDINGS:
+def _learn(source: Sample, target: Sample, convert: Callable[[Levels], Levels]) -> Transport:
+    is_few = min(len(set(one.recordings)) for one in (source, target)) < LEAST_RECORDINGS
+    if is_few or set(source.labels).isdisjoint(target.labels):
         return no_transport(LOG_MEL_SETTINGS.n_mels * LOG_MEL_SETTINGS.n_frames)
-    start = Sample(quantile_mapped(source.log_mel, source_table, target_table), source.recordings, source.labels)
-    return fit_transport(start, target)
-
-
-def quantile_mapped(log_mel: Levels, source_table: Levels, target_table: Levels) -> Levels:
-    """Return what `quantile` makes of segments. Shape: [N, 80, 80] dB, tables [n_quantiles, 80]."""
-    import torch
-
-    from umc_cli.conversion.quantile_mapping import level_at, locate
-
-    tables = [torch.from_numpy(np.asarray(table, np.float32)).T.contiguous() for table in (source_table, target_table)]
-    levels = torch.from_numpy(log_mel).transpose(0, 1).reshape(log_mel.shape[1], -1)
-    mapped = level_at(locate(levels, tables[0]), tables[1])
-    result: Levels = mapped.reshape(len(mapped), len(log_mel), -1).transpose(0, 1).contiguous().numpy()
-    return result
+    return fit_transport(Sample(convert(source.log_mel), source.recordings, source.labels), target)
 
 
 def _sample(clips: Sequence[Clip], settings: SegmentSettings) -> Sample:
@@ -124,7 +148,6 @@ def _write(path: Path, transport: Transport, about: Mapping[str, object]) -> Non
     tensors = {name: torch.from_numpy(getattr(transport, name).copy()) for name in PARTS}
     log_mel = dump_settings(LOG_MEL_SETTINGS)
     metadata = {
-        "kind": TRANSPORT,
         "umc_version": __version__,
         "log_mel": log_mel,
         "strength": transport.strength,

@@ -14,6 +14,7 @@ CONVERSIONS = {
     "eq-noise": "the signal equalized and the target's noise floor added",
     "quantile": "level distributions mapped",
     "transport": "level distributions mapped, then components of whole segments moved",
+    "refiner-transport": "the unified converter, then components of whole segments moved",
 }
 """Methods that convert a share of the samples to other devices."""
 

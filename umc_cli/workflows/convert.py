@@ -23,6 +23,7 @@ from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
 from umc_cli.conversion.shard_jobs import open_jobs
 from umc_cli.conversion.source_recordings import cancellation_warnings, odd_devices, select_clips
+from umc_cli.conversion.transport_files import Learning
 from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
 from umc_cli.errors import SettingsError
@@ -79,7 +80,9 @@ def convert(
         is_new = settings.overwrite or not (root / PLAN_NAME).exists()
         has_new_target = is_new or not all((root / target).is_dir() for target in conversion.outputs)
         with lock.alone() if conversion.learns_from_recordings else nullcontext():
-            conversion = wanted.made_ready(settings, report.warnings, look_at_recordings=has_new_target)
+            conversion = wanted.made_ready(
+                settings, report.warnings, progress.learning, look_at_recordings=has_new_target
+            )
         order = order_of(settings, workspace, root, conversion)
         if is_new and not settings.cluster:
             _ = conversion.built  # what is wrong with it is said before a plan is made
@@ -162,13 +165,14 @@ class WhatToConvert:
         self,
         settings: ConvertSettings,
         warnings: list[str],
+        learning: Learning,
         *,
         keep: bool = True,
         look_at_recordings: bool = True,
     ) -> Conversion:
         """Return the conversion with what it learns from recordings. `keep`: write that to the output.
 
-        `look_at_recordings`: see `make_ready`.
+        `learning`, `look_at_recordings`: see `make_ready`.
         """
         kept = replace(self.kept, is_written=keep)
         if kept.folder and self.conversion.learns_from_recordings and not settings.overwrite:
@@ -179,6 +183,7 @@ class WhatToConvert:
             kept,
             segments=settings.segments,
             look_at_recordings=look_at_recordings,
+            learning=learning,
             warnings=warnings,
         )
 

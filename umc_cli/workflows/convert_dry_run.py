@@ -99,7 +99,7 @@ def convert_dry_run(
     if settings.audio:
         refuse_to_overwrite(root, workspace.data)
     report = ConvertDryRun(**wanted.in_a_report(settings, root), free_bytes=shutil.disk_usage(place).free)
-    conversion = wanted.made_ready(settings, report.warnings, keep=False)
+    conversion = wanted.made_ready(settings, report.warnings, progress.learning, keep=False)
     order = order_of(settings, workspace, root, conversion)
     report.made_with = conversion.made_with
     progress.planning(len(wanted.clips))

@@ -47,6 +47,10 @@ class UpdateCounts:
 class ConvertProgress(Progress, Protocol):
     """Told how a run goes on, for people who wait."""
 
+    def learning(self, target: str, number: int, count: int) -> None:
+        """What moves segments of a target is about to be learned. `number`: of the target, from 1."""
+        ...
+
     def planning(self, n_files: int) -> None:
         """Headers are about to be read."""
         ...

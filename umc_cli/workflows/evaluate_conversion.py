@@ -11,6 +11,7 @@ from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
+from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.chosen.verdict import (
     DEFAULT_ORDER,
     JUDGED,
@@ -29,7 +30,6 @@ from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert
 from umc_cli.conversion.measuring.judges import train_judges
 from umc_cli.conversion.measuring.references import make_reference, read_split
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
-from umc_cli.conversion.transport import TRANSPORT
 from umc_cli.conversion.transport_files import load_transports
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
@@ -169,8 +169,10 @@ def evaluate_conversion(
             report.seeds = list(range(settings.seeds))
         distances: dict[str, dict[str, list[float]]] = {target: {} for target in references}
         for name, targets in planned.items():
+            told = warnings if name in settings.converters else []
+            knowing = _with_transports(name, targets, ingredients, clips, told, say)
             say(f"measuring {name}")
-            report.converters.append(_measure(name, targets, given, references, ingredients, judges, distances))
+            report.converters.append(_measure(name, targets, given, references, knowing, judges, distances))
         report.converters.append(_measure_true_recordings(references, judges))
     if default is not None:
         as_recorded = replace(ingredients, devices=records)
@@ -212,24 +214,37 @@ def _ingredients(
             tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
         except InputError as error:
             warnings.append(f"split {FOR_CONVERTERS} does not give the levels of {device}: {error.message}")
-    transports = {}
-    if settings.source in tables and TRANSPORT in (settings.converters or MEASURED_CONVERTERS):
-        known = [target for target in targets if target in tables]
-        whole = SegmentSettings()
-        told = warnings if TRANSPORT in settings.converters else []
-        transports = load_transports(NOT_KEPT, settings.source, known, tables, clips, whole, told)
     return Ingredients(
         source=settings.source,
         targets=targets,
         devices={name: registry.get(name) for name in devices if name in registry},
         level_quantiles=tables,
-        transports=transports,
         checkpoint=weights.generator,
         refiner=weights.refiner,
         adapted={} if settings.checkpoint else adapted_weights(workspace, settings.source, targets),
         engine=EngineSettings(engine=settings.engine, precision=settings.precision, threads=cpu_count()),
         torch_device=compute_device(settings.compute_device),
     )
+
+
+def _with_transports(
+    name: str,
+    targets: Sequence[str],
+    ingredients: Ingredients,
+    clips: Sequence[Clip],
+    warnings: list[str],
+    say: Callable[[str], None],
+) -> Ingredients:
+    """Return the ingredients with the maps that a converter rests on, if it does."""
+    if name not in CONVERTERS or CONVERTERS[name].moves is None:
+        return ingredients
+    start = transport_start(name, replace(ingredients, targets=tuple(targets)))
+
+    def learning(target: str, number: int, count: int) -> None:
+        say(f"learning what {name} moves for {target} ({number} of {count})")
+
+    maps = load_transports(NOT_KEPT, start, clips, SegmentSettings(), warnings, learning)
+    return replace(ingredients, transports=maps)
 
 
 def _measured_target(reference: Reference, given: Segments, ingredients: Ingredients) -> MeasuredTarget:

@@ -24,12 +24,13 @@ from umc_cli.conversion.drawn_differences import DrawnConversions, drawn_convers
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.random_targets import convert_to_random_targets
+from umc_cli.conversion.transport_files import Learning, not_told
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
 
 UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
 """The methods that any of several converters can serve."""
-_UNIFIED = ("refiner_quantile", "refiner", "film_gan")
+_UNIFIED = ("refiner_transport", "refiner_quantile", "refiner", "film_gan")
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(UNIFIED_METHODS, _UNIFIED),
     "mc": ("film_gan",),
@@ -37,6 +38,7 @@ CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     "eq-noise": ("eq_noise",),
     "quantile": ("quantile",),
     "transport": ("transport",),
+    "refiner-transport": ("refiner_transport",),
 }
 """The converters that a method (of `sec.methods.CONVERSIONS`) may convert with, best first."""
 N_INVENTED = 200
@@ -166,11 +168,12 @@ def on_the_fly(
     warnings: list[str],
     features: SecFeatures | None = None,
     keep_tables: bool = True,
+    learning: Learning = not_told,
 ) -> OnTheFlyConversions | DrawnConversions | WaveformConversions:
     """Return what was chosen for `method`, ready to convert samples on `torch_device`.
 
-    Tables of levels are taken from `tables_folder` and, with `keep_tables`, kept there. `features` of one's own:
-    waveforms are converted.
+    Tables of levels and maps are taken from `tables_folder` and, with `keep_tables`, kept there. `features` of one's
+    own: waveforms are converted. `learning`: told of every map that is learned.
 
     Raises:
         SettingsError: a device has too few readable recordings, or weights cannot be read.
@@ -182,7 +185,9 @@ def on_the_fly(
         made_with = {each.targets[0]: each.built.describe()["checkpoint_sha256"] for each in conversions}
     else:
         conversions = [
-            make_ready(each, recordings, KeptKnowledge(tables_folder, keep_tables), warnings=warnings)
+            make_ready(
+                each, recordings, KeptKnowledge(tables_folder, keep_tables), learning=learning, warnings=warnings
+            )
             for each in conversions
         ]
         made_with = conversions[0].built.describe() | _adapted_by_target(conversions[0])

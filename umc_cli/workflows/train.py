@@ -32,6 +32,10 @@ class TrainProgress(RunProgress, Protocol):
         """Log-mel spectrograms of so many recordings are about to be computed."""
         ...
 
+    def learning(self, target: str, number: int, count: int) -> None:
+        """What moves segments of a target is about to be learned. `number`: of the target, from 1."""
+        ...
+
 
 @dataclass
 class TrainReport(Report):

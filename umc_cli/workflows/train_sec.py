@@ -13,6 +13,7 @@ import torch
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.config import Workspace, load_settings
 from umc_cli.conversion.drawn_differences import DrawnConversions
+from umc_cli.conversion.transport_files import Learning, not_told
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import explain_machine_faults, training_precision, versions
 from umc_cli.sec.audio_conversions import AudioConversions, open_audio_conversions
@@ -112,10 +113,12 @@ def build_training(
     torch_device: torch.device,
     ranks: Ranks = ONE_PROCESS,
     tables_folder: Path | None = None,
+    learning: Learning = not_told,
 ) -> BuiltTraining:
     """Read the segments (or find them in `folder`), and build network and batches.
 
-    `tables_folder`: where level tables of an earlier run are, which then are only read; None: `folder`.
+    `tables_folder`: where level tables and maps of an earlier run are, which then are only read; None: `folder`.
+    `learning`: told of every map that is learned.
 
     Raises:
         SettingsError: recordings or shards do not give what is needed.
@@ -139,6 +142,7 @@ def build_training(
             chosen.warnings,
             features=settings.features,
             keep_tables=tables_folder is None,
+            learning=learning,
         )
     batches = TrainingBatches(
         segments=_segments(stores, TRAIN_PART, chosen.train, chosen.classes, settings),
@@ -188,7 +192,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
                 run_id = settle_run(folder, settings)
                 check_not_passed(folder, settings)
                 progress.preparing(len(chosen.train) + len(chosen.held_out))
-            built = build_training(wanted, settings, folder, torch_device, ranks)
+            built = build_training(wanted, settings, folder, torch_device, ranks, learning=progress.learning)
             store = built.store
             n_train = np.bincount(built.batches.segments.label, minlength=len(chosen.classes))
             check_counts(n_train.tolist(), built.n_held_out, chosen, settings)

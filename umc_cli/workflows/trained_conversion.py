@@ -23,7 +23,6 @@ from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import TABLES_NAME, read_level_tables
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.side_by_side_results import ADAPTED_FILES, tables_side_by_side
-from umc_cli.conversion.transport import TRANSPORT
 from umc_cli.conversion.transport_files import read_transport
 from umc_cli.errors import SettingsError, UmcError
 from umc_cli.precision import Precision
@@ -179,8 +178,8 @@ def _convert(
     missing = gaps(recipe.converter, ingredients)
     if missing:
         raise SettingsError(f"converter {recipe.converter} lacks {missing[target]}", "add it")
-    if recipe.converter == TRANSPORT:
-        transports = {target: read_transport(recipe.place, source, target)}
+    if CONVERTERS[recipe.converter].moves:
+        transports = {target: read_transport(recipe.place, recipe.converter, source, target)}
         ingredients = replace(ingredients, transports=transports)
     converted: NDArray[np.float32] = Conversion(recipe.converter, ingredients)(log_mel[None])[target][0].numpy()
     if not np.isfinite(converted).all():

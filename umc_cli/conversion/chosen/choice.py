@@ -14,6 +14,7 @@ from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import caution_about_eq, caution_about_generator, what_is_missing
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
+from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, saved_verdict
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
@@ -21,8 +22,7 @@ from umc_cli.conversion.engines import check_engine_name
 from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
-from umc_cli.conversion.transport import TRANSPORT
-from umc_cli.conversion.transport_files import load_transports
+from umc_cli.conversion.transport_files import Learning, load_transports, not_told
 from umc_cli.errors import SettingsError, did_you_mean
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id
 from umc_cli.runtime import compute_device_name, cpu_count
@@ -63,12 +63,13 @@ def make_ready(
     *,
     segments: SegmentSettings | None = None,
     look_at_recordings: bool = True,
+    learning: Learning = not_told,
     warnings: list[str] | None = None,
 ) -> Conversion:
     """Return a conversion that was chosen with the level tables that it needs; see `open_conversion`.
 
     `kept`: what is learned from recordings. `look_at_recordings`: some are held against the noise floors of records,
-    which takes a second.
+    which takes a second. `learning`: told of every map that is learned.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -78,9 +79,9 @@ def make_ready(
     source, targets, clips = conversion.source, conversion.targets, recordings.clips
     if conversion.needs_level_tables:
         conversion = conversion.with_level_tables(load_level_tables(kept, (source, *targets), clips, segments, told))
-    if conversion.converter == TRANSPORT:
-        tables = conversion.ingredients.level_quantiles
-        conversion = conversion.with_transports(load_transports(kept, source, targets, tables, clips, segments, told))
+    if conversion.learns_maps:
+        start = transport_start(conversion.converter, conversion.ingredients)
+        conversion = conversion.with_transports(load_transports(kept, start, clips, segments, told, learning))
     if warnings is not None:
         warnings += conversion.cautions
         looked_at = clips if look_at_recordings else ()

@@ -22,7 +22,7 @@ from umc_cli.conversion.converters.contract import Converter, Ingredients, Need
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
-from umc_cli.conversion.transport import TRANSPORT, Transport, sha256_of
+from umc_cli.conversion.transport import Transport, sha256_of
 from umc_cli.errors import EnvironmentFault
 from umc_cli.response.difference import fr_difference_db, level_difference_db
 from umc_cli.runtime import compute_fp32_in_full
@@ -82,7 +82,12 @@ class Conversion:
     @property
     def learns_from_recordings(self) -> bool:
         """Tell whether something that the converter rests on is still to be learned from recordings."""
-        return self.needs_level_tables or (self.converter == TRANSPORT and not self.ingredients.transports)
+        return self.needs_level_tables or (self.learns_maps and not self.ingredients.transports)
+
+    @property
+    def learns_maps(self) -> bool:
+        """Tell whether the converter rests on maps of segments."""
+        return CONVERTERS[self.converter].moves is not None
 
     @cached_property
     def built(self) -> Converter:

@@ -9,7 +9,16 @@ from umc_cli.precision import Precision
 
 _CONVERSION = "Conversion"
 
-CONVERTER_NAMES = ("refiner_quantile", "transport", "quantile", "refiner", "eq_noise", "eq", "film_gan")
+CONVERTER_NAMES = (
+    "refiner_transport",
+    "refiner_quantile",
+    "transport",
+    "quantile",
+    "refiner",
+    "eq_noise",
+    "eq",
+    "film_gan",
+)
 """As `conversion.converters.CONVERTERS` has them; kept here too because that loads numpy (a test compares them)."""
 
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
@@ -33,8 +42,8 @@ class ConversionSettings(ConverterEngineSettings):
     """Devices to convert to, comma-separated, or all (every other device that the converter can serve); synth:N means
     N invented devices, synth:FILE those of a file that umc synth-fr wrote."""
     converter: Annotated[str, Option(_CONVERSION, words=("auto", *CONVERTER_NAMES))] = "auto"
-    """refiner_quantile, transport, quantile, refiner, eq_noise, eq, film_gan, or auto (the best one whose inputs
-    are available)."""
+    """refiner_transport, refiner_quantile, transport, quantile, refiner, eq_noise, eq, film_gan, or auto (the best one
+    whose inputs are available)."""
     checkpoint: Annotated[
         Path | None,
         Option(

@@ -85,7 +85,7 @@ def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
     if checkpoint is None:
         return Weights(generator, refiner, ())
     if read_checkpoint(checkpoint).metadata.get("kind") == REFINER_KIND:
-        return Weights(generator, checkpoint, ("refiner_quantile", "refiner"))
+        return Weights(generator, checkpoint, ("refiner_transport", "refiner_quantile", "refiner"))
     return Weights(checkpoint, refiner, ("film_gan",))
 
 

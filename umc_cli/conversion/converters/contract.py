@@ -54,7 +54,7 @@ class Ingredients:
     level_quantiles: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """[n_quantiles, 80] in dB: per mel band, the levels that the device's recordings reach."""
     transports: Mapping[str, Transport] = field(default_factory=dict)
-    """By target: what moves segments after `quantile`."""
+    """By target: what moves whole segments after the converter that `ConverterSpec.moves` names."""
     checkpoint: Path | None = None
     """Of a generator."""
     refiner: Path | None = None
@@ -88,6 +88,8 @@ class ConverterSpec:
     """One line for people who choose."""
     needs: frozenset[Need]
     build: Callable[[Ingredients], Converter]
+    moves: str | None = None
+    """The converter whose results it moves, by a map that is learned from recordings; None: it learns no map."""
     foretell: Callable[[Ingredients], dict[str, str]] | None = None
     """Returns what `describe` of the converter will, without building it and without torch.
 

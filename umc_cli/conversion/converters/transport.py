@@ -1,13 +1,13 @@
-"""`transport`: `quantile`, then the linear optimal transport of whole segments that the recordings speak for."""
+"""`transport` and `refiner_transport`: what another converter makes, moved by linear optimal transport of segments."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
-from umc_cli.conversion.converters.contract import Ingredients
-from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
+from umc_cli.conversion.converters.contract import Converter, Ingredients
 from umc_cli.conversion.transport import PARTS
 
 
@@ -24,17 +24,13 @@ class _Map:
 
 
 class Transporter:
-    """Maps levels band by band, then moves components of whole segments."""
+    """Converts as another converter does, then moves components of whole segments, where there is a map."""
 
-    def __init__(self, ingredients: Ingredients) -> None:
+    def __init__(self, start: Converter, ingredients: Ingredients) -> None:
+        self._start = start
         device = torch.device(ingredients.torch_device)
         # Batches of any size give the same result in double precision, which Apple's GPUs do not have.
         self._dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._tables = {
-            name: torch.from_numpy(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
-            for name in (ingredients.source, *ingredients.targets)
-        }
-        self._source = self._tables[ingredients.source]
         self._maps: dict[str, _Map] = {}
         for target in ingredients.targets:
             transport = ingredients.transports.get(target)
@@ -42,24 +38,21 @@ class Transporter:
                 arrays = (torch.from_numpy(getattr(transport, name)) for name in PARTS)
                 self._maps[target] = _Map(*(one.to(device, self._dtype) for one in arrays))
 
-    def begin(self, log_mel: Tensor) -> tuple[QuantilePosition, int]:
-        """Find each level's place among the source's quantiles, band by band. Shape: [B, 80, 80], dB."""
-        levels = log_mel.transpose(0, 1).reshape(log_mel.shape[1], -1)  # [80, B * frames]
-        return locate(levels, self._source), len(log_mel)
+    def begin(self, log_mel: Tensor) -> Any:
+        """Begin as the other converter does. Shape: [B, 80, 80], dB."""
+        return self._start.begin(log_mel)
 
-    def convert(self, begun: tuple[QuantilePosition, int], target: str) -> Tensor:
-        """Return what `target` would have recorded. Shape: [B, 80, 80] dB; never below the floor of -100 dB."""
-        position, n_segments = begun
-        levels = level_at(position, self._tables[target])
-        mapped = levels.reshape(len(levels), n_segments, -1).transpose(0, 1)
+    def convert(self, begun: Any, target: str) -> Tensor:
+        """Return what `target` would have recorded. Shape: [B, 80, 80] dB; where moved, not below -100 dB."""
+        started = self._start.convert(begun, target)
         if target not in self._maps:
-            return mapped
+            return started
         own = self._maps[target]
-        flat = mapped.reshape(n_segments, -1).to(self._dtype)
+        flat = started.reshape(len(started), -1).to(self._dtype)
         found = ((flat - own.origin) @ own.components.T).clamp(own.lowest, own.highest)
         moved = flat + found @ own.matrix @ own.components + own.shift
-        return moved.float().reshape(mapped.shape).clamp_min_(FLOOR_DB)
+        return moved.float().reshape(started.shape).clamp_min_(FLOOR_DB)
 
     def describe(self) -> dict[str, str]:
-        """Nothing beyond tables and maps, which lie beside run.json."""
-        return {}
+        """Return what the other converter says of itself. The maps lie beside run.json."""
+        return self._start.describe()
