@@ -70,7 +70,7 @@ def test_auto_takes_quantile_where_both_devices_are_recorded(umc: Umc, workspace
             write_audio(workspace / f"data/{device}/noise/{device}{index}.wav", gain * noise(1.0, seed=100 + index))
     run = umc("convert", "--source", SOURCE, "--targets", "other", "--label", "noise", "--json")
     assert (run.json["converter"], run.json["targets"]) == ("quantile", ["other"])
-    assert run.json["reason"] == "the best for 1 of 1 targets; refiner_quantile: 0"
+    assert run.json["reason"] == "the best for 1 of 1 targets; refiner_transport, refiner_quantile: 0"
     converted = read_shard(workspace / "converted/other/shard-00000.h5")["log_mel"]
     samples = np.stack(
         [

@@ -20,6 +20,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.json_text import JsonFormat, parse_json
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 FORMAT = JsonFormat("umc-checkpoint", 1, "checkpoint", "give a checkpoint that umc wrote", "train the checkpoint again")
@@ -76,6 +77,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except _NOT_SAFETENSORS as error:
         raise _broken(path, error) from error
     return Checkpoint(tensors, _metadata_of(path, text_fields), hashlib.sha256(content).hexdigest())
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read the tensors of a checkpoint as NumPy arrays, and its metadata. Loads no torch; bf16 is not for NumPy.
+
+    Raises:
+        SettingsError: see `read_checkpoint`.
+    """
+    import safetensors.numpy
+
+    content = _read_bytes(path)
+    try:
+        arrays = safetensors.numpy.load(content)
+        text_fields = _read_text_fields(content)
+    except (*_NOT_SAFETENSORS, TypeError) as error:
+        raise _broken(path, error) from error
+    return arrays, _metadata_of(path, text_fields)
 
 
 def file_sha256(path: Path) -> str:

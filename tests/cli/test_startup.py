@@ -56,7 +56,7 @@ def test_a_command_loads_no_slow_library_that_it_does_not_use(
 
 @pytest.mark.parametrize(
     ("converter", "loaded"),
-    [("eq", SETTINGS), ("refiner_quantile", {"openvino"} | SETTINGS)],
+    [("eq", SETTINGS), ("refiner_transport", {"openvino"} | SETTINGS)],
 )
 def test_a_conversion_with_nothing_left_to_do_loads_no_torch(
     converter: str, loaded: set[str], workspace: Path, umc: Callable[..., Run]

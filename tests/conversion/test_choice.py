@@ -99,7 +99,7 @@ def test_a_refiner_is_preferred_to_what_it_refines(tmp_path: Path) -> None:
         choose(DEFAULT_ORDER, "a", ("b",), False, Known(FULL, recorded, refiner=weights)).converter
         for recorded in ("ab", "")
     ]
-    assert chosen == ["refiner_quantile", "refiner"]
+    assert chosen == ["refiner_transport", "refiner"]
     assert choose(DEFAULT_ORDER, "a", ("b",), False, Known(NO_FLOOR, "ab", refiner=weights)).converter == "quantile"
 
 

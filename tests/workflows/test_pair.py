@@ -91,7 +91,7 @@ def test_level_tables_serve_devices_without_recordings(umc: Umc, side_by_side: P
     assert umc(*PAIR).exit_code == 0
     write_audio(side_by_side / "data/near/a/one.wav", sounds(3, seed=8))
     run = umc("convert", "--source", "near", "--targets", "phone", "--json", "-o", "shards")
-    assert run.json["converter"] == "refiner_quantile"
+    assert run.json["converter"] == "refiner_transport"
 
 
 def test_what_is_there_is_not_replaced_unasked(umc: Umc, side_by_side: Path) -> None:

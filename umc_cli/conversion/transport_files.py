@@ -1,6 +1,6 @@
 """The maps that `transport` and `refiner_transport` rest on, kept beside `run.json`: one file for each target.
 
-Loads torch only where it reads or writes them.
+Loads torch only where it learns or writes them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from umc_cli import __version__
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from umc_cli.checkpoint import read_arrays, write_checkpoint
 from umc_cli.config import dump_settings
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_quantiles import read_segment_levels
@@ -159,21 +159,20 @@ def _write(path: Path, transport: Transport, about: Mapping[str, object]) -> Non
 def _read(path: Path, about: Mapping[str, object]) -> Transport | None:
     """Return the map in a file; None where there is none, or it is broken or made from other things."""
     try:
-        checkpoint = read_checkpoint(path) if path.exists() else None
+        arrays, metadata = read_arrays(path) if path.exists() else ({}, {})
     except SettingsError:
         return None
-    if checkpoint is None or any(checkpoint.metadata.get(key) != value for key, value in about.items()):
+    if not arrays or any(metadata.get(key) != value for key, value in about.items()):
         return None
-    return _transport(checkpoint)
+    return _transport(arrays, metadata.get("strength"))
 
 
-def _transport(checkpoint: Checkpoint) -> Transport | None:
-    tensors, strength = checkpoint.tensors, checkpoint.metadata.get("strength")
+def _transport(arrays: Mapping[str, Levels], strength: object) -> Transport | None:
     n_values = LOG_MEL_SETTINGS.n_mels * LOG_MEL_SETTINGS.n_frames
-    size = len(tensors["components"]) if "components" in tensors else 0
+    size = len(arrays["components"]) if "components" in arrays else 0
     shapes = {"origin": (n_values,), "components": (size, n_values), "matrix": (size, size), "shift": (n_values,)}
     shapes |= {"lowest": (size,), "highest": (size,)}
-    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes or not isinstance(strength, float):
+    if {name: array.shape for name, array in arrays.items()} != shapes or not isinstance(strength, float):
         return None
-    arrays = {name: tensors[name].float().numpy() for name in PARTS}
-    return Transport(**arrays, strength=strength) if all(np.isfinite(one).all() for one in arrays.values()) else None
+    parts = {name: arrays[name].astype(np.float32, copy=False) for name in PARTS}
+    return Transport(**parts, strength=strength) if all(np.isfinite(one).all() for one in parts.values()) else None

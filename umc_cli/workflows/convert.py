@@ -47,6 +47,7 @@ from umc_cli.workflows.convert_report import (
     write_failed,
 )
 from umc_cli.workflows.convert_update import (
+    as_begun,
     as_then,
     counts_of,
     note_completed,
@@ -250,6 +251,8 @@ def choose_what_to_convert(
     conversion = choose_conversion(workspace, as_then(here, updated), everything, settings.segments, kept)
     if updated and settings.converter == AUTO:
         conversion = replace(conversion, reason="as the run that is updated")
+    if settings.converter == AUTO and not settings.overwrite:
+        conversion = as_begun(conversion, root)
     if settings.strict and conversion.left_out:
         raise SettingsError("; ".join(left_out_lines(conversion.left_out)), "add what they lack, or leave --strict out")
     conversion = replace(conversion, keeps_source=settings.with_source)

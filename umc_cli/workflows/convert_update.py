@@ -1,10 +1,13 @@
 """`umc convert --update`: a data set that grew. What is new or changed becomes a run beside the first one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.choice import AUTO
+from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.errors import SettingsError
 from umc_cli.settings.convert import ConvertSettings
@@ -44,6 +47,21 @@ def as_then(settings: ConvertSettings, then: PlanHead | None) -> ConvertSettings
     if settings.converter != AUTO or not isinstance(converter, str):
         return settings
     return settings.model_copy(update={"converter": converter})
+
+
+def as_begun(conversion: Conversion, root: Path) -> Conversion:
+    """Return what `auto` chose, but for a run in `root` that began with what the converter moves: that one goes on.
+
+    Both need the same, so that nothing but the version of umc chooses otherwise.
+
+    Raises:
+        SettingsError: the run's plan is broken.
+    """
+    moved = CONVERTERS[conversion.converter].moves
+    begun = read_head(root) if moved and not conversion.chosen_by else None
+    if moved is None or begun is None or begun.settings.get("converter") != moved:
+        return conversion
+    return replace(conversion, converter=moved, reason=f"as the run in {root} began")
 
 
 def plan_of_update(

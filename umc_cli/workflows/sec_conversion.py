@@ -30,7 +30,9 @@ from umc_cli.runtime import compute_device
 
 UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
 """The methods that any of several converters can serve."""
-_UNIFIED = ("refiner_transport", "refiner_quantile", "refiner", "film_gan")
+_UNIFIED = ("refiner_quantile", "refiner", "film_gan", "refiner_transport")
+"""Best first, but for the last one: it needs what the first needs, so that it is taken only where it is named or shards
+are of it. A run that began goes on with the same converter."""
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(UNIFIED_METHODS, _UNIFIED),
     "mc": ("film_gan",),

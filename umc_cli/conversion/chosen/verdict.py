@@ -31,7 +31,7 @@ FORMAT = JsonFormat(
     "remove it",
     "remove it, or make it again with umc eval conversion --save-verdict",
 )
-DEFAULT_ORDER = ("refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
+DEFAULT_ORDER = ("refiner_transport", "refiner_quantile", "quantile", "refiner", "eq_noise", "eq")
 """What `auto` prefers where nothing was measured, best first (docs/decisions/converters.md). No other converter is
 taken by itself."""
 JUDGED = (*DEFAULT_ORDER, "transport")
@@ -205,6 +205,10 @@ def saved_verdict(workspace: Workspace, ingredients: Ingredients, among: Sequenc
             "changed since: run it again",
         )
     verdict = judge(evidence, among, default)
+    if verdict is None and any(default not in one.distances_db for one in evidence):
+        return SavedVerdict(
+            None, caution=f"what `{again}` found is not used, because it did not measure {default}: run it again"
+        )
     if verdict is None:
         return SavedVerdict(None)
     split, date = ("+".join(sorted({getattr(one, name) for one in evidence})) for name in ("split", "date"))
