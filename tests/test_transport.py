@@ -127,6 +127,17 @@ def test_an_update_goes_on_with_the_map_of_the_run(here: Callable[..., Run], roo
     assert (root / "converted" / file_name("refiner_transport", "b")).read_bytes() == before
 
 
+@pytest.mark.usefixtures("known")
+def test_a_run_that_began_without_maps_goes_on_without(here: Callable[..., Run], root: Path) -> None:
+    begun = here(*CONVERT, "refiner_quantile", "--json").json
+    again = here(*CONVERT, "auto", "--json").json
+    assert (again["converter"], again["reason"]) == ("refiner_quantile", f"as the run in {again['output']} began")
+    assert again["n_shards_kept"] == begun["n_shards_written"]
+    fresh = here(*CONVERT, "auto", "--json", "--output", "fresh").json
+    assert (fresh["converter"], fresh["warnings"]) == ("refiner_transport", [])
+    assert fresh["reason"].startswith("the best for 1 of 1 targets")
+
+
 def test_another_map_makes_another_run(here: Callable[..., Run], root: Path) -> None:
     assert here(*CONVERT, "transport").exit_code == 0
     ids = json.loads((root / "converted/run.json").read_text())

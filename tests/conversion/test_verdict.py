@@ -100,6 +100,9 @@ def test_a_verdict_is_kept_and_holds_as_long_as_what_it_was_measured_with(tmp_pa
     assert changed.verdict is None
     assert "records or weights for b changed since: run it again" in str(changed.caution)
     assert saved_verdict(workspace, ingredients("d"), AMONG, "refiner") == SavedVerdict(None)
+    newer = saved_verdict(workspace, ingredients("b"), ("refiner_transport", *AMONG), "refiner_transport")
+    assert newer.verdict is None
+    assert "did not measure refiner_transport: run it again" in str(newer.caution)
     save_evidence(workspace, [evidence("c", known_sha256(known, "c"), refiner=NEAR, eq_noise=NEAR)])
     assert [one.target for one in read_evidence(workspace)] == ["b", "c"]
     both = saved_verdict(workspace, known, AMONG, "refiner")

@@ -25,15 +25,17 @@ class TrainSecSettings(
     source: Annotated[str, Option(devices=True)]
     """Device whose recordings the classifier is trained on."""
     method: Annotated[str, Option()] = "none"
-    """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, transport, dir, gaussian-noise,
-    room-reverb, pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle, residual-norm or rfn; several joined
-    by +."""
+    """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, transport, refiner-transport, dir,
+    gaussian-noise, room-reverb, pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle, residual-norm or rfn;
+    several joined by +."""
     targets: Annotated[Targets, Option(devices=True)] = ALL
     """Devices that samples are converted to, comma-separated, or all (every one that can be served); for ideal: devices
     whose own recordings are used."""
-    converter: Annotated[str, Option(words=("auto", "refiner_quantile", "refiner", "film_gan"))] = "auto"
-    """Converter of the unified methods: refiner_quantile, refiner, film_gan, or auto (the first of them whose inputs
-    are available, or that of the shards)."""
+    converter: Annotated[
+        str, Option(words=("auto", "refiner_quantile", "refiner", "film_gan", "refiner_transport"))
+    ] = "auto"
+    """Converter of the unified methods: refiner_quantile, refiner, film_gan, refiner_transport, or auto (the first of
+    them whose inputs are available, or that of the shards)."""
     checkpoint: Annotated[Path | None, Option(default="checkpoints/refiner.safetensors, else the package's")] = None
     """Weights (safetensors) of the unified converter."""
     shards: Annotated[Path | None, Option(default="convert on the fly")] = None
