@@ -100,14 +100,24 @@ def test_a_verdict_is_kept_and_holds_as_long_as_what_it_was_measured_with(tmp_pa
     assert changed.verdict is None
     assert "records or weights for b changed since: run it again" in str(changed.caution)
     assert saved_verdict(workspace, ingredients("d"), AMONG, "refiner") == SavedVerdict(None)
-    newer = saved_verdict(workspace, ingredients("b"), ("refiner_transport", *AMONG), "refiner_transport")
-    assert newer.verdict is None
-    assert "did not measure refiner_transport: run it again" in str(newer.caution)
     save_evidence(workspace, [evidence("c", known_sha256(known, "c"), refiner=NEAR, eq_noise=NEAR)])
     assert [one.target for one in read_evidence(workspace)] == ["b", "c"]
     both = saved_verdict(workspace, known, AMONG, "refiner")
     assert both.verdict is not None
     assert both.verdict.converter == "eq_noise"
+
+
+@pytest.mark.parametrize(("transport", "chosen"), [(NEAR, "transport"), (FAR, "refiner_quantile")])
+def test_what_an_earlier_version_measured_counts_until_it_is_measured_again(
+    tmp_path: Path, transport: list[float], chosen: str
+) -> None:
+    workspace, known = find_workspace(tmp_path), ingredients("b")
+    measured = {"refiner_quantile": FAR, "transport": transport}
+    save_evidence(workspace, [evidence("b", known_sha256(known, "b"), **measured)])
+    found = saved_verdict(workspace, known, ("refiner_transport", *measured), "refiner_transport")
+    assert found.verdict is not None
+    assert (found.verdict.converter, found.verdict.default) == (chosen, "refiner_quantile")
+    assert "did not measure refiner_transport, which this version of umc takes: run it again" in str(found.caution)
 
 
 @pytest.mark.parametrize(

@@ -211,8 +211,10 @@ def _as_measured(
     """Return the conversion with the converter that the workspace's own recordings chose, if they did."""
     able = [name for name in names if not gaps(name, conversion.ingredients, recorded)]
     saved = saved_verdict(workspace, replace(conversion.ingredients, devices=records), able, conversion.converter)
+    if saved.caution:
+        conversion = replace(conversion, cautions=(saved.caution,))
     if saved.verdict is None:
-        return replace(conversion, cautions=(saved.caution,) if saved.caution else ())
+        return conversion
     return replace(
         conversion, converter=saved.verdict.converter, reason=_reason_of(saved.verdict), chosen_by=saved.about
     )

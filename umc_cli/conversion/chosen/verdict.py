@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from umc_cli import atomic_write
 from umc_cli.checkpoint import file_sha256
 from umc_cli.config import Workspace
+from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.side_by_side_results import adapted_weights
 from umc_cli.errors import SettingsError
@@ -173,13 +174,14 @@ class SavedVerdict:
     about: dict[str, Any] = field(default_factory=dict)
     """The verdict as a run notes it."""
     caution: str | None = None
-    """Why a verdict that is there does not count."""
+    """Why a verdict that is there does not count, or is to be measured again."""
 
 
 def saved_verdict(workspace: Workspace, ingredients: Ingredients, among: Sequence[str], default: str) -> SavedVerdict:
     """Return the workspace's verdict on all targets.
 
-    It covers a target as long as the records of both devices and the refiner's weights are what they were.
+    It covers a target as long as the records of both devices and the refiner's weights are what they were. Where an
+    earlier version did not measure `default`, which moves what another converter makes, that one takes its place.
 
     Raises:
         SettingsError: see `read_evidence`.
@@ -204,12 +206,12 @@ def saved_verdict(workspace: Workspace, ingredients: Ingredients, among: Sequenc
             caution=f"what `{again}` found is not used, because records or weights for {', '.join(changed[:3])} "
             "changed since: run it again",
         )
+    caution = None
+    if (moved := CONVERTERS[default].moves) and any(default not in one.distances_db for one in evidence):
+        caution = f"`{again}` did not measure {default}, which this version of umc takes: run it again"
+        default = moved
     verdict = judge(evidence, among, default)
-    if verdict is None and any(default not in one.distances_db for one in evidence):
-        return SavedVerdict(
-            None, caution=f"what `{again}` found is not used, because it did not measure {default}: run it again"
-        )
     if verdict is None:
-        return SavedVerdict(None)
+        return SavedVerdict(None, caution=caution)
     split, date = ("+".join(sorted({getattr(one, name) for one in evidence})) for name in ("split", "date"))
-    return SavedVerdict(verdict, asdict(verdict) | {"split": split, "date": date})
+    return SavedVerdict(verdict, asdict(verdict) | {"split": split, "date": date}, caution)
