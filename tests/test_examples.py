@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer.main
 
 from tests.conftest import PROJECT
 from tests.samples import Run, noise, write_audio
+from umc_cli.cli.app import app
 from umc_cli.conversion.converter_training.pretraining_world import make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 
@@ -200,6 +202,20 @@ def test_the_check_of_a_gpu_goes_through_all_its_stages_on_a_processor(
     assert len(stages) == 11
     assert {figure["stage"] for figure in summary["figures"]} == {*stages}
     assert {stage["outcome"] for stage in summary["stages"]} == {"done"}
+
+
+def test_the_check_of_a_gpu_gives_commands_that_umc_takes(tmp_path: Path, cuda_check: dict[str, Any]) -> None:
+    from cuda_stages import commands
+    from cuda_stages.check import Check
+
+    umc = typer.main.get_command(app)
+    wanted = commands.commands_of(Check("commands", tmp_path, tmp_path, is_dry=False))
+    assert len(wanted) == 21
+    for arguments in wanted:
+        command, context = umc, umc.make_context("umc", list(arguments))
+        while hasattr(command, "resolve_command") and (rest := [*context._protected_args, *context.args]):
+            name, command, rest = command.resolve_command(context, rest)
+            context = command.make_context(name, rest, parent=context)  # wrong usage is an error
 
 
 def test_the_check_of_a_gpu_names_what_fails_and_does_the_rest(

@@ -28,7 +28,12 @@ _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 def try_commands(check: Check) -> None:
     """Do what users do, each on little: train, resume, convert in all its ways, classify, evaluate."""
-    (check.folder / "small/devices").mkdir(exist_ok=True)
+    for command in commands_of(check):
+        _try(check, *command)
+
+
+def commands_of(check: Check) -> list[tuple[str, ...]]:
+    """Return the commands, each of which may need what the ones before it made."""
     convert = ("convert", "--source", SOURCE, "--targets", "pixel3,xperia1")
     sec = ("train-sec", "--source", SOURCE, "--preset", "smoke")
     features = ("--feature-rate", "16000", "--feature-mels", "64", "--feature-seconds", "1")
@@ -44,9 +49,9 @@ def try_commands(check: Check) -> None:
         (*convert, "-o", "two", "--processes", "2"),
         (*convert, "-o", "gpus", "--compute-device", "cuda:all"),
         (*convert, "-o", "audio", "--write", "shards,flac"),
-        ("shards", "verify", "auto", "two", "gpus", "audio"),
+        *(("shards", "verify", folder) for folder in ("auto", "two", "gpus", "audio")),
         (*sec, "--method", "unified-real", "--name", "sec"),
-        (*sec, "--method", "eq-noise", "--name", "sec-shards", "--shards", "auto"),
+        (*sec, "--method", "unified-real", "--name", "sec-shards", "--shards", "auto"),
         (*sec, "--method", "eq-noise", "--name", "sec-features", *features),
         ("eval", "--model", "sec", "--bootstrap", "0"),
         ("eval", "--model", "sec-features", "--bootstrap", "0"),
@@ -54,8 +59,7 @@ def try_commands(check: Check) -> None:
     ]
     if check.is_dry:
         commands = [(*convert, "--converter", "eq", "-o", "eq"), ("shards", "verify", "eq")]
-    for command in commands:
-        _try(check, *_with_device(check, command))
+    return [_with_device(check, command) for command in commands]
 
 
 def _with_device(check: Check, command: Sequence[str]) -> tuple[str, ...]:
