@@ -167,6 +167,7 @@ def test_level_carried_hides_the_level_from_generator_and_discriminators() -> No
     assert lost._batch().normalised.mean(dim=(1, 2)).abs().max() > 1e-3
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("is_pair", [False, True])
 def test_an_interrupted_run_gives_the_losses_of_one_that_was_not(tmp_path: Path, is_pair: bool) -> None:
     n_devices = 2 if is_pair else 3
@@ -189,6 +190,7 @@ def test_an_interrupted_run_gives_the_losses_of_one_that_was_not(tmp_path: Path,
         assert torch.equal(weights(contents[0].generator), weights(contents[1].generator))
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_stopping_in_order_loses_no_step(tmp_path: Path) -> None:
     whole, first, second = Watcher(), Watcher(), Watcher(stop_after=7)
     run_training(tmp_path / "whole", training(), EVERY_STEP, {}, whole)

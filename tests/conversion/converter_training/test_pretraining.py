@@ -1,6 +1,7 @@
 """The refiner's training with the truth: it learns, and going on is the same as never having stopped."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight(world: TrainingWorld) -> No
     assert all(torch.equal(one, other) for one, other in zip(before, refiner.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("forked_worlds")
 def test_worlds_made_ahead_are_those_of_their_seeds() -> None:
     with WorldSource(SOUNDS, RESPONSES_DB, SIZE, seed=5, workers=1) as source:
         for number in range(2):
@@ -149,11 +151,16 @@ def test_worlds_made_ahead_are_those_of_their_seeds() -> None:
             assert torch.equal(source.get(number).log_mel, expected.log_mel)
 
 
+@cache
+def make_world(number: int) -> TrainingWorld:
+    return make_training_world(SOUNDS, RESPONSES_DB, SIZE, seed=5 + number)
+
+
 class Worlds:
-    """Makes worlds when they are asked for."""
+    """Hands out worlds that are made when they are first asked for."""
 
     def get(self, number: int) -> TrainingWorld:
-        return make_training_world(SOUNDS, RESPONSES_DB, SIZE, seed=5 + number)
+        return make_world(number)
 
 
 def test_going_on_gives_the_losses_of_never_having_stopped(world: TrainingWorld, tmp_path: Path) -> None:
