@@ -125,6 +125,7 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
     def run_to_its_end(result: str, is_forked: bool) -> int:
         run = run_umc(*command(result), cwd=recordings, timeout=300, is_forked=is_forked)
         assert run.exit_code in (0, 1), run.stderr
+        assert "Traceback" not in run.stderr
         return run.exit_code
 
     whole = recordings / "runs/whole"
