@@ -14,10 +14,14 @@ from tests.conftest import run_here
 from tests.conversion.devices import device
 from tests.conversion.test_transport_files import swelling
 from tests.samples import Run, write_audio
+from umc_cli.audio.manifest import find_recordings
 from umc_cli.config import find_workspace
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
+from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.transport_files import file_name
 from umc_cli.response.device import write_device
 from umc_cli.sec.models import find_models
+from umc_cli.workflows.sec_conversion import choose_sec_conversion
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
 CONVERT = ("convert", "--source", "a", "--targets", "b", "--shard-size", "10", "--converter")
@@ -136,6 +140,14 @@ def test_a_run_that_began_without_maps_goes_on_without(here: Callable[..., Run],
     fresh = here(*CONVERT, "auto", "--json", "--output", "fresh").json
     assert (fresh["converter"], fresh["warnings"]) == ("refiner_transport", [])
     assert fresh["reason"].startswith("the best for 1 of 1 targets")
+
+
+@pytest.mark.usefixtures("known")
+def test_a_training_with_weights_of_its_own_learns_no_maps_unasked(root: Path) -> None:
+    workspace, asked = find_workspace(root), ConversionSettings(source="a", targets=("b",), checkpoint=SHIPPED_REFINER)
+    recordings = find_recordings(workspace.data, workspace.splits)
+    (conversion,) = choose_sec_conversion(workspace, "unified-real", asked, recordings, 1)
+    assert conversion.converter == "refiner_quantile"
 
 
 def test_another_map_makes_another_run(here: Callable[..., Run], root: Path) -> None:

@@ -1,7 +1,7 @@
 """Conversion of training samples on the fly: which converter, which devices, one drawn for every sample."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,9 +141,12 @@ def choose_sec_conversion(
     problem: SettingsError | None = None
     for name in names:
         try:
-            return (choose_conversion(workspace, settings.model_copy(update={"converter": name}), recordings),)
+            chosen = choose_conversion(workspace, settings.model_copy(update={"converter": name}), recordings)
         except SettingsError as error:
             problem = problem or error
+            continue
+        moved = CONVERTERS[chosen.converter].moves if name == AUTO else None
+        return (replace(chosen, converter=moved) if moved else chosen,)
     assert problem is not None
     raise problem
 
