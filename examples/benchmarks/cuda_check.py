@@ -148,7 +148,7 @@ def table(summary: dict[str, Any]) -> str:
             if figure["stage"] != stage["stage"]:
                 continue
             rest = {name: value for name, value in figure.items() if name not in ("stage", "what", "right")}
-            mark = {True: "ok", False: "WRONG"}.get(figure.get("right"), "")  # type: ignore[arg-type]
+            mark = {True: "ok", False: "WRONG"}.get(figure.get("right"), "")
             values = ", ".join(f"{name} {value:,}" if isinstance(value, int | float) else f"{name} {value}"
                                for name, value in rest.items())  # fmt: skip
             lines.append(f"  {mark:5} {figure['what']}: {values}".rstrip(": "))

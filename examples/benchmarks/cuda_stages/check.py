@@ -84,7 +84,7 @@ def note_machine(check: Check) -> None:
     if not check.is_dry:
         card = torch.cuda.get_device_properties(0)
         about |= {"gpu": card.name, "memory_gib": card.total_memory / 2**30, "gpus": torch.cuda.device_count()}
-        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     check.note("machine", **about)
 
 

@@ -41,7 +41,7 @@ def measure_engines(check: Check) -> None:
 def _note_ceilings(check: Check) -> float:
     """Return TFLOP/s of large products in fp16."""
     size = check.sized(8192, 64)
-    rates = {}
+    rates: dict[torch.dtype, float] = {}
     for dtype in (torch.bfloat16, torch.float16):
         a, b = (torch.randn(size, size, device=check.device, dtype=dtype) for _ in range(2))
         rates[dtype] = 2 * size**3 / check.timed(lambda a=a, b=b: a @ b, 10)[0] / 1e12  # type: ignore[misc]

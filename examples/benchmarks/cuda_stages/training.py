@@ -8,6 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from cuda_stages.check import SOURCE, TARGETS, Check
@@ -83,7 +84,7 @@ def _note_kernels(check: Check, training: AdversarialTraining) -> None:
         check.wait()
         wall = time.perf_counter() - started
     found = seen.key_averages()
-    kernels = sorted((k for k in found if k.device_type == torch.autograd.DeviceType.CUDA), key=_time_us, reverse=True)
+    kernels = sorted((k for k in found if k.device_type == DeviceType.CUDA), key=_time_us, reverse=True)
     busy = sum(map(_time_us, kernels)) / 1e6
     stops = sum(k.count for k in found if k.key == "aten::_local_scalar_dense")
     waits = sum(k.count for k in found if k.key == "cudaStreamSynchronize")
