@@ -31,11 +31,6 @@ class Row:
         return self.settings.get("unified") == "paper"
 
     @property
-    def needs_training(self) -> bool:
-        """Tell whether more than a classifier has to be trained for it, or more than one."""
-        return self.needs_pairs or self.needs_generator or self.is_for_each_target
-
-    @property
     def invents(self) -> bool:
         """Tell whether it converts to a set of invented devices."""
         return str(self.settings["method"]).startswith("unified-synth") and not self.needs_generator
@@ -146,5 +141,5 @@ PRESETS = {
     ),
 }  # fmt: skip
 """`tiny` only shows that all parts work. The generators of `cpu` are small (16 channels, three blocks) and short (five
-epochs): its rows of `mc` and of the paper's methods say nothing about these at the paper's size. `microphones` is for
-`--real`: the strided network, every source twice, no row that needs a generator."""
+epochs), and so are those of `microphones`: their rows of `mc` and of the paper's methods say nothing about these at the
+paper's size. `microphones` is for `--real`: the strided network, every source twice."""
