@@ -173,4 +173,5 @@ def regression_f1(lesson: Lesson, heard: Sequence[Levels], labels: Labels) -> li
 
 def _statistics(log_mel: Levels) -> Levels:
     """Shape: [N, 80, 80] -> [N, 160]."""
+    log_mel = log_mel.astype(np.float32, copy=False)  # sums of squares in float16 overflow
     return np.concatenate([log_mel.mean(axis=2), log_mel.std(axis=2)], axis=1)
