@@ -52,6 +52,7 @@ _CONVERTING = {
     "Unified-MC-Real": _row(RECORDINGS, "unified-real", unified="paper"),
     "Unified-MC-Synth": _row(RECORDINGS, "unified-synth", unified="paper"),
     "unified-real (refiner_quantile)": _row(RECORDINGS, "unified-real", converter="refiner_quantile", **_BEST),
+    "unified-real (refiner_transport)": _row(RECORDINGS, "unified-real", converter="refiner_transport", **_BEST),
     "adapt": _row(RECORDINGS, "adapt", True, converter="refiner_quantile", **_BEST),
 }
 _COMBINED = {
