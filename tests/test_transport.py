@@ -143,11 +143,30 @@ def test_a_run_that_began_without_maps_goes_on_without(here: Callable[..., Run],
 
 
 @pytest.mark.usefixtures("known")
-def test_a_training_with_weights_of_its_own_learns_no_maps_unasked(root: Path) -> None:
+def test_a_training_that_began_before_maps_goes_on_without(here: Callable[..., Run], root: Path) -> None:
+    begin = ("train-sec", "--source", "a", "--method", "unified-real", "--preset", "smoke", "--batch-size", "4")
+    begin += ("--name", "early", "--quiet")
+    assert here(*begin, "--max-steps", "2", "--converter", "refiner_quantile").exit_code == 0
+    path = root / "runs/early/settings.json"
+    kept = json.loads(path.read_text())
+    assert kept.pop("converter") == "refiner_quantile"
+    kept["settings"]["converter"] = "auto"
+    path.write_text(json.dumps(kept))
+    run = here("train-sec", "--resume", "--name", "early", "--max-steps", "3", "--quiet")
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(path.read_text())["converter"] == "refiner_quantile"
+    assert here(*begin, "--max-steps", "2", "--overwrite").exit_code == 0
+    assert json.loads(path.read_text())["converter"] == "refiner_transport"
+    assert here("train-sec", "--resume", "--name", "early", "--max-steps", "3", "--quiet").exit_code == 0
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("knows_maps", "converter"), [(True, "refiner_transport"), (False, "refiner_quantile")])
+def test_a_training_with_weights_of_its_own_takes_the_best(root: Path, knows_maps: bool, converter: str) -> None:
     workspace, asked = find_workspace(root), ConversionSettings(source="a", targets=("b",), checkpoint=SHIPPED_REFINER)
     recordings = find_recordings(workspace.data, workspace.splits)
-    (conversion,) = choose_sec_conversion(workspace, "unified-real", asked, recordings, 1)
-    assert conversion.converter == "refiner_quantile"
+    (conversion,) = choose_sec_conversion(workspace, "unified-real", asked, recordings, 1, knows_maps)
+    assert conversion.converter == converter
 
 
 def test_another_map_makes_another_run(here: Callable[..., Run], root: Path) -> None:

@@ -16,7 +16,7 @@ from umc_cli.runtime import compute_threads, cpu_count, versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.training.ranks import Ranks, joined
 from umc_cli.training.run_options import MAY_CHANGE, RunSettings
-from umc_cli.training.run_settings import check_same, clear_run, read_run_settings, write_run_settings
+from umc_cli.training.run_settings import CONVERTER, check_same, clear_run, read_run_settings, write_run_settings
 
 _RESUMED_BY = {"adversarial": "umc train", "refiner": "umc train --pretrain simulated", "sec": "umc train-sec"}
 """The command that trains, by kind of run."""
@@ -156,11 +156,18 @@ def check_same_recordings(folder: Path, fingerprint: str) -> None:
 
 
 def note_start(
-    folder: Path, run_id: str, kind: str, settings: Mapping[str, Any], fingerprint: str, content_sha256: str = ""
+    folder: Path,
+    run_id: str,
+    kind: str,
+    settings: Mapping[str, Any],
+    fingerprint: str,
+    content_sha256: str = "",
+    converter: str | None = None,
 ) -> None:
     """Write settings.json; of a run that goes on, refuse other recordings than it began with.
 
     `content_sha256`: of what is trained on, where it is known; the same names and lengths may hold another sound.
+    `converter`: what samples are converted with.
 
     Raises:
         SettingsError: the recordings changed.
@@ -176,4 +183,6 @@ def note_start(
     content = {"run_id": run_id, "kind": kind, "settings": dict(settings), "recordings_sha256": fingerprint}
     if known := content_sha256 or (before or {}).get("content_sha256"):
         content["content_sha256"] = known
+    if converter:
+        content[CONVERTER] = converter
     write_run_settings(folder, content | {"versions": versions()})

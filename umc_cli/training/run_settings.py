@@ -15,6 +15,8 @@ SETTINGS_NAME = "settings.json"
 FORMAT = JsonFormat(
     "umc-training-run", 1, "record of a training run", "choose another --name", "start again with --overwrite"
 )
+CONVERTER = "converter"
+"""Key of the converter that samples are converted with; a run of a version before maps does not hold it."""
 PICTURES_NAME = "pictures"
 EARLIER: Mapping[str, Mapping[str, Any]] = {
     "adversarial": {"condition": "shape", "keep": "best"},

@@ -7,6 +7,7 @@ import torch
 from umc_cli.audio.feature_settings import segment_shape
 from umc_cli.audio.manifest import Clip, Recordings, find_recordings
 from umc_cli.config import Workspace, means_all
+from umc_cli.conversion.chosen.choice import AUTO
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.known import recorded_devices
 from umc_cli.conversion.chosen.targets import Targets, names_invented, read_targets
@@ -19,7 +20,9 @@ from umc_cli.sec.methods import MethodPlan, parse_method
 from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.shards.updates import find_shards
 from umc_cli.splits import TRAIN, VAL
+from umc_cli.training.folder import run_path
 from umc_cli.training.held_out import held_out_recordings
+from umc_cli.training.run_settings import CONVERTER, read_run_settings
 from umc_cli.workflows.sec_conversion import N_INVENTED, choose_generator, choose_sec_conversion, converters_of
 from umc_cli.workflows.sec_request import check_lengths, check_request, conversion_request, draws_differences
 
@@ -167,4 +170,8 @@ def _choose_conversions(
         return ()
     if draws_differences(settings, plan):
         return (choose_generator(workspace, request),)
-    return choose_sec_conversion(workspace, plan.conversion, request, recordings, settings.invented or N_INVENTED)
+    begun = read_run_settings(run_path(workspace, settings.run_name)) if settings.resume else None
+    if begun and request.converter == AUTO:
+        request = request.model_copy(update={"converter": begun.get(CONVERTER, AUTO)})
+    n_invented, knows_maps = settings.invented or N_INVENTED, begun is None or CONVERTER in begun
+    return choose_sec_conversion(workspace, plan.conversion, request, recordings, n_invented, knows_maps)

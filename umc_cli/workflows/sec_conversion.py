@@ -30,9 +30,8 @@ from umc_cli.runtime import compute_device
 
 UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
 """The methods that any of several converters can serve."""
-_UNIFIED = ("refiner_quantile", "refiner", "film_gan", "refiner_transport")
-"""Best first, but for the last one: it needs what the first needs, so that it is taken only where it is named or shards
-are of it. A run that began goes on with the same converter."""
+_UNIFIED = ("refiner_transport", "refiner_quantile", "refiner", "film_gan")
+"""Best first."""
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(UNIFIED_METHODS, _UNIFIED),
     "mc": ("film_gan",),
@@ -118,12 +117,17 @@ def converters_of(method: str, request: str) -> tuple[str, ...]:
 
 
 def choose_sec_conversion(
-    workspace: Workspace, method: str, settings: ConversionSettings, recordings: Recordings, n_invented: int
+    workspace: Workspace,
+    method: str,
+    settings: ConversionSettings,
+    recordings: Recordings,
+    n_invented: int,
+    knows_maps: bool = True,
 ) -> tuple[Conversion, ...]:
     """Return what `method` (of `sec.methods.CONVERSIONS`) converts with, not yet measured or built.
 
     One conversion to all targets; of `mc` one for every target. `settings`: a converter among those of the method, or
-    `auto`.
+    `auto`. Without `knows_maps`, `auto` chooses as it did before there were maps.
 
     Raises:
         SettingsError: something that the method needs is missing.
@@ -145,7 +149,8 @@ def choose_sec_conversion(
         except SettingsError as error:
             problem = problem or error
             continue
-        moved = CONVERTERS[chosen.converter].moves if name == AUTO else None
+        as_before = settings.converter == AUTO and method in UNIFIED_METHODS and not knows_maps
+        moved = CONVERTERS[chosen.converter].moves if as_before else None
         return (replace(chosen, converter=moved) if moved else chosen,)
     assert problem is not None
     raise problem

@@ -199,7 +199,8 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             if ranks.is_first:
                 check_not_passed(folder, settings, built.training.steps_per_epoch)
                 fingerprint = built.fingerprint_of(store.fingerprint)
-                note_start(folder, run_id, KIND, settings.of_the_run(), fingerprint, store.content_sha256)
+                name = built.converted_by["converter"]
+                note_start(folder, run_id, KIND, settings.of_the_run(), fingerprint, store.content_sha256, name)
         about = {
             "run_id": run_id,
             "name": settings.run_name,
