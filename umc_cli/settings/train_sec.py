@@ -32,9 +32,9 @@ class TrainSecSettings(
     """Devices that samples are converted to, comma-separated, or all (every one that can be served); for ideal: devices
     whose own recordings are used."""
     converter: Annotated[
-        str, Option(words=("auto", "refiner_quantile", "refiner", "film_gan", "refiner_transport"))
+        str, Option(words=("auto", "refiner_transport", "refiner_quantile", "refiner", "film_gan"))
     ] = "auto"
-    """Converter of the unified methods: refiner_quantile, refiner, film_gan, refiner_transport, or auto (the first of
+    """Converter of the unified methods: refiner_transport, refiner_quantile, refiner, film_gan, or auto (the first of
     them whose inputs are available, or that of the shards)."""
     checkpoint: Annotated[Path | None, Option(default="checkpoints/refiner.safetensors, else the package's")] = None
     """Weights (safetensors) of the unified converter."""
