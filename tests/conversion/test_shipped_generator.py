@@ -68,7 +68,7 @@ def test_nothing_takes_it_by_itself(workspace: Workspace) -> None:
         write_device(device(name), workspace.devices)
     unknown = ConversionSettings(source="plain", targets=("bright",))
     assert choose_conversion(workspace, unknown, NOTHING).converter == "eq"
-    with pytest.raises(SettingsError, match=r"refiner_quantile lacks .*noise floor"):
+    with pytest.raises(SettingsError, match=r"refiner_transport lacks .*noise floor"):
         choose_sec_conversion(workspace, "unified-real", unknown, NOTHING, 0)
     named = unknown.model_copy(update={"converter": "film_gan"})
     (chosen,) = choose_sec_conversion(workspace, "unified-real", named, NOTHING, 0)

@@ -91,9 +91,11 @@ def test_paper_trains_on_all_recordings_and_its_last_weights_count(umc: Umc, wor
 
 
 def test_a_run_of_paper_that_an_earlier_version_began_goes_on_as_it_was(small: Umc, umc: Umc, workspace: Path) -> None:
-    assert small("--method", "unified-real", "--name", "old").exit_code == 0
+    assert small("--method", "unified-real", "--converter", "refiner_quantile", "--name", "old").exit_code == 0
     path = workspace / "runs/old/settings.json"
     content = json.loads(path.read_text())
+    assert content.pop("converter") == "refiner_quantile"
+    content["settings"]["converter"] = "auto"
     assert (content["settings"].pop("keep"), content["settings"].pop("unified")) == ("best", "best")
     content["settings"]["preset"] = "paper"
     path.write_text(json.dumps(content))
@@ -148,7 +150,7 @@ def test_unified_real_of_paper_is_the_papers_generator_though_refiners_are_there
     made = converted_by(workspace, "unified-real")
     assert (made["converter"], made["targets"]) == ("film_gan", ["pixel3", "xperia1"])
     assert umc("train-sec", "--source", SOURCE, *options, *PAPER, "--unified", "best", "--overwrite").exit_code == 0
-    assert converted_by(workspace, "unified-real")["converter"] == "refiner_quantile"
+    assert converted_by(workspace, "unified-real")["converter"] == "refiner_transport"
 
 
 def test_unified_synth_of_paper_draws_a_difference_for_every_sample(umc: Umc, workspace: Path) -> None:
