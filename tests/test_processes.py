@@ -22,6 +22,7 @@ from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.silence import SILENT
 
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3,xperia1", "--converter", "eq", "--shard-size", "2")
 
@@ -86,11 +87,6 @@ def jobs(root: Path) -> Iterator[ShardJob]:
     return (ShardJob((), {"b": root / f"b/shard-{number:05}.h5"}, {}, (), "eq") for number in range(3))
 
 
-class Silent:
-    def advance(self, target: str, n_segments: int) -> None:
-        pass
-
-
 def takes_a_job_and_dies(connection: Any, _: Order) -> None:
     connection.send(processes._Ask(is_idle=True))
     connection.recv()
@@ -103,7 +99,7 @@ def test_a_process_that_is_killed_is_named_with_its_shard(tmp_path: Path, monkey
         pytest.raises(EnvironmentFault, match=r"process \d of 2 \(pid \d+\) was ended by SIGKILL while it made shard"),
         open_processes(order(tmp_path), ["cpu", "cpu"], None) as crew,
     ):
-        crew.make(jobs(tmp_path), Silent())
+        crew.make(jobs(tmp_path), SILENT)
 
 
 def makes_shards_and_dies(connection: Any, _: Order) -> None:
@@ -122,7 +118,7 @@ def test_what_it_had_finished_is_not_named(tmp_path: Path, monkeypatch: pytest.M
         pytest.raises(EnvironmentFault, match=r"while it made shard-00002\.h5 \(memory"),
         open_processes(order(tmp_path), ["cpu"], None) as crew,
     ):
-        crew.make(jobs(tmp_path), Silent())
+        crew.make(jobs(tmp_path), SILENT)
 
 
 def refuses(connection: Any, _: Order) -> None:
@@ -137,13 +133,13 @@ def test_what_a_process_raises_is_raised_here(tmp_path: Path, monkeypatch: pytes
         pytest.raises(SettingsError, match="of this process") as error,
         open_processes(order(tmp_path), ["cpu"], None) as crew,
     ):
-        crew.make(jobs(tmp_path), Silent())
+        crew.make(jobs(tmp_path), SILENT)
     assert error.value.hint == "do that"
 
 
 def test_nothing_to_make_starts_no_process(tmp_path: Path) -> None:
     with open_processes(order(tmp_path), ["cpu", "cpu"], None) as crew:
-        crew.make(iter(()), Silent())
+        crew.make(iter(()), SILENT)
         assert not crew._members
 
 

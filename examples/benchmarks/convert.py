@@ -35,6 +35,7 @@ from umc_cli.response.device import DeviceRegistry
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import cpu_count
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.silence import SILENT
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.workflows.convert import convert
 
@@ -52,15 +53,6 @@ WANTED = {
     "log_mel_over_librosa": 4.0,
     "eq_over_audiomentations": 12.0,
 }
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def learning(self, target: str, number: int, count: int) -> None: ...
-    def planning(self, n_files: int) -> None: ...
-    def start(self, targets: object, n_segments: int) -> None: ...
-    def advance(self, target: str, n_segments: int) -> None: ...
 
 
 def in_turn(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -177,7 +169,7 @@ def measure_end_to_end(folder: Path, generator_seconds: float) -> dict[str, floa
     )
     settings = ConvertSettings(source=SOURCE, targets=TARGETS, converter="film_gan", batch_size=BATCH, overwrite=True)
     before = generator_alone(5)
-    report = convert(workspace, settings, None, Silent())
+    report = convert(workspace, settings, None, SILENT)
     alone = statistics.harmonic_mean([before, generator_alone(5)])
     rate = report.n_segments * len(TARGETS) / report.seconds
     return {

@@ -35,6 +35,7 @@ from umc_cli.conversion.streaming import stream
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.plan import Piece
 from umc_cli.shards.planned_files import PlannedFile
+from umc_cli.silence import SILENT
 
 SEGMENTS_A_FILE = 10
 SEGMENTS_A_SHARD = 1000
@@ -49,12 +50,6 @@ class Stub:
 
     def convert(self, begun: Tensor, target: str) -> Tensor:
         return begun
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def advance(self, target: str, n_segments: int) -> None: ...
 
 
 def write_recordings(folder: Path) -> None:
@@ -97,7 +92,7 @@ def one_process(folder: Path, output: Path, n_segments: int, n_targets: int, wor
     torch.set_num_threads(1)
     settings = StreamSettings(32, workers, "float16", 300.0)
     some = jobs(folder, output, n_segments, n_targets)
-    stream(some, folder, SegmentSettings(), settings, Stub(), torch.device("cpu"), Silent())  # type: ignore[arg-type]
+    stream(some, folder, SegmentSettings(), settings, Stub(), torch.device("cpu"), SILENT)  # type: ignore[arg-type]
 
 
 def measure(folder: Path, n_segments: int, n_targets: int, n_processes: int) -> dict[str, Any]:

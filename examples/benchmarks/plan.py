@@ -46,6 +46,7 @@ from umc_cli.conversion.chosen.choice import choose_conversion
 from umc_cli.runtime import cpu_count
 from umc_cli.shards.plan import plan_files
 from umc_cli.shards.writer import ShardRows, write_shard
+from umc_cli.silence import SILENT
 from umc_cli.workflows import convert
 from umc_cli.workflows.shards import list_shards, verify_shards
 
@@ -57,16 +58,6 @@ LINKS_A_FILE = 10_000
 
 WANTED = {"seconds": 60.0, "peak_rss_mib": 1024.0}
 STAGES = ("find_recordings", "plan_files", "settle_generations")
-
-
-class Silent:
-    """Progress of a conversion that nobody watches."""
-
-    def learning(self, target: str, number: int, count: int) -> None: ...
-    def planning(self, n_files: int) -> None: ...
-    def start(self, targets: object, n_segments: int) -> None: ...
-    def keep(self, target: str, n_segments: int) -> None: ...
-    def advance(self, target: str, n_segments: int) -> None: ...
 
 
 class PlannedError(Exception):
@@ -131,7 +122,7 @@ def plan(folder: Path) -> dict[str, Any]:
         patch("umc_cli.shards.plan.read_header_and_size", lambda _: (header, 100_000)),
         suppress(PlannedError),
     ):
-        convert.convert(find_workspace(folder), settings(), None, Silent())
+        convert.convert(find_workspace(folder), settings(), None, SILENT)
     found["cpu_seconds_by_stage"] = seconds | {"others": found["cpu_seconds"] - sum(seconds.values())}
     return found
 
@@ -152,10 +143,10 @@ def use_shards(folder: Path) -> dict[str, Any]:
     workspace = find_workspace(folder)
     options = settings(shard_size=SEGMENTS_A_FILE)
     steps: dict[str, Callable[[], Any]] = {
-        "make": lambda: convert.convert(workspace, options, None, Silent()),
+        "make": lambda: convert.convert(workspace, options, None, SILENT),
         "list": lambda: list_shards(workspace.converted),
         "verify": lambda: verify_shards(workspace.converted),
-        "resume": lambda: convert.convert(workspace, options, None, Silent()),
+        "resume": lambda: convert.convert(workspace, options, None, SILENT),
     }
     found: dict[str, Any] = {}
     for name, step in steps.items():

@@ -34,6 +34,7 @@ from umc_cli.config import Workspace, find_workspace
 from umc_cli.runtime import cpu_count
 from umc_cli.sec import classifier_training as training
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.silence import SILENT
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize
 from umc_cli.splits import TRAIN
 from umc_cli.workflows.convert import convert
@@ -45,15 +46,6 @@ METHODS = {"refiner": "unified-real", "eq_noise": "eq-noise"}
 EPOCHS = 3
 
 WANTED = {"on_the_fly_over_shards": 0.80, "compute_share": 0.90}
-
-
-class Silent:
-    """Progress of a conversion that nobody watches."""
-
-    def learning(self, target: str, number: int, count: int) -> None: ...
-    def planning(self, n_files: int) -> None: ...
-    def start(self, targets: object, n_segments: int) -> None: ...
-    def advance(self, target: str, n_segments: int) -> None: ...
 
 
 def write_data_set(folder: Path, clips_per_class: int, segments_a_clip: int) -> None:
@@ -80,7 +72,7 @@ def seconds(call: Callable[[], object]) -> float:
 def make_shards(workspace: Workspace, converter: str, output: Path) -> None:
     """Do `umc convert --split train-sec --targets all`."""
     settings = ConvertSettings(source=SOURCE, converter=converter, split=(TRAIN,), output=output)
-    convert(workspace, settings, None, Silent())
+    convert(workspace, settings, None, SILENT)
 
 
 def train(workspace: Workspace, converter: str, backbone: str, **options: Any) -> tuple[float, float]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 SOURCE = "xperia1v"
 TARGETS = ("pixel3", "xperia1", "xperia1ii", "xperia1iii", "xperia1iv", "pixel3-back", "xperia1v-top")
@@ -86,6 +88,28 @@ def note_machine(check: Check) -> None:
         about |= {"gpu": card.name, "memory_gib": card.total_memory / 2**30, "gpus": torch.cuda.device_count()}
         about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     check.note("machine", **about)
+
+
+def note_kernels(check: Check, what: str, call: Callable[[], object]) -> None:
+    """Write down what a call makes the device do: how many kernels, how long, what the host waits for, the longest."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        started = time.perf_counter()
+        call()
+        check.wait()
+        wall_s = time.perf_counter() - started
+    found: list[Any] = [*seen.key_averages()]
+    kernels = sorted((k for k in found if k.device_type == DeviceType.CUDA), key=_time_us, reverse=True)
+    busy_us = sum(map(_time_us, kernels))
+    stops = sum(k.count for k in found if k.key == "aten::_local_scalar_dense")
+    waits = sum(k.count for k in found if k.key == "cudaStreamSynchronize")
+    check.note(f"{what}, kernels", wall_s=wall_s, kernels_s=busy_us / 1e6, n_kernels=sum(k.count for k in kernels),
+               values_read=stops, stream_waits=waits)  # fmt: skip
+    for kernel in kernels[:10]:
+        check.note(f"{what}, kernel", share=_time_us(kernel) / busy_us, calls=kernel.count, name=kernel.key[:80])
+
+
+def _time_us(kernel: Any) -> float:
+    return float(kernel.self_device_time_total)
 
 
 def _rounded(value: Any) -> Any:

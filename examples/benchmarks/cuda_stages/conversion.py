@@ -21,6 +21,7 @@ from umc_cli.conversion.converters.film_gan import GeneratorConverter
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import cpu_count
 from umc_cli.settings.convert import ConvertSettings
+from umc_cli.silence import SilentProgress
 from umc_cli.workflows.convert import convert
 from umc_cli.workflows.convert_report import ConvertReport
 
@@ -31,19 +32,15 @@ LARGEST_DIFFERENCE_DB = {"fp32": 0.002, "fp16": 0.1, "bf16": 0.6}
 Shards = dict[str, tuple[NDArray[np.float32], list[bytes]]]
 
 
-class Watch:
+class Watch(SilentProgress):
     """Progress that notes when the first segments were converted: imports, planning and building come before."""
 
     def __init__(self) -> None:
         self.rows_since = 0
         self.since_s = 0.0
 
-    def learning(self, target: str, number: int, count: int) -> None: ...
-    def planning(self, n_files: int) -> None: ...
-    def keep(self, target: str, n_segments: int) -> None: ...
-    def start(self, targets: Sequence[str], n_segments: int) -> None: ...
-
     def advance(self, target: str, n_segments: int) -> None:
+        """Count what comes after the first ones."""
         if self.since_s:
             self.rows_since += n_segments
         else:

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
-from cuda_stages.check import SOURCE, TARGETS, Check
+from cuda_stages.check import SOURCE, TARGETS, Check, note_kernels
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
@@ -89,7 +88,7 @@ def _measure_trunk(check: Check, generator: Generator, batch: int, half_tflops: 
         stem = bare.stem(x.to(g.dtype))
         _try_changes(check, bare, lambda module: module.trunk(stem, g, b), tell, with_compile=batch == 256)
     if batch == 256:
-        _note_kernels(check, as_it_is)
+        note_kernels(check, "generator", as_it_is)
 
 
 def _try_changes(
@@ -126,18 +125,6 @@ def captured(call: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     with torch.cuda.graph(graph):
         result = call()
     return graph, result
-
-
-def _note_kernels(check: Check, call: Callable[[], object]) -> None:
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
-        call()
-        check.wait()
-    kernels = sorted((k for k in seen.key_averages() if k.device_time_total > 0), key=lambda k: -k.device_time_total)
-    total = sum(kernel.device_time_total for kernel in kernels)
-    check.note("generator, kernels", n_kernels=sum(kernel.count for kernel in kernels), ms=total / 1e3)
-    for kernel in kernels[:10]:
-        share = kernel.device_time_total / total
-        check.note("generator, kernel", share=share, calls=kernel.count, name=kernel.key[:80])
 
 
 def _measure_refiner(check: Check, batch: int) -> None:

@@ -8,10 +8,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C._autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
 
-from cuda_stages.check import SOURCE, TARGETS, Check
+from cuda_stages.check import SOURCE, TARGETS, Check, note_kernels
 from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import find_workspace
 from umc_cli.conversion.converter_training import translators
@@ -74,28 +72,7 @@ def _measure(check: Check, what: str, *, channels_last: bool = False, with_profi
     peak = None if check.is_dry else torch.cuda.max_memory_allocated() / 2**30
     check.note(what, batch=batch, step_s=taken, segments_per_s=batch / taken, first_step_s=first, peak_gib=peak)
     if with_profile:
-        _note_kernels(check, training)
-
-
-def _note_kernels(check: Check, training: AdversarialTraining) -> None:
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        started = time.perf_counter()
-        training.step(20)
-        check.wait()
-        wall = time.perf_counter() - started
-    found = seen.key_averages()
-    kernels = sorted((k for k in found if k.device_type == DeviceType.CUDA), key=_time_us, reverse=True)
-    busy = sum(map(_time_us, kernels)) / 1e6
-    stops = sum(k.count for k in found if k.key == "aten::_local_scalar_dense")
-    waits = sum(k.count for k in found if k.key == "cudaStreamSynchronize")
-    check.note("a step in a profile", wall_s=wall, kernels_s=busy, n_kernels=sum(k.count for k in kernels),
-               values_read=stops, stream_waits=waits)  # fmt: skip
-    for kernel in kernels[:10]:
-        check.note("kernel", share=_time_us(kernel) / 1e6 / busy, calls=kernel.count, name=kernel.key[:80])
-
-
-def _time_us(kernel: Any) -> float:
-    return float(kernel.self_device_time_total)
+        note_kernels(check, "a step", lambda: training.step(20))
 
 
 def _compiled() -> Any:
