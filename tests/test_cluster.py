@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,23 +59,36 @@ class TwoNodes:
         self.end = self._cluster.shutdown
 
     def lose_node(self) -> None:
-        """Kill the processes of the node that is not the head."""
+        """Kill the processes of the node that is not the head, its actors too."""
         (node,) = self._cluster.worker_nodes
+        actors = self._actors_of([node])
         self._cluster.remove_node(node, allow_graceful=False)
+        for pid in actors:  # which would otherwise see a little later that their node is gone
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def actors_at_work(self) -> list[int]:
         """Return the ids of the processes that are making a shard."""
-        raylets = [
-            str(info.process.pid) for node in self._cluster.list_all_nodes() for info in node.all_processes["raylet"]
-        ]
+        return self._actors_of(self._cluster.list_all_nodes())
+
+    def actors_that_read(self, paths: list[Path]) -> list[int]:
+        """Return the ids of the processes that are making a shard and have one of the files open."""
+        found = []
+        for pid in self.actors_at_work():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if {link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()} & {*paths}:
+                    found.append(pid)
+        return found
+
+    @staticmethod
+    def _actors_of(nodes: list[Any]) -> list[int]:
+        raylets = [str(info.process.pid) for node in nodes for info in node.all_processes["raylet"]]
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
+            with suppress(FileNotFoundError, ProcessLookupError):
                 parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
                 if parent in raylets and (folder / "cmdline").read_bytes().startswith(b"ray::ShardActor.make"):
                     found.append(int(folder.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
         return found
 
 
@@ -109,7 +122,7 @@ def undisturbed(clips: list[Path], workspace: Path, umc: Umc) -> dict[str, str]:
 
 @contextmanager
 def pipes_in_place_of(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Let actors wait for these recordings for ever, from when the run is planned; yield what mends the recordings."""
+    """Let actors wait for these recordings for ever, from when the run is planned; yield what fixes the recordings."""
 
     def mend() -> None:
         for path in paths:
@@ -120,10 +133,12 @@ def pipes_in_place_of(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> Ite
         for path in paths:
             path.rename(path.with_suffix(".away"))
             os.mkfifo(path)
+            # With a writer, who opens a pipe has it open while it waits for what is never written.
+            writers.callback(os.close, os.open(path, os.O_RDWR))
         return settled
 
     original = workflow.settle_generations
-    with monkeypatch.context() as context:
+    with ExitStack() as writers, monkeypatch.context() as context:
         context.setattr(workflow, "settle_generations", settle)
         yield mend
 
@@ -167,9 +182,8 @@ def test_shards_of_a_killed_actor_and_of_a_lost_node_are_made_by_others(
     with pipes_in_place_of(clips[-2:], monkeypatch) as mend:
 
         def kill_both() -> None:
-            wait_for(N_SHARDS - 4, lambda: list(root.glob("*/*.h5")))
-            time.sleep(2)  # until the actor that made the last of them has begun the next shard
-            at_work = wait_for(2, cluster.actors_at_work)
+            at_work = wait_for(2, lambda: cluster.actors_that_read(clips[-2:]))
+            assert len(list(root.glob("*/*.h5"))) == N_SHARDS - 4
             cluster.lose_node()
             (left,) = wait_for(1, cluster.actors_at_work)
             assert left in at_work
