@@ -60,6 +60,14 @@ _COMBINED = {
     for name in ("freq-mixstyle", "gaussian-noise", "filter-augment", "residual-norm", "rfn")
 } | {"unified-synth+freq-mixstyle": _row(RESPONSES, "unified-synth+freq-mixstyle", **_BEST)}
 
+_SELF_TRAINED = {
+    "self-training": _row(RECORDINGS, "self-training"),
+    "quantile+self-training": _row(RECORDINGS, "quantile+self-training"),
+    "unified-real (refiner_transport)+self-training": _row(
+        RECORDINGS, "unified-real+self-training", converter="refiner_transport", **_BEST
+    ),
+}
+
 
 def named(name: str, share: float) -> str:
     """Return the name of a row that converts a share of the samples."""
@@ -86,6 +94,7 @@ ROWS: dict[str, Row] = {
         for share in SHARES
     },
     **_COMBINED,
+    **_SELF_TRAINED,
     "ideal": _row(LABELS, "ideal"),
 }  # fmt: skip
 TABLE_2 = ("none", "mc", "Unified-MC-Real", "Unified-MC-Synth", "ideal")

@@ -37,8 +37,9 @@ def content(folder: Path) -> dict[str, bytes]:
         ((*GENERATOR, "--pair", "pixel3:xperia1"), "pixel3-xperia1"),
         ((*CLASSIFIER, "--method", "eq+mixup"), "sec-xperia1v-eq-mixup-0"),
         ((*CLASSIFIER, "--method", "gaussian-noise", "--keep", "last"), "sec-xperia1v-gaussian-noise-0"),
+        ((*CLASSIFIER, "--method", "self-training", "--targets", "pixel3"), "sec-xperia1v-self-training-0"),
     ],
-    ids=["generator", "pair", "converted", "waveforms"],
+    ids=["generator", "pair", "converted", "waveforms", "self-training"],
 )
 def test_it_says_what_the_run_then_does_and_writes_nothing(
     workspace: Path, umc: Umc, command: tuple[str, ...], run: str

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from umc_cli.errors import SettingsError
 from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.runtime import autocast, autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
@@ -19,9 +20,10 @@ from umc_cli.sec.classifier_settings import SecSettings
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork, predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
+from umc_cli.sec.self_training import ROUND_SHARES, GivenLabels, surest
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
-from umc_cli.training.run import VALIDATION_SCORE, check_finite
+from umc_cli.training.run import VALIDATION_SCORE, check_finite, total_steps
 from umc_cli.training.schedule import WeightsName
 
 LOSS_NAMES = ("classification_loss", "gradient_norm", "converted_share", "learning_rate")
@@ -68,6 +70,7 @@ class SecTraining:
     """Network, optimiser and batches of a run (see `training.run`); `sec_step` is what it repeats.
 
     What is best is decided on `held_out`, segments of the source device (or none), whatever the method converts to.
+    With unlabeled segments, `settings` are those of every round of the self-training.
     """
 
     def __init__(
@@ -85,13 +88,10 @@ class SecTraining:
         self._batches = batches
         self._held_out = held_out
         self._torch_device = torch_device
-        with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
-            torch.default_generator.manual_seed(settings.seed)
-            self.network = network_settings.build().to(torch_device).to(memory_format=torch.channels_last)
+        self.network = self._fresh_network().to(torch_device).to(memory_format=torch.channels_last)
         normalise_over_ranks(self.network, ranks)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self._optimiser = self._fresh_optimiser()
+        self._round = 0
         weights = class_weights(batches.segments.label, batches.n_classes) if settings.balance_classes else None
         self._class_weights = weights.to(torch_device) if weights is not None else None
         self._autocast_dtype = autocast_dtype(settings.precision, torch_device)
@@ -115,7 +115,9 @@ class SecTraining:
         Raises:
             NonFiniteLossError: see `sec_step`.
         """
-        rate = self._settings.learning_rate_at(index // self.steps_per_epoch)
+        if self._batches.unlabeled and index // self._steps_per_round != self._round:
+            self._begin_round(index // self._steps_per_round)
+        rate = self._settings.learning_rate_at(index % self._steps_per_round // self.steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         batch = self._batch(index)
@@ -143,17 +145,35 @@ class SecTraining:
         scores = score_device(truth.numpy(), predicted.numpy(), n_classes)
         # Of equal scores the smaller loss is better: small sets have few different scores.
         score = (1 - scores.macro_f1) + 1e-3 * math.tanh(loss)
+        if self._batches.unlabeled:  # the source alone cannot tell what later rounds gain: any of these is better
+            score += 2 * (len(ROUND_SHARES) - self._round)
         return dict(zip(VALIDATION_NAMES, (scores.macro_f1, scores.accuracy, loss, score), strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return network and optimiser; batches and random numbers follow from the step's number."""
         network, optimiser = self.network.state_dict(), optimiser_tensors(self._optimiser)
-        return under("network", network) | under("optimiser", optimiser), {}
+        tensors, values = under("network", network) | under("optimiser", optimiser), {}
+        if self._batches.unlabeled:
+            values = {"round": self._round, "steps_per_round": self._steps_per_round}
+        if given := self._batches.given:
+            tensors |= {"given.row": torch.from_numpy(given.row), "given.label": torch.from_numpy(given.label)}
+        return tensors, values
 
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Become what `state` was taken of."""
         self.network.load_state_dict(below("network", tensors))
         load_optimiser_tensors(self._optimiser, below("optimiser", tensors))
+        if self._batches.unlabeled:
+            if values["steps_per_round"] != self._steps_per_round:
+                raise SettingsError(
+                    f"the run trains itself in rounds of {values['steps_per_round']} steps, not of "
+                    f"{self._steps_per_round}",
+                    "resume it with the --epochs and --max-steps that it began with",
+                )
+            self._round = int(values["round"])
+        if "given.row" in tensors:
+            given = GivenLabels(tensors["given.row"].numpy(), tensors["given.label"].numpy())
+            self._batches = replace(self._batches, given=given)
 
     def save_weights(self, folder: Path, name: WeightsName, about: Mapping[str, Any]) -> list[Path]:
         """Write the classifier."""
@@ -163,6 +183,38 @@ class SecTraining:
 
     def draw(self, path: Path) -> None:
         """Nothing: a classifier has no picture."""
+
+    @property
+    def _steps_per_round(self) -> int:
+        return total_steps(self._settings, self.steps_per_epoch)
+
+    def _begin_round(self, number: int) -> None:
+        """Label the unlabeled segments with the present weights, and begin with fresh ones."""
+        unlabeled = self._batches.unlabeled
+        assert unlabeled is not None
+        n = len(unlabeled.log_mel)
+        own = unlabeled.log_mel[self._ranks.share(n)]
+        logits = torch.empty(0, self._batches.n_classes)
+        if len(own):
+            logits = predict_logits(self.network, own, self._torch_device, _BATCH)
+        given = surest(self._ranks.whole(logits, n), unlabeled.device, ROUND_SHARES[number - 1])
+        if self._next is not None:
+            self._next[1].result()  # of the labels before
+            self._next = None
+        self._batches = replace(self._batches, given=given)
+        self.network.load_state_dict(self._fresh_network().state_dict())
+        self._optimiser = self._fresh_optimiser()
+        self._round = number
+
+    def _fresh_network(self) -> SecNetwork:
+        with torch.random.fork_rng(devices=[]):  # the weights are made on the CPU
+            torch.default_generator.manual_seed(self._settings.seed)
+            return self._network_settings.build()
+
+    def _fresh_optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.network.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay
+        )
 
     def _batch(self, index: int) -> TrainingBatch:
         if self._next is not None and self._next[0] == index:

@@ -18,6 +18,7 @@ from umc_cli.audio.feature_settings import features_of
 from umc_cli.audio.features import spectrograms
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.sec.method_parts import SampleAlterations
+from umc_cli.sec.self_training import SAMPLE_SHARE, GivenLabels, UnlabeledSegments
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 
 _ORDER, _STEP, _NETWORK = 0, 1, 2
@@ -80,6 +81,10 @@ class TrainingBatches:
     """Probability that a sample is converted; the others are what the source recorded."""
     ranks: Ranks = ONE_PROCESS
     """Each has its share of every batch, and random numbers of its own."""
+    unlabeled: UnlabeledSegments | None = None
+    """What self-training learns from, too."""
+    given: GivenLabels | None = None
+    """Labels that some of `unlabeled` got, from the second round on."""
 
     @property
     def per_epoch(self) -> int:
@@ -100,9 +105,17 @@ class TrainingBatches:
         random = step_random(self.seed, index, rank=self.ranks.rank)
         levels_db, waveforms = self._segments(rows, random)
         targets = F.one_hot(torch.from_numpy(self.segments.label[rows]), self.n_classes).float()
+        recorded = torch.ones(len(rows), dtype=torch.bool)
+        if self.unlabeled and self.given:
+            recorded = torch.rand(len(rows), generator=random) >= SAMPLE_SHARE
+            drawn = torch.randint(len(self.given.row), (len(rows),), generator=random)[~recorded].numpy()
+            levels = self.unlabeled.log_mel[self.given.row[drawn]].astype(np.float32)
+            levels_db[~recorded] = torch.from_numpy(levels)
+            targets[~recorded] = F.one_hot(torch.from_numpy(self.given.label[drawn]), self.n_classes).float()
         converted = torch.empty(0, dtype=torch.int64)
         if self.converter:
-            converted = (torch.rand(len(rows), generator=random) < self.converted_share).nonzero().squeeze(1)
+            drawn_to = torch.rand(len(rows), generator=random) < self.converted_share
+            converted = (drawn_to & recorded).nonzero().squeeze(1)
             if len(converted):
                 given = levels_db[converted] if waveforms is None else waveforms[converted]
                 levels_db[converted] = self.converter(given, rows[converted.numpy()], random)

@@ -18,10 +18,13 @@ CONVERSIONS = {
 }
 """Methods that convert a share of the samples to other devices."""
 
+SELF_TRAINING = "self-training"
+
 METHODS: dict[str, str] = {
     "none": "the source's recordings alone (the paper's Baseline)",
     "ideal": "all devices' recordings",
     **CONVERSIONS,
+    SELF_TRAINING: "the targets' recordings, with labels that the classifier gives them",
     **{name: spec.summary for name, spec in AUGMENTATIONS.items()},
 }
 
@@ -33,6 +36,7 @@ class MethodPlan:
     conversion: str | None
     """One of `CONVERSIONS`."""
     is_ideal: bool
+    self_trains: bool
     augmentations: tuple[str, ...]
     """Keys of `AUGMENTATIONS`, in the order given."""
 
@@ -63,8 +67,13 @@ def parse_method(method: str) -> MethodPlan:
         raise SettingsError("none cannot be combined", "leave it out")
     if "ideal" in names and conversions:
         raise SettingsError(f"ideal has all devices' recordings: {conversions[0]} has nothing to add", "name one")
+    if {"ideal", SELF_TRAINING} <= {*names}:
+        raise SettingsError(
+            f"ideal has the labels of all devices' recordings: {SELF_TRAINING} has nothing to add", "name one"
+        )
     return MethodPlan(
         conversion=conversions[0] if conversions else None,
         is_ideal="ideal" in names,
+        self_trains=SELF_TRAINING in names,
         augmentations=tuple(name for name in names if name in AUGMENTATIONS),
     )

@@ -25,9 +25,9 @@ class TrainSecSettings(
     source: Annotated[str, Option(devices=True)]
     """Device whose recordings the classifier is trained on."""
     method: Annotated[str, Option()] = "none"
-    """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, transport, refiner-transport, dir,
-    gaussian-noise, room-reverb, pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle, residual-norm or rfn;
-    several joined by +."""
+    """none, ideal, unified-real, unified-synth, mc, adapt, eq, eq-noise, quantile, transport, refiner-transport,
+    self-training, dir, gaussian-noise, room-reverb, pitch-shift, spec-augment, mixup, filter-augment, freq-mixstyle,
+    residual-norm or rfn; several joined by +."""
     targets: Annotated[Targets, Option(devices=True)] = ALL
     """Devices that samples are converted to, comma-separated, or all (every one that can be served); for ideal: devices
     whose own recordings are used."""

@@ -1,11 +1,12 @@
 """What `umc train-sec` learns from and how, before anything is read: recordings, labels, method, conversion."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
 
 from umc_cli.audio.feature_settings import segment_shape
-from umc_cli.audio.manifest import Clip, Recordings, find_recordings
+from umc_cli.audio.manifest import Clip, Recordings, find_recordings, for_converters
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.choice import AUTO
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -16,10 +17,10 @@ from umc_cli.response.device import DeviceRegistry, check_device_id
 from umc_cli.sec.audio_conversions import check_audio_folder
 from umc_cli.sec.backbones import build_backbone
 from umc_cli.sec.method_parts import NetworkParts, check_method_settings, network_parts
-from umc_cli.sec.methods import MethodPlan, parse_method
+from umc_cli.sec.methods import SELF_TRAINING, MethodPlan, parse_method
 from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.shards.updates import find_shards
-from umc_cli.splits import TRAIN, VAL
+from umc_cli.splits import FOR_CONVERTERS, TRAIN, VAL
 from umc_cli.training.folder import run_path
 from umc_cli.training.held_out import held_out_recordings
 from umc_cli.training.run_settings import CONVERTER, read_run_settings
@@ -34,6 +35,8 @@ class ChosenRecordings:
     train: list[Clip]
     held_out: list[Clip]
     """Of the source alone."""
+    unlabeled: list[Clip]
+    """Of the targets, for self-training; none without."""
     classes: tuple[str, ...]
     warnings: list[str]
 
@@ -154,7 +157,20 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
     unheard = sorted(set(classes) - {clip.label for clip in own})
     if unheard:
         warnings.append(f"labels that {settings.source} did not record: {', '.join(unheard)}")
-    return ChosenRecordings(train, validated, classes, warnings)
+    unlabeled = _unlabeled(recordings, targets, {clip.recording for clip in validated}) if plan.self_trains else []
+    return ChosenRecordings(train, validated, unlabeled, classes, warnings)
+
+
+def _unlabeled(recordings: Recordings, targets: Targets, validated: Set[str]) -> list[Clip]:
+    """Return the targets' recordings that converters may learn from, but not of what is validated on."""
+    found = [clip for clip in for_converters(recordings.clips) if clip.device in targets.ids]
+    unlabeled = sorted((clip for clip in found if clip.recording not in validated), key=lambda clip: clip.file)
+    if not unlabeled:
+        raise SettingsError(
+            f"{SELF_TRAINING} learns from the targets' own recordings, and there are none in split {FOR_CONVERTERS}",
+            "add recordings of the other devices (they need no right labels), or leave it out of --method",
+        )
+    return unlabeled
 
 
 def _choose_conversions(

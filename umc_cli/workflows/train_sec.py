@@ -21,8 +21,9 @@ from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.sec.classifier_training import SecTraining
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, label_indices
 from umc_cli.sec.method_parts import sample_alterations
-from umc_cli.sec.methods import MethodPlan
+from umc_cli.sec.methods import SELF_TRAINING, MethodPlan
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings
+from umc_cli.sec.self_training import UnlabeledSegments, over_all_rounds
 from umc_cli.sec.shard_conversions import ShardConversions, TrainedSegment, open_shard_conversions
 from umc_cli.settings.train_sec import SECTION, TrainSecSettings
 from umc_cli.shards.plan import hash_of, planned_path
@@ -47,7 +48,7 @@ SampleConversions = OnTheFlyConversions | DrawnConversions | WaveformConversions
 KIND = "sec"
 
 SEGMENTS_NAME = "segments"
-TRAIN_PART, HELD_OUT_PART = "train", "held-out"
+TRAIN_PART, HELD_OUT_PART, UNLABELED_PART = "train", "held-out", "unlabeled"
 
 
 def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> TrainSecSettings:
@@ -157,6 +158,7 @@ def build_training(
         converter=converter,
         converted_share=settings.converted_share,
         ranks=ranks,
+        unlabeled=_unlabeled(stores[0], chosen.unlabeled) if plan.self_trains else None,
     )
     held_out = _segments(stores[:1], HELD_OUT_PART, chosen.held_out, chosen.classes, settings)
     network = SecNetworkSettings(
@@ -184,20 +186,20 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
     """
     folder = run_path(workspace, settings.run_name)
     wanted = choose_what_to_train(workspace, settings)
-    chosen = wanted.chosen
+    chosen, schedule = wanted.chosen, schedule_of(settings, wanted.plan)
     with shared_run(folder, settings.compute_device) as (ranks, torch_device):
         with ranks.first_then_others():
             run_id = ""
             if ranks.is_first:
                 run_id = settle_run(folder, settings)
-                check_not_passed(folder, settings)
-                progress.preparing(len(chosen.train) + len(chosen.held_out))
+                check_not_passed(folder, schedule)
+                progress.preparing(sum(map(len, parts_of(chosen).values())))
             built = build_training(wanted, settings, folder, torch_device, ranks, learning=progress.learning)
             store = built.store
             n_train = np.bincount(built.batches.segments.label, minlength=len(chosen.classes))
             check_counts(n_train.tolist(), built.n_held_out, chosen, settings)
             if ranks.is_first:
-                check_not_passed(folder, settings, built.training.steps_per_epoch)
+                check_not_passed(folder, schedule, built.training.steps_per_epoch)
                 fingerprint = built.fingerprint_of(store.fingerprint)
                 name = built.converted_by["converter"]
                 note_start(folder, run_id, KIND, settings.of_the_run(), fingerprint, store.content_sha256, name)
@@ -210,7 +212,7 @@ def train_sec(workspace: Workspace, settings: TrainSecSettings, progress: TrainP
             "shares": dict(wanted.workspace.splits.shares),
             **built.converted_by,
         }
-        result = run_training(folder, built.training, settings, about, progress, ranks, settings.keep)
+        result = run_training(folder, built.training, schedule, about, progress, ranks, settings.keep)
     report = _report(folder, settings, chosen, store, built.n_held_out, result)
     report.precision = training_precision(settings.precision, torch_device).value
     report.segments_per_s = built.batches.n_seen(result.n_steps) / result.seconds if result.seconds else 0.0
@@ -248,11 +250,33 @@ def stores_waveforms(settings: TrainSecSettings, plan: MethodPlan) -> bool:
     return bool(plan.of_waveforms or (settings.features and plan.conversion and not settings.shards))
 
 
+def schedule_of(settings: TrainSecSettings, plan: MethodPlan) -> TrainSecSettings:
+    """Return the schedule of the whole run."""
+    return over_all_rounds(settings) if plan.self_trains else settings
+
+
+def parts_of(chosen: ChosenRecordings) -> dict[str, list[Clip]]:
+    """Return the recordings whose segments a run stores, by part."""
+    unlabeled = {UNLABELED_PART: chosen.unlabeled} if chosen.unlabeled else {}
+    return {TRAIN_PART: chosen.train, HELD_OUT_PART: chosen.held_out, **unlabeled}
+
+
+def _unlabeled(store: SegmentStore, clips: Sequence[Clip]) -> UnlabeledSegments:
+    part = store.parts[UNLABELED_PART]
+    if not len(part.clip):
+        raise SettingsError(
+            f"no segment of the targets, which {SELF_TRAINING} learns from, could be read", "check them"
+        )
+    names = sorted({clip.device for clip in clips})
+    return UnlabeledSegments(
+        part.segments, label_indices([clips[number].device for number in part.clip.tolist()], names)
+    )
+
+
 def _stores(folder: Path, chosen: ChosenRecordings, settings: TrainSecSettings, plan: MethodPlan) -> list[SegmentStore]:
     """Return the store of the features and, where a method or a conversion wants them, that of the waveforms."""
     place, workers = folder / SEGMENTS_NAME, settings.workers or reader_threads()
-    parts = {TRAIN_PART: chosen.train, HELD_OUT_PART: chosen.held_out}
-    stores = [store_segments(place, parts, settings.cut, workers)]
+    stores = [store_segments(place, parts_of(chosen), settings.cut, workers)]
     if stores_waveforms(settings, plan):
         stores.append(store_segments(place, {TRAIN_PART: chosen.train}, settings.cut, workers, "waveform"))
     return stores

@@ -18,8 +18,11 @@ from umc_cli.workflows.train_sec import (
     HELD_OUT_PART,
     SEGMENTS_NAME,
     TRAIN_PART,
+    UNLABELED_PART,
     build_training,
     check_counts,
+    parts_of,
+    schedule_of,
     stores_waveforms,
 )
 from umc_cli.workflows.training_dry_run import (
@@ -49,13 +52,14 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
     folder = run_path(workspace, settings.run_name)
     wanted = choose_what_to_train(workspace, settings)
     chosen, plan = wanted.chosen, wanted.plan
+    schedule = schedule_of(settings, plan)
     torch_device = compute_device(settings.compute_device)
     devices = sorted({clip.device for clip in chosen.train})
     precision = training_precision(settings.precision, torch_device).value
-    report = begin(folder, settings, settings, settings.method, devices, precision, str(torch_device))
+    report = begin(folder, settings, schedule, settings.method, devices, precision, str(torch_device))
     report.labels = list(chosen.classes)
-    parts = {TRAIN_PART: chosen.train, HELD_OUT_PART: chosen.held_out}
-    report.count_splits([*chosen.train, *chosen.held_out])
+    parts = parts_of(chosen)
+    report.count_splits([clip for part in parts.values() for clip in part])
     progress.planning(report.n_files)
     counts = count_segments(parts, settings.cut, settings.workers or reader_threads())
     report.sound_s = round(counts.sound_s, 1)
@@ -64,6 +68,8 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
         by_device[clip.device] += count
         by_label[clip.label] += count
     n_train, n_held_out = counts.of(TRAIN_PART), counts.of(HELD_OUT_PART)
+    n_unlabeled = counts.of(UNLABELED_PART) if chosen.unlabeled else 0
+    n_stored = n_train + n_held_out + n_unlabeled
     check_counts([by_label[label] for label in chosen.classes], n_held_out, chosen, settings)
     report.n_segments = {device: by_device[device] for device in report.devices}
     report.n_held_out = {device: n_held_out if device == settings.source else 0 for device in report.devices}
@@ -75,18 +81,19 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
             chosen.train, counts.n_segments[TRAIN_PART], _BATCHES_TRIED * settings.batch_size, chosen.classes
         ),
         held_out=sample_of(chosen.held_out, counts.n_segments[HELD_OUT_PART], _HELD_OUT_TRIED),
+        unlabeled=sample_of(chosen.unlabeled, counts.n_segments.get(UNLABELED_PART, []), _HELD_OUT_TRIED),
     )
     with thrown_away() as place, compute_threads(cpu_count()):
         building = time.monotonic()
         built = build_training(replace(wanted, chosen=tried), settings, place, torch_device, tables_folder=folder)
         build_s = time.monotonic() - building - built.reading_s
-        n_read = len(built.batches.segments) + built.n_held_out
-        read_s = built.reading_s * (n_train + n_held_out) / n_read
+        n_read = sum(len(part.clip) for part in built.store.parts.values())
+        read_s = built.reading_s * n_stored / n_read
         if report.run == "resumed":
             check_same_recordings(folder, built.fingerprint_of(fingerprint))
         report.converter, report.targets = built.converted_by["converter"], built.converted_by["targets"]
         report.weights = built.weights
-        stored_bytes = (n_train + n_held_out) * segment_bytes(settings.cut)
+        stored_bytes = n_stored * segment_bytes(settings.cut)
         if stores_waveforms(settings, plan):
             stored_bytes += n_train * segment_bytes(settings.cut, "waveform")
         if settings.shards:
@@ -96,7 +103,7 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
             stored_bytes=0 if is_stored else stored_bytes,
             share_validated=min(1.0, built.n_held_out / n_held_out) if n_held_out else 1.0,
         )
-        estimate(report, built.training, settings, settings.keep, torch_device, beside)
+        estimate(report, built.training, schedule, settings.keep, torch_device, beside)
     report.failed = all_failed(counts.failed, built.store.failed)
     report.warnings = [*chosen.warnings, *report.warnings]
     if settings.silence_gate is not None:
