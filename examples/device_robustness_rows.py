@@ -133,7 +133,10 @@ PRESETS = {
         draws=1, seen=2, unseen=1, clips_per_class=10,
     ),
     "cpu": Preset(
-        {"preset": "cpu", "batch_size": 32, "epochs": 16, "learning_rate_epochs": 6, "validate_every": 100},
+        {
+            "preset": "cpu", "backbone": "strided", "batch_size": 32, "learning_rate": 3e-3, "epochs": 25,
+            "learning_rate_epochs": 10, "held_out_share": 0.0, "keep": "last",
+        },
         list(ROWS), draws=3, seen=6, unseen=3, ideal_settings={"epochs": 4, "learning_rate_epochs": 2},
         converter_settings={"preset": "cpu", "ngf": 16, "n_blocks": 3, "ndf": 16, "epochs": 5},
     ),

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from umc_cli.training.schedule import ScheduleSettings
 
-ROUND_SHARES = (0.5, 0.75, 1.0)
-"""How many of the labels given are learned from, in each round after the first training: the surest ones."""
+ROUND_SHARES = (0.5, 0.75)
+"""How many of the labels given are learned from, in each round after the first training: the surest ones. A third
+round, with all of them, gains nothing more."""
 SAMPLE_SHARE = 1 / 3
 """Probability that a sample is one with a label given by the classifier."""
 
