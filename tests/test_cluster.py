@@ -7,11 +7,13 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -28,7 +30,7 @@ from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.shard_actor import Order, ShardActor
-from umc_cli.conversion.shard_job import StreamSettings
+from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.response.device import DeviceRegistry
 from umc_cli.runtime import versions
@@ -67,14 +69,14 @@ class TwoNodes:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def actors_at_work(self) -> list[int]:
-        """Return the ids of the processes that are making a shard."""
+    def actors(self) -> list[int]:
+        """Return the ids of the processes that make shards, or prepare to."""
         return self._actors_of(self._cluster.list_all_nodes())
 
     def actors_that_read(self, paths: list[Path]) -> list[int]:
-        """Return the ids of the processes that are making a shard and have one of the files open."""
+        """Return the ids of the processes that have one of the files open."""
         found = []
-        for pid in self.actors_at_work():
+        for pid in self.actors():
             with suppress(FileNotFoundError, ProcessLookupError):
                 if {link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()} & {*paths}:
                     found.append(pid)
@@ -87,7 +89,7 @@ class TwoNodes:
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(FileNotFoundError, ProcessLookupError):
                 parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                if parent in raylets and (folder / "cmdline").read_bytes().startswith(b"ray::ShardActor.make"):
+                if parent in raylets and (folder / "cmdline").read_bytes().startswith(b"ray::ShardActor"):
                     found.append(int(folder.name))
         return found
 
@@ -185,7 +187,7 @@ def test_shards_of_a_killed_actor_and_of_a_lost_node_are_made_by_others(
             at_work = wait_for(2, lambda: cluster.actors_that_read(clips[-2:]))
             assert len(list(root.glob("*/*.h5"))) == N_SHARDS - 4
             cluster.lose_node()
-            (left,) = wait_for(1, cluster.actors_at_work)
+            (left,) = wait_for(1, lambda: cluster.actors_that_read(clips[-2:]))
             assert left in at_work
             os.kill(left, signal.SIGKILL)
             mend()  # before another one has started
@@ -221,7 +223,7 @@ def test_a_shard_that_kills_its_actors_ends_the_run_and_the_next_run_goes_on(
             killed: set[int] = set()
             wait_for(N_SHARDS - 2, lambda: list(root.glob("*/*.h5")))
             for _ in range(3):
-                (pid,) = wait_for(1, lambda: [pid for pid in cluster.actors_at_work() if pid not in killed])
+                (pid,) = wait_for(1, lambda: [*{*cluster.actors_that_read(clips[1:2])} - killed])
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
 
@@ -248,7 +250,7 @@ def test_ctrl_c_ends_the_actors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt() -> None:
-        wait_for(1, cluster.actors_at_work)
+        wait_for(1, lambda: cluster.actors_that_read(clips[:1]))
         signal.raise_signal(signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)
@@ -260,7 +262,7 @@ def test_ctrl_c_ends_the_actors(
     assert run.exit_code == 130
     assert "Interrupted" in run.stderr
     assert "Traceback" not in run.stderr
-    wait_for(0, cluster.actors_at_work)
+    wait_for(0, cluster.actors)
     with locked(workspace / "converted"):
         pass
 
@@ -404,6 +406,96 @@ def crew(order: Order) -> ray_cluster._Crew:
     crew = ray_cluster._Crew(MagicMock(), ("127.0.0.1", 0), order, {}, 1, [])
     crew._head_answered_at = -1e9
     return crew
+
+
+class LostError(Exception):
+    """As Ray's, for an actor."""
+
+
+class PlayedRay:
+    """Actors on paper: `ends` plays what happens whenever the driver waits."""
+
+    def __init__(self, *ends: dict[str, Any]) -> None:
+        class Never(Exception):  # noqa: N818
+            pass
+
+        self.exceptions = SimpleNamespace(RayTaskError=Never, RayActorError=LostError, RayError=Never)
+        self._ends = list(ends)
+        self._outcomes: dict[str, Any] = {}
+        self.n_actors = 0
+        self.given: list[str] = []
+
+    def remote(self, _: Any) -> Any:
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._hire))
+
+    def _hire(self, _: Any) -> Any:
+        self.n_actors += 1
+        name = f"{self.n_actors}"
+
+        def make(job: ShardJob) -> str:
+            self.given.append(f"{name} {next(iter(job.paths.values())).stem}")
+            return self.given[-1]
+
+        return SimpleNamespace(
+            prepare=SimpleNamespace(remote=lambda *_: f"{name} prepares"), make=SimpleNamespace(remote=make)
+        )
+
+    def wait(self, references: list[str], num_returns: int = 1, timeout: float = 0) -> tuple[list[str], list[str]]:
+        if not self._outcomes.keys() & {*references}:
+            self._outcomes |= self._ends.pop(0)
+        found = [one for one in reversed(references) if one in self._outcomes][:num_returns]
+        return found, [one for one in references if one not in found]
+
+    def get(self, reference: str) -> Any:
+        outcome = self._outcomes.pop(reference)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def kill(self, actor: Any) -> None: ...
+
+
+def play(
+    order: Order, monkeypatch: pytest.MonkeyPatch, size: int, *ends: dict[str, Any]
+) -> tuple[list[str], list[str], int]:
+    """Have shards 0 to 5 made; return what was given to whom, the warnings, and the segments that were counted."""
+    played, warnings, counted = PlayedRay(*ends), [], Counter()
+    monkeypatch.setattr(ray_cluster._Crew, "_look_at_head", lambda *_: None)
+    monkeypatch.setattr(ray_cluster._Crew, "_look_for", lambda self, paths: [*paths] and None)
+    crew = ray_cluster._Crew(played, ("", 0), order, {}, size, warnings)
+    crew.describe()
+    jobs = [ShardJob([], {TARGET: Path(f"{number}.h5")}, {}, [], "eq") for number in range(6)]
+    crew.make(jobs, SimpleNamespace(advance=lambda target, count: counted.update({target: count})))
+    return played.given, warnings, counted[TARGET]
+
+
+MADE = {TARGET: 10}
+
+
+def test_an_actor_gets_a_second_shard_while_more_wait_than_there_are_actors(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, warnings, count = play(
+        order, monkeypatch, 2,
+        {"1 prepares": {}}, {"2 prepares": {}}, {"1 0": MADE}, {"2 2": MADE}, {"1 1": MADE}, {"1 4": MADE},
+        {"2 3": MADE}, {"1 5": MADE},
+    )  # fmt: skip
+    assert given == ["1 0", "1 1", "2 2", "2 3", "1 4", "1 5"]
+    assert (warnings, count) == ([], 60)
+
+
+def test_the_shards_of_a_lost_actor_are_made_alone_and_the_one_that_it_made_is_named(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = LostError("gone")
+    given, warnings, count = play(
+        order, monkeypatch, 1,
+        {"1 prepares": {}}, {"1 0": MADE, "1 1": lost, "1 2": lost}, {"2 prepares": {}},
+        {"2 3": MADE}, {"2 4": MADE}, {"2 5": MADE}, {"2 1": MADE}, {"2 2": lost}, {"3 prepares": {}}, {"3 2": MADE},
+    )  # fmt: skip
+    assert given == ["1 0", "1 1", "1 2", "2 3", "2 4", "2 5", "2 1", "2 2", "3 2"]
+    assert warnings == [f"a Ray actor was lost with {index}.h5; another one took over" for index in (1, 2)]
+    assert count == 60
 
 
 def test_a_run_does_not_go_on_without_the_head(crew: ray_cluster._Crew) -> None:

@@ -1,7 +1,9 @@
 """`umc convert --cluster`: Ray actors on one or many machines make the shards of a run.
 
-The driver chooses, plans and counts as any run does, and hands the missing shards out, one at a time to each actor. An
-actor builds the converter once. One that is lost costs the shard that it was making, which another one makes.
+The driver chooses, plans and counts as any run does, and hands the missing shards out. An actor builds the converter
+once. While more shards wait than there are actors, each is given a second one, whose recordings it reads while it
+converts the first: so it does not drain between shards. One that is lost costs its shards; another one makes each of
+them alone.
 """
 
 import logging
@@ -12,13 +14,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from umc_cli.atomic_write import remove_partial_files
-from umc_cli.conversion.shard_actor import Order, ShardActor, for_actors
+from umc_cli.conversion.shard_actor import SHARDS_AT_ONCE, Order, ShardActor, for_actors
 from umc_cli.conversion.shard_job import Progress, ShardJob
 from umc_cli.conversion.waveforms.jobs import AudioJob
 from umc_cli.errors import EnvironmentFault, SettingsError, UmcError
@@ -132,6 +134,22 @@ def _demand(
     return {"num_gpus": int(on_gpu), "num_cpus": cpus}, max(1, int(sum(fits)))
 
 
+@dataclass(eq=False)
+class _Member:
+    """An actor and what it is doing."""
+
+    actor: Any
+    at_work: dict[Any, _Job | None] = field(default_factory=dict)
+    """By the reference to the outcome, oldest first: its shards, or None while it prepares."""
+    takes_more: bool = False
+    """Not while it prepares, nor beside a shard that lost an actor."""
+
+    @property
+    def jobs(self) -> list[_Job]:
+        """Return its shards, oldest first: it makes the first one; the second may have only been read."""
+        return [job for job in self.at_work.values() if job]
+
+
 class _Crew:
     """The actors, and what each of them is doing."""
 
@@ -145,11 +163,9 @@ class _Crew:
         self._demand = demand
         self._size = size
         self._warnings = warnings
-        self._actor_class = ray.remote(ShardActor).options(**demand)
+        self._actor_class = ray.remote(ShardActor).options(max_concurrency=SHARDS_AT_ONCE, **demand)
         self._made_with: dict[str, str] | None = None
-        self._idle: list[Any] = []
-        self._at_work: dict[Any, tuple[Any, _Job | None]] = {}
-        """By the reference to the outcome: the actor, and its shard or None while it prepares."""
+        self._members: list[_Member] = []
         self._losses: Counter[str] = Counter()
         self._unseen: dict[Path, float] = {}
         """Shards that were made, and when."""
@@ -164,23 +180,23 @@ class _Crew:
     def make(self, jobs: Iterable[ShardJob] | Iterable[AudioJob], progress: Progress) -> None:
         """Have the shards of all jobs made. Few jobs are taken ahead, so that any number of them takes no memory."""
         ahead: Iterator[_Job] = iter(jobs)
-        waiting = deque(islice(ahead, self._size))
+        waiting = deque(islice(ahead, self._size * SHARDS_AT_ONCE))
         lost: deque[_Job] = deque()  # behind all others: if they are to blame, the others are made first
-        for _ in range(len(waiting) - len(self._idle)):
+        for _ in range(min(self._size, len(waiting)) - len(self._members)):
             self._hire()
-        while waiting or lost or any(job for _, job in self._at_work.values()):
-            while self._idle and (waiting or lost):
-                actor, job = self._idle.pop(), (waiting or lost).popleft()
-                job = replace(job, paths={name: path.absolute() for name, path in job.paths.items()})
-                self._at_work[actor.make.remote(job)] = (actor, job)
+        while waiting or lost or any(member.jobs for member in self._members):
+            while waiting and (member := self._free_member(len(waiting))):
+                self._give(member, waiting.popleft())
                 waiting.extend(islice(ahead, 1))
+            while lost and not waiting and (member := self._free_member(0)):
+                self._give(member, lost.popleft(), alone=True)
             ended, counts = self._await_one()
-            if ended and counts is None:
-                lost.append(ended)
-            elif ended and counts is not None:
-                self._look_for(ended.paths.values())
-                for target, n_segments in counts.items():
-                    progress.advance(target, n_segments)
+            if counts is None:
+                lost.extend(ended)
+                continue
+            self._look_for(path for job in ended for path in job.paths.values())
+            for target, n_segments in counts.items():
+                progress.advance(target, n_segments)
         while self._unseen:
             time.sleep(_BETWEEN_LOOKS_S / 50)
             self._look_for(())
@@ -189,18 +205,33 @@ class _Crew:
         """End the actors, if the head answers, else they end with their nodes. Those at work leave partial files."""
         with suppress(self._ray.exceptions.RayError, ConnectionError, EnvironmentFault):
             self._look_at_head(0)
-            for actor in [*self._idle, *(actor for actor, _ in self._at_work.values())]:
-                self._ray.kill(actor)
-            self._ray.wait([*self._at_work], num_returns=len(self._at_work), timeout=_LONGEST_END_S)
+            for member in self._members:
+                self._ray.kill(member.actor)
+            under_way = self._under_way()
+            self._ray.wait(under_way, num_returns=len(under_way), timeout=_LONGEST_END_S)
 
     def _hire(self) -> None:
         actor = self._actor_class.remote(self._order)
-        self._at_work[actor.prepare.remote(versions(), self._made_with)] = (actor, None)
+        self._members.append(_Member(actor, {actor.prepare.remote(versions(), self._made_with): None}))
 
-    def _await_one(self) -> tuple[_Job | None, dict[str, int] | None]:
-        """Wait until an actor has ended what it did; return its job, and the segments made if it was not lost."""
+    def _free_member(self, n_waiting: int) -> _Member | None:
+        """Return one for the next of so many shards: an idle one, else one that is given a second shard."""
+        idle = (member for member in self._members if not member.at_work)
+        others = (member for member in self._members if member.takes_more and len(member.at_work) < SHARDS_AT_ONCE)
+        return next(chain(idle, others if n_waiting > len(self._members) else ()), None)
+
+    def _give(self, member: _Member, job: _Job, *, alone: bool = False) -> None:
+        job = replace(job, paths={name: path.absolute() for name, path in job.paths.items()})
+        member.at_work[member.actor.make.remote(job)] = job
+        member.takes_more = isinstance(job, ShardJob) and not alone
+
+    def _await_one(self) -> tuple[list[_Job], dict[str, int] | None]:
+        """Wait until an actor has ended something; return its jobs that ended, and the segments made.
+
+        None instead of segments: the actor was lost, with all its jobs.
+        """
         ended = self._first_to_end()
-        actor, job = self._at_work.pop(ended)
+        member = next(member for member in self._members if ended in member.at_work)
         try:
             outcome = self._ray.get(ended)
         except self._ray.exceptions.RayTaskError as error:
@@ -209,27 +240,35 @@ class _Crew:
             raise
         except self._ray.exceptions.RayActorError as error:
             self._look_at_head(0)
-            self._count_loss(job, error)
-            self._ray.kill(actor)  # if it is only out of reach
+            self._count_loss(member.jobs[0] if member.jobs else None, error)
+            self._members.remove(member)
+            self._ray.kill(member.actor)  # if it is only out of reach
             self._hire()
-            return job, None
+            return member.jobs, None
         except self._ray.exceptions.RayError as error:
             raise EnvironmentFault(f"Ray failed: {error}", "for details see its logs and docs/clusters.md") from error
-        self._idle.append(actor)
+        job = member.at_work.pop(ended)
         if job is None:
             self._made_with = outcome
             self._losses[_BEFORE] = 0
-        return job, outcome if job else None
+            return [], {}
+        return [job], outcome
+
+    def _under_way(self) -> list[Any]:
+        """Return the references to all outcomes; of an actor the oldest comes first."""
+        return [reference for member in self._members for reference in member.at_work]
 
     def _first_to_end(self) -> Any:
         """Return the reference to the first outcome there is."""
-        a_shard_is_made = any(job for _, job in self._at_work.values())
+        a_shard_is_made = any(member.jobs for member in self._members)
         deadline = time.monotonic() + (math.inf if a_shard_is_made else _LONGEST_WAIT_S)
         while time.monotonic() < deadline:
             self._look_at_head(_LONGEST_SILENCE_S)
-            ended, _ = self._ray.wait([*self._at_work], timeout=_BETWEEN_LOOKS_S)
-            if ended:
-                return ended[0]
+            under_way = self._under_way()
+            if self._ray.wait(under_way, timeout=_BETWEEN_LOOKS_S)[0]:
+                # The oldest: who made a shard and was lost with the next one was not lost with both.
+                ended, _ = self._ray.wait(under_way, num_returns=len(under_way), timeout=0)
+                return next(reference for reference in under_way if reference in ended)
         wanted = ", ".join(f"{name} {count}" for name, count in self._demand.items() if count)
         raise EnvironmentFault(
             f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s",

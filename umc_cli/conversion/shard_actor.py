@@ -4,6 +4,7 @@ Loads torch when an actor is made.
 """
 
 import socket
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,14 +38,20 @@ def for_actors(order: Order, cpus: int, on_gpu: bool) -> Order:
     return replace(order, root=order.root.absolute(), conversion=conversion, stream=replace(order.stream, workers=cpus))
 
 
+SHARDS_AT_ONCE = 2
+"""In an actor: one is converted; of the other, recordings are read or rows written."""
+
+
 class ShardActor:
-    """Runs on a node of the cluster: keeps the converter and makes one shard at a time."""
+    """Runs on a node of the cluster: keeps the converter and makes shards, each in a thread that calls `make`."""
 
     def __init__(self, order: Order) -> None:
         import torch
 
         torch.set_num_threads(1)  # as in a run without a cluster; only a generator's engine takes more
         self._order = replace(order, conversion=order.conversion.on_this_machine())
+        self._turn = threading.Lock()
+        """To convert."""
 
     @explain_machine_faults("lower --batch-size")
     def prepare(self, their_versions: Mapping[str, str], made_with: Mapping[str, str] | None) -> dict[str, str]:
@@ -84,12 +91,15 @@ class ShardActor:
         """
         order, counts = self._order, _Counts()
         if isinstance(job, AudioJob):
-            make_audio(job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts)
+            with self._turn:
+                make_audio(
+                    job, order.inputs, order.conversion, order.stream.workers, order.stream.reader_timeout_s, counts
+                )
             return dict(counts.segments)
         from umc_cli.conversion.streaming import stream
 
         converter, device = order.conversion.built, order.conversion.torch_device
-        stream([job], order.inputs, order.segments, order.stream, converter, device, counts)
+        stream([job], order.inputs, order.segments, order.stream, converter, device, counts, self._turn)
         return dict(counts.segments)
 
 

@@ -12,9 +12,9 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,14 @@ def stream(
     converter: Converter,
     torch_device: torch.device,
     progress: Progress,
+    turn: AbstractContextManager[object] | None = None,
 ) -> None:
     """Convert all segments of `jobs` and write their shards. `root`: what relative paths of the plan start from.
 
     Jobs are taken when their recordings are about to be read, so that any number of them takes no memory.
+
+    `turn`: held while a shard is converted, not while its first recordings are read or its rows are written: with a
+    lock, calls in several threads share a converter and a device without waiting for each other's files.
 
     A recording that cannot be read is listed in its shard and the others are converted.
 
@@ -86,8 +90,11 @@ def stream(
             rows = ShardRows(extra={name: [] for name in job.extra_columns})
             writers.begin(job, settings)
             reads = (next(pieces) for _ in job.pieces)
-            for batch in _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size):
-                fitting.convert(batch, tuple(job.paths))
+            batches = _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size)
+            first = next(batches, None)
+            with turn or nullcontext():
+                for batch in () if first is None else chain([first], batches):
+                    fitting.convert(batch, tuple(job.paths))
             writers.finish(rows)
 
 
