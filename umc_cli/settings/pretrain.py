@@ -6,13 +6,14 @@ from typing import Annotated
 from pydantic import Field
 
 from umc_cli.conversion.converter_training.pretraining_settings import PretrainingSettings
+from umc_cli.machine_settings import ComputeDeviceSettings
 from umc_cli.training.run_options import RunSettings
 from umc_cli.training.schedule import PositiveInt
 
 SECTION = "pretrain"
 
 
-class PretrainSettings(RunSettings, PretrainingSettings):
+class PretrainSettings(RunSettings, PretrainingSettings, ComputeDeviceSettings):
     """Settings of `umc train --pretrain simulated`; also the section `[pretrain]` of umc.toml."""
 
     preset: str = "cpu"

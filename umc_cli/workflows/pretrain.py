@@ -22,7 +22,7 @@ from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.device import Device, DeviceRegistry
-from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults
+from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults
 from umc_cli.settings.pretrain import SECTION, PretrainSettings
 from umc_cli.shards.plan import hash_of
 from umc_cli.shards.run_folder import locked
@@ -140,6 +140,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
     """
     refuse_several("umc train --pretrain")
     folder = run_path(workspace, settings.run_name)
+    torch_device = compute_device(settings.compute_device)
     wanted = choose_what_to_pretrain(workspace, settings)
     responses_db = wanted.responses_db
     with locked(folder), compute_threads(pretraining_processors()):
@@ -159,7 +160,7 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
         with WorldSource(
             sounds, responses_db, wanted.size, seed=settings.seed, workers=workers, groups=labels
         ) as worlds:
-            training = RefinerPretraining(settings, worlds, validation, wanted.start)
+            training = RefinerPretraining(settings, worlds, validation, wanted.start, torch_device)
             result = run_training(folder, training, wanted.schedule, about, progress)
         publication = Publication()
         if result.is_finished:

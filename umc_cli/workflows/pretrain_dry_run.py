@@ -4,8 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 
-import torch
-
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import Clip, FailedInput
@@ -14,7 +12,7 @@ from umc_cli.conversion.converter_training.pretraining import RefinerPretraining
 from umc_cli.conversion.converter_training.pretraining_settings import WORLDS_AT_START
 from umc_cli.conversion.converter_training.pretraining_world import TrainingWorld, make_training_world
 from umc_cli.errors import InputError
-from umc_cli.runtime import compute_threads, explain_machine_faults
+from umc_cli.runtime import compute_device, compute_threads, explain_machine_faults
 from umc_cli.settings.pretrain import PretrainSettings
 from umc_cli.training.folder import check_same_recordings, run_path
 from umc_cli.training.ranks import refuse_several
@@ -63,8 +61,10 @@ def pretrain_dry_run(workspace: Workspace, settings: PretrainSettings, progress:
     refuse_several("umc train --pretrain")
     folder = run_path(workspace, settings.run_name)
     wanted = choose_what_to_pretrain(workspace, settings)
+    torch_device = compute_device(settings.compute_device)
     devices = [device.id for device in wanted.devices]
-    report = begin(folder, settings, wanted.schedule, KIND, devices, pretraining_precision(settings).value, "cpu")
+    precision = pretraining_precision(settings).value
+    report = begin(folder, settings, wanted.schedule, KIND, devices, precision, str(torch_device))
     if report.run == "resumed":
         check_same_recordings(folder, wanted.fingerprint)
     report.count_splits([*wanted.sounds, *wanted.held_out])
@@ -89,12 +89,12 @@ def pretrain_dry_run(workspace: Workspace, settings: PretrainSettings, progress:
         with compute_threads(1):
             world = make_training_world(read, wanted.responses_db, wanted.size, validation_seed(settings), labels)
         world_s = time.monotonic() - making
-        training = RefinerPretraining(settings, _OneWorld(world), world, wanted.start)
+        training = RefinerPretraining(settings, _OneWorld(world), world, wanted.start, torch_device)
         # Other processes make the worlds meanwhile.
         a_world_s = world_s / workers
         at_start_s = world_s * (1 + math.ceil(WORLDS_AT_START / workers))
         beside = Beside(read_s + at_start_s, 0, least_step_s=a_world_s / settings.steps_per_world)
-        estimate(report, training, wanted.schedule, "best", torch.device("cpu"), beside)
+        estimate(report, training, wanted.schedule, "best", torch_device, beside)
     report.failed = all_failed(unreadable, failed)
     report.publishes = [str(workspace.checkpoints / REFINER_NAME)]
     report.say_when_published(settings.publish)

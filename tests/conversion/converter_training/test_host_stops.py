@@ -18,6 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.conversion.training_data import TINY, training_devices, training_segments
 from umc_cli.conversion.converter_training.adversarial_step import AdversarialBatch, training_step
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining, _parts
+from umc_cli.conversion.converter_training.pretraining import RefinerPretraining, _batch, pretraining_step
+from umc_cli.conversion.converter_training.pretraining_settings import PretrainingSettings
+from umc_cli.conversion.converter_training.pretraining_world import EITHER_HALF, TrainingWorld
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.training.row_numbers import row_numbers
 
 GPU = torch.device("cuda")
@@ -47,19 +51,34 @@ class Stops(TorchDispatchMode):
 
 
 @pytest.fixture
-def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
-    """Return a function that does a step on a GPU that is not there, and counts."""
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks can be moved to a GPU that is not there."""
 
-    def to(self: nn.Module, device: torch.device) -> nn.Module:
+    def to(self: nn.Module, device: torch.device | None = None, **_: object) -> nn.Module:
         for module in self.modules():
             for name, value in [*module._parameters.items(), *module._buffers.items()]:
-                if value is not None:
+                if value is not None and device is not None:
                     moved = value.detach().to(device)
                     is_weight = name in module._parameters
                     setattr(module, name, nn.Parameter(moved, value.requires_grad) if is_weight else moved)
         return self
 
     monkeypatch.setattr(nn.Module, "to", to)  # torch's own does not take fake tensors
+
+
+def pretend_backward(weights: list[nn.Parameter], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give weights gradients; the real function asks for the GPU."""
+
+    def backward(_: Tensor) -> None:
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+
+    monkeypatch.setattr(Tensor, "backward", backward)
+
+
+@pytest.fixture
+def stops(pretended: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
+    """Return a function that does a step on a GPU that is not there, and counts."""
 
     def count(own: list[int], other: list[int], is_pair: bool, **settings: Any) -> Counter[str]:
         chosen = TINY.model_copy(update={"batch_size": len(own), **settings})
@@ -68,13 +87,7 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
         with FakeTensorMode(allow_non_fake_inputs=True):
             subject = AdversarialTraining(chosen, segments, devices, is_pair, GPU)
             networks = subject.networks
-            weights = [*networks.translator.parameters(), *networks.discriminators.parameters()]
-
-            def backward(_: Tensor) -> None:  # the real one asks for the GPU
-                for weight in weights:
-                    weight.grad = torch.zeros_like(weight)
-
-            monkeypatch.setattr(Tensor, "backward", backward)
+            pretend_backward([*networks.translator.parameters(), *networks.discriminators.parameters()], monkeypatch)
             batch = AdversarialBatch(torch.zeros(len(own), 80, 80, device=GPU), own, other)
             with Stops() as found:
                 losses = training_step(
@@ -93,6 +106,42 @@ def test_a_step_stops_the_host_only_to_read_its_losses(stops: Callable[..., Coun
     assert stops(own, other, is_pair=False)["copies"] == 0
     assert stops(own, other, is_pair=False, micro_batch_size=4, identity_weight=5.0)["copies"] == 0
     assert stops([0, 1, 0, 1], [1, 0, 1, 0], is_pair=True)["copies"] == 0
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_step_of_pretraining_does_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss weights and row numbers were copied, and its losses read one by one."""
+    n_devices, n_segments, size = 3, 5, 4
+    world = TrainingWorld(
+        log_mel=torch.zeros(n_devices, n_segments, 80, 80, dtype=torch.float16),
+        half=torch.zeros(n_segments, dtype=torch.int64),
+        learned_from=torch.full((1,), EITHER_HALF),
+        level_db=torch.zeros(1, n_devices, 80, 1),
+        floor_db=torch.zeros(1, n_devices, 80, 1),
+        quantiles_db=torch.zeros(1, n_devices, 80, 20),
+    )
+    settings = PretrainingSettings(
+        refiner=RefinerSettings(widths=(4, 6, 8, 8)), batch_size=size, texture_weight=1.0, objective="share"
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        training = RefinerPretraining(settings, _NoWorlds(), world, torch_device=GPU)
+        pretend_backward([*training._refiner.parameters()], monkeypatch)
+        chosen = torch.zeros(size, dtype=torch.int64)
+        with Stops() as found:
+            batch = _batch(world.on(GPU), chosen, chosen, chosen, torch.zeros(3, size, dtype=torch.int64))
+            moved = found.found.pop("copies")  # the world's segments, levels, floors and tables, once each
+            losses = pretraining_step(training._refiner, training._optimiser, batch, settings, 0)
+        averaged = training._averaged()
+    assert batch.source.device.type == "cuda"
+    assert moved == 4
+    assert found.found["copies"] == 0
+    assert found.found["values read"] == len(losses)  # all at once
+    assert {tensor.device.type for tensor in averaged.state_dict().values()} == {"cuda"}
+
+
+class _NoWorlds:
+    def get(self, number: int) -> TrainingWorld:
+        raise AssertionError(number)
 
 
 def test_a_list_that_chooses_rows_is_what_stops_it() -> None:

@@ -28,9 +28,11 @@ from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined, refi
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.training.moving_average import follow
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
+from umc_cli.training.row_numbers import sent
 from umc_cli.training.run import VALIDATION_SCORE, check_finite
 from umc_cli.training.schedule import WeightsName
 
+_CPU = torch.device("cpu")
 _WARM_UP_STEPS = 100
 _MOST_GRADIENT = 5.0
 _SAME_FRAME_DB = 0.01
@@ -145,7 +147,7 @@ def pretraining_step(
         "refiner_quantile_loss": distance[half:].mean(),
         "distribution_loss": spread[half:].mean(),
     }
-    weights = spread.new_tensor([settings.plain_distribution_weight, settings.distribution_weight])
+    weights = sent(torch.tensor([settings.plain_distribution_weight, settings.distribution_weight]), spread.device)
     each = distance + weights.repeat_interleave(half) * spread
     if settings.texture_weight:
         texture = _textures(converted, truth)
@@ -157,14 +159,18 @@ def pretraining_step(
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     gradient_norm = nn.utils.clip_grad_norm_(refiner.parameters(), _MOST_GRADIENT)
-    measured = {name: loss.item() for name, loss in losses.items()} | {"gradient_norm": gradient_norm.item()}
+    losses["gradient_norm"] = gradient_norm
+    measured = dict(zip(losses, torch.stack([*losses.values()]).tolist(), strict=True))
     check_finite(measured, index)
     optimiser.step()
     return measured
 
 
 class RefinerPretraining:
-    """A refiner in training, as a training run sees it (`run.Training`). `start`: weights to begin with."""
+    """A refiner in training, as a training run sees it (`run.Training`). `start`: weights to begin with.
+
+    Worlds lie on `torch_device`, where the steps are done; batches are drawn on the host, equally for every device.
+    """
 
     columns = (
         *("refiner_loss", "refiner_quantile_loss", "distribution_loss", "texture_loss", "gradient_norm"),
@@ -172,15 +178,21 @@ class RefinerPretraining:
     )
 
     def __init__(
-        self, settings: PretrainingSettings, worlds: Worlds, validation: TrainingWorld, start: Refiner | None = None
+        self,
+        settings: PretrainingSettings,
+        worlds: Worlds,
+        validation: TrainingWorld,
+        start: Refiner | None = None,
+        torch_device: torch.device = _CPU,
     ) -> None:
         self._settings = settings
         self._source = worlds
-        self._validation = validation
+        self._torch_device = torch_device
+        self._validation = validation.on(torch_device)
         self._worlds: deque[TrainingWorld] = deque(maxlen=settings.worlds_kept)
         self._next_world = 0
         torch.manual_seed(settings.seed)
-        self._refiner = Refiner(settings.refiner).to(memory_format=torch.channels_last)
+        self._refiner = self._placed(Refiner(settings.refiner))
         if start is not None:
             self._refiner.load_state_dict(start.state_dict())
         self._average = {name: tensor.clone() for name, tensor in self._refiner.state_dict().items()}
@@ -215,7 +227,7 @@ class RefinerPretraining:
 
     def score_of(self, refiner: Refiner) -> float:
         """Return the validation score of other weights, on the same sounds and devices."""
-        return self._measure(refiner.to(memory_format=torch.channels_last))[VALIDATION_SCORE]
+        return self._measure(self._placed(refiner))[VALIDATION_SCORE]
 
     def _measure(self, refiner: Refiner) -> dict[str, float]:
         sums = dict.fromkeys(("eq_noise_lsd", "quantile_lsd", "refiner_lsd", "refiner_quantile_lsd"), 0.0)
@@ -243,7 +255,7 @@ class RefinerPretraining:
     def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Become what `state` was taken of."""
         self._refiner.load_state_dict(below("refiner", tensors))
-        self._average = below("average", tensors)
+        self._average = {name: tensor.to(self._torch_device) for name, tensor in below("average", tensors).items()}
         load_optimiser_tensors(self._optimiser, below("adam", tensors))
         self._random.bit_generator.state = values["random"]
         self._next_world = max(0, int(values["next_world"]) - self._settings.worlds_kept)
@@ -268,12 +280,12 @@ class RefinerPretraining:
             )
             maps, start = start_from_eq_noise(batch)
             with torch.inference_mode():
-                converted[f"device {target}"] = refined(start, refiner(maps))[0].numpy()
-            recorded[f"device {target}"] = batch.target[0].numpy()
-            differences[f"device {target}"] = batch.pair.gain_db[0, :, 0].numpy()
+                converted[f"device {target}"] = refined(start, refiner(maps))[0].cpu().numpy()
+            recorded[f"device {target}"] = batch.target[0].cpu().numpy()
+            differences[f"device {target}"] = batch.pair.gain_db[0, :, 0].cpu().numpy()
         draw_conversion_figure(
             path,
-            input_log_mel=world.log_mel[0, row].float().numpy(),
+            input_log_mel=world.log_mel[0, row].float().cpu().numpy(),
             differences=differences,
             converted=converted,
             source="device 0",
@@ -286,7 +298,7 @@ class RefinerPretraining:
 
     def _fetch(self, stop: int) -> None:
         for number in range(self._next_world, stop):
-            self._worlds.append(self._source.get(number))
+            self._worlds.append(self._source.get(number).on(self._torch_device))
             self._next_world = number + 1
 
     def _learning_rate(self, index: int) -> float:
@@ -297,7 +309,10 @@ class RefinerPretraining:
     def _averaged(self) -> Refiner:
         refiner = Refiner(self._settings.refiner)
         refiner.load_state_dict(self._average)
-        return refiner.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return self._placed(refiner.eval().requires_grad_(False))
+
+    def _placed(self, refiner: Refiner) -> Refiner:
+        return refiner.to(self._torch_device).to(memory_format=torch.channels_last)
 
 
 def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> RefinerBatch:
@@ -318,7 +333,8 @@ def draw_batch(world: TrainingWorld, size: int, random: np.random.Generator) -> 
 
 def _batch(world: TrainingWorld, source: Tensor, target: Tensor, rows: Tensor, ways: Tensor) -> RefinerBatch:
     """`ways`: [3, B], of knowing the records, the source's level table and the target's."""
-    record, source_table, target_table = ways
+    choice = sent(torch.stack([source, target, rows, *ways]), world.log_mel.device)
+    source, target, rows, record, source_table, target_table = choice
     return RefinerBatch(
         source=world.log_mel[source, rows].float(),
         target=world.log_mel[target, rows].float(),

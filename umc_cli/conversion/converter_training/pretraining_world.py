@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ _N_EXACT = 2
 """Level tables a device of the near family: a source's and a target's need not be of the same recordings."""
 _TABLE_SHARE = (0.3, 0.9)
 EITHER_HALF = 2
+_READ_IN_STEPS = ("log_mel", "level_db", "floor_db", "quantiles_db")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class TrainingWorld:
     """[K, D, 80, 1]."""
     quantiles_db: Tensor
     """[K, D, 80, 20]."""
+
+    def on(self, torch_device: torch.device) -> "TrainingWorld":
+        """Return the world with its segments and what is known of the devices there; what chooses rows stays here."""
+        there = {name: getattr(self, name).to(torch_device) for name in _READ_IN_STEPS}
+        return replace(self, **there)
 
     def rows_for(self, way: int) -> Tensor:
         """Return the segments that this way of knowing was not learned from."""
