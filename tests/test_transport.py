@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from tests.conversion.test_transport_files import swelling
 from tests.samples import Run, write_audio
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.config import find_workspace
+from umc_cli.conversion import level_quantiles
+from umc_cli.conversion.chosen.choice import open_conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.transport_files import file_name
+from umc_cli.evaluation.conversion_metrics import log_spectral_distance
+from umc_cli.evaluation.recorded_segments import SegmentReader
 from umc_cli.response.device import write_device
 from umc_cli.sec.models import find_models
+from umc_cli.settings.eval_conversion import EvaluateConversionSettings
+from umc_cli.splits import TEST
 from umc_cli.workflows.sec_conversion import choose_sec_conversion
 from umc_cli.workflows.trained_conversion import convert_as_trained
 
@@ -208,6 +215,41 @@ def test_a_verdict_may_choose_it_and_auto_does_not_otherwise(here: Callable[...,
     run = here(*CONVERT[:5], "--json")
     assert run.json["converter"] == "transport"
     assert (root / "converted" / file_name("transport", "b")).is_file()
+
+
+@pytest.mark.usefixtures("known")
+def test_the_way_back_has_maps_of_its_own(
+    here: Callable[..., Run], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, what was moved on the way there would stay moved. Every recording is read once."""
+    times_read = Counter[str]()
+
+    def read(path: Path, *rest: object) -> np.ndarray:
+        times_read["/".join(path.parts[-3:])] += 1
+        return segments_of(path, *rest)
+
+    segments_of = level_quantiles._segments
+    monkeypatch.setattr(level_quantiles, "_segments", read)
+    converters = "transport,quantile,refiner_transport"
+    run = here("eval", "conversion", "--source", "a", "--no-probe", "--json", "--converters", converters)
+    assert run.exit_code == 0, run.stderr
+    assert "learning what transport moves from b back to a" in run.stderr
+    assert len(times_read) == 2 * N_TRAIN + 2
+    assert {*times_read.values()} == {1}
+    found = {row["converter"]: row["targets"]["b"]["cycle_error_db"]["value"] for row in run.json["converters"][:-1]}
+    workspace = find_workspace(root)
+    there, back, without = (
+        open_conversion(workspace, ConversionSettings(source=source, targets=(target,), converter=converter))
+        for source, target, converter in (("a", "b", "transport"), ("b", "a", "transport"), ("b", "a", "quantile"))
+    )
+    reader = SegmentReader(EvaluateConversionSettings(source="a").segments, 500)
+    given = reader.read(
+        [clip for clip in find_recordings(workspace.data).clips if clip.device == "a" and clip.role == TEST]
+    )
+    moved = there(given.log_mel)["b"]
+    cycles = [log_spectral_distance(one(moved)["a"].numpy(), given.log_mel).mean() for one in (back, without)]
+    assert found["transport"] == pytest.approx(cycles[0], abs=1e-4)
+    assert found["transport"] < cycles[1] / 2
 
 
 @pytest.mark.usefixtures("known")

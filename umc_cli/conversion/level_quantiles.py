@@ -1,7 +1,7 @@
 """How loud each mel band of a device's recordings gets: the tables that the converter `quantile` maps between."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,15 +39,18 @@ class LevelQuantiles:
     """Recordings that could not be read."""
 
 
-def measure_level_quantiles(clips: Sequence[Clip], settings: SegmentSettings) -> LevelQuantiles:
+def measure_level_quantiles(
+    clips: Sequence[Clip], settings: SegmentSettings, read: "ReadSegments | None" = None
+) -> LevelQuantiles:
     """Measure the table of one device from its recordings.
 
-    Where there are more than 2,000 segments, recordings are taken evenly over the list until there are enough.
+    Where there are more than 2,000 segments, recordings are taken evenly over the list until there are enough. `read`:
+    how; None: `read_segment_levels`.
 
     Raises:
         InputError: fewer than 10 segments can be read.
     """
-    heard = read_segment_levels(clips, settings)
+    heard = (read or read_segment_levels)(clips, settings, MOST_SEGMENTS)
     labels, n_failed = Counter(heard.labels), heard.n_failed
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:
@@ -73,7 +76,13 @@ class SegmentLevels:
     labels: list[str]
     """[N]"""
     n_failed: int
-    """Recordings that could not be read."""
+    """Recordings that could not be read, of those that were tried."""
+
+    def first(self, most: int) -> "SegmentLevels":
+        """Return the first segments, as views: what reading no more of them gives."""
+        if len(self.labels) <= most:
+            return self
+        return SegmentLevels(self.log_mel[:most], self.recordings[:most], self.labels[:most], self.n_failed)
 
 
 def read_segment_levels(
@@ -99,6 +108,10 @@ def read_segment_levels(
             labels += [clip.label] * len(segments)
     nothing = np.zeros((0, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames), np.float32)
     return SegmentLevels(np.concatenate(spectrograms or [nothing]), recordings, labels, n_failed)
+
+
+ReadSegments = Callable[[Sequence[Clip], SegmentSettings, int], SegmentLevels]
+"""As `read_segment_levels`, or one that remembers (see `conversion.heard_segments`)."""
 
 
 def label_distance(first: LevelQuantiles, second: LevelQuantiles) -> float:

@@ -15,7 +15,14 @@ from umc_cli.audio.modification import modified_ns
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import dump_settings
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
-from umc_cli.conversion.level_quantiles import N_QUANTILES, LevelQuantiles, label_distance, measure_level_quantiles
+from umc_cli.conversion.level_quantiles import (
+    N_QUANTILES,
+    LevelQuantiles,
+    ReadSegments,
+    label_distance,
+    measure_level_quantiles,
+    read_segment_levels,
+)
 from umc_cli.errors import InputError, SettingsError
 from umc_cli.json_text import JsonFormat
 from umc_cli.shards.plan import hash_of
@@ -35,12 +42,13 @@ def load_level_tables(
     clips: Sequence[Clip],
     settings: SegmentSettings,
     warnings: list[str],
+    read: ReadSegments = read_segment_levels,
 ) -> dict[str, LevelQuantiles]:
     """Return the level table of every device (the source first) and keep them in `level_quantiles.json`.
 
     A table is measured from the device's recordings that converters may learn from, or taken from the file if it was
     measured from the same ones (name, size, time) with the same settings. What a user should know is added to
-    `warnings`.
+    `warnings`. `read`: how segments are read.
 
     Raises:
         SettingsError: a device has too few readable recordings.
@@ -70,7 +78,7 @@ def load_level_tables(
             tables[device] = _table(entry)
         else:
             try:
-                tables[device] = measure_level_quantiles(own, cut)
+                tables[device] = measure_level_quantiles(own, cut, read)
             except InputError as error:
                 raise SettingsError(f"level table of {device}: {error.message}", error.hint) from error
         entries[device] = {"recordings_sha256": fingerprint, "times_sha256": times} | asdict(tables[device])

@@ -17,15 +17,14 @@ from umc_cli.audio.manifest import Clip, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.checkpoint import read_arrays, write_checkpoint
 from umc_cli.config import dump_settings
+from umc_cli.conversion.heard_segments import MOST_SEGMENTS
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
-from umc_cli.conversion.level_quantiles import read_segment_levels
+from umc_cli.conversion.level_quantiles import ReadSegments, read_segment_levels
 from umc_cli.conversion.level_tables import recordings_fingerprint
 from umc_cli.conversion.transport import PARTS, Levels, Sample, Transport, fit_transport, no_transport
 from umc_cli.errors import SettingsError
 from umc_cli.shards.plan import hash_of
 
-MOST_SEGMENTS = 1_000
-"""Maximum number of segments of each device that a map is learned from."""
 LEAST_RECORDINGS = 10
 """Fewer recordings of a device do not tell how far chance goes."""
 _METHOD = 1
@@ -76,11 +75,12 @@ def load_transports(
     settings: SegmentSettings,
     warnings: list[str],
     learning: Learning = not_told,
+    read: ReadSegments = read_segment_levels,
 ) -> dict[str, Transport]:
     """Return the map to every target, learned from the recordings of which the level tables are made.
 
     They are kept, and read again as long as recordings, settings and all that `start` rests on are the same. What a
-    user should know is added to `warnings`.
+    user should know is added to `warnings`. `read`: how segments are read.
     """
     source, targets, tables = start.source, start.targets, start.tables
     clips = for_converters(clips)
@@ -97,8 +97,8 @@ def load_transports(
         known = of_run if of_run and kept.counts(target) else _read(path, about) if path else None
         if known is None:
             learning(target, number, len(targets))
-            heard = heard or _sample(own[source], cuts[source])
-            known = _learn(heard, _sample(own[target], cuts[target]), partial(start.convert, target=target))
+            heard = heard or _sample(read, own[source], cuts[source])
+            known = _learn(heard, _sample(read, own[target], cuts[target]), partial(start.convert, target=target))
             if path and kept.is_written and of_run is None:
                 _write(path, known, about)
         found[target] = known
@@ -137,8 +137,8 @@ def _learn(source: Sample, target: Sample, convert: Callable[[Levels], Levels]) 
     return fit_transport(Sample(convert(source.log_mel), source.recordings, source.labels), target)
 
 
-def _sample(clips: Sequence[Clip], settings: SegmentSettings) -> Sample:
-    heard = read_segment_levels(clips, settings, MOST_SEGMENTS)
+def _sample(read: ReadSegments, clips: Sequence[Clip], settings: SegmentSettings) -> Sample:
+    heard = read(clips, settings, MOST_SEGMENTS)
     return Sample(heard.log_mel, heard.recordings, heard.labels)
 
 

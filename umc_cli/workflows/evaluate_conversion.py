@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import mean, stdev
 
 from umc_cli.audio.manifest import Clip, find_recordings, for_converters
@@ -11,7 +12,6 @@ from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import Weights, find_weights
 from umc_cli.conversion.chosen.record_checks import floor_warnings
 from umc_cli.conversion.chosen.recorded_floors import add_recorded_floors
-from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.chosen.verdict import (
     DEFAULT_ORDER,
     JUDGED,
@@ -24,13 +24,13 @@ from umc_cli.conversion.chosen.verdict import (
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
-from umc_cli.conversion.kept_knowledge import NOT_KEPT
-from umc_cli.conversion.level_quantiles import measure_level_quantiles
+from umc_cli.conversion.heard_segments import HeardSegments
+from umc_cli.conversion.level_quantiles import ReadSegments, measure_level_quantiles
 from umc_cli.conversion.measuring.converters import MEASURED_CONVERTERS, convert_segments, gaps_of, level_gain
 from umc_cli.conversion.measuring.judges import train_judges
 from umc_cli.conversion.measuring.references import make_reference, read_split
+from umc_cli.conversion.measuring.ways import way_back, with_transports
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
-from umc_cli.conversion.transport_files import load_transports
 from umc_cli.errors import InputError, SettingsError, did_you_mean
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
@@ -136,10 +136,11 @@ def evaluate_conversion(
     registry = DeviceRegistry(workspace.devices)
     reader = SegmentReader(settings.segments, settings.most_segments)
     warnings = list(recordings.warnings)
+    read = HeardSegments()
     with compute_threads(cpu_count()):
         say(f"reading recordings of split {settings.split}")
         given, real = read_split(clips, settings.source, settings.targets, settings.split, reader, registry, warnings)
-        ingredients = _ingredients(workspace, settings, clips, registry, tuple(real), weights, warnings)
+        ingredients = _ingredients(workspace, settings, clips, read, registry, tuple(real), weights, warnings)
         records = ingredients.devices  # what counts as sound rests on what was measured alone
         floors = add_recorded_floors(records, clips, settings.source)
         ingredients = replace(ingredients, devices=floors.devices)
@@ -170,9 +171,11 @@ def evaluate_conversion(
         distances: dict[str, dict[str, list[float]]] = {target: {} for target in references}
         for name, targets in planned.items():
             told = warnings if name in settings.converters else []
-            knowing = _with_transports(name, targets, ingredients, clips, told, say)
+            own = replace(ingredients, targets=tuple(targets))
+            own = with_transports(name, own, clips, told, partial(_say_learning, say, name), read)
+            backs = {target: way_back(name, own, target, clips, say, read) for target in targets}
             say(f"measuring {name}")
-            report.converters.append(_measure(name, targets, given, references, knowing, judges, distances))
+            report.converters.append(_measure(name, given, references, own, backs, judges, distances))
         report.converters.append(_measure_true_recordings(references, judges))
     if default is not None:
         as_recorded = replace(ingredients, devices=records)
@@ -197,6 +200,7 @@ def _ingredients(
     workspace: Workspace,
     settings: EvaluateConversionSettings,
     clips: Sequence[Clip],
+    read: ReadSegments,
     registry: DeviceRegistry,
     targets: tuple[str, ...],
     weights: Weights,
@@ -208,10 +212,10 @@ def _ingredients(
     tables = {device: table.levels_db for device, table in beside.items()}
     learned_from = for_converters(clips)
     for device in () if beside else devices:
-        own = [clip for clip in learned_from if clip.device == device]
+        own = sorted((clip for clip in learned_from if clip.device == device), key=lambda clip: clip.file)
         try:
             # With default segments, as `umc convert` does.
-            tables[device] = measure_level_quantiles(own, SegmentSettings()).levels_db
+            tables[device] = measure_level_quantiles(own, SegmentSettings(), read).levels_db
         except InputError as error:
             warnings.append(f"split {FOR_CONVERTERS} does not give the levels of {device}: {error.message}")
     return Ingredients(
@@ -227,24 +231,8 @@ def _ingredients(
     )
 
 
-def _with_transports(
-    name: str,
-    targets: Sequence[str],
-    ingredients: Ingredients,
-    clips: Sequence[Clip],
-    warnings: list[str],
-    say: Callable[[str], None],
-) -> Ingredients:
-    """Return the ingredients with the maps that a converter rests on, if it does."""
-    if name not in CONVERTERS or CONVERTERS[name].moves is None:
-        return ingredients
-    start = transport_start(name, replace(ingredients, targets=tuple(targets)))
-
-    def learning(target: str, number: int, count: int) -> None:
-        say(f"learning what {name} moves for {target} ({number} of {count})")
-
-    maps = load_transports(NOT_KEPT, start, clips, SegmentSettings(), warnings, learning)
-    return replace(ingredients, transports=maps)
+def _say_learning(say: Callable[[str], None], converter: str, target: str, number: int, count: int) -> None:
+    say(f"learning what {converter} moves for {target} ({number} of {count})")
 
 
 def _measured_target(reference: Reference, given: Segments, ingredients: Ingredients) -> MeasuredTarget:
@@ -325,21 +313,24 @@ def _give_verdict(
 
 def _measure(
     name: str,
-    targets: Sequence[str],
     given: Segments,
     references: Mapping[str, Reference],
     ingredients: Ingredients,
+    backs: Mapping[str, Ingredients],
     judges: Judges,
     distances: Mapping[str, dict[str, list[float]]],
 ) -> ConverterMeasures:
-    """Measure one converter; `distances` gets, by target and converter, the distance of every recording."""
+    """Measure one converter; `distances` gets, by target and converter, the distance of every recording.
+
+    `backs`: by target, what the converter knows on the way back.
+    """
     result = ConverterMeasures(name)
     row_of = {place: row for row, place in enumerate(zip(given.files, given.starts, strict=True))}
-    for target, everything in convert_segments(name, given.log_mel, targets, ingredients).items():
+    for target, everything in convert_segments(name, given.log_mel, ingredients.targets, ingredients).items():
         reference = references[target]
         places = zip(reference.given.files, reference.given.starts, strict=True)
         converted = everything[[row_of[place] for place in places]]
-        back = replace(ingredients, source=target, targets=(ingredients.source,))
+        back = backs[target]
         there_and_back = convert_segments(name, converted, back.targets, back)[ingredients.source]
         result.targets[target] = measure_conversion(reference, converted, there_and_back, judges)
         if reference.true is not None:

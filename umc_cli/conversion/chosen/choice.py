@@ -19,7 +19,9 @@ from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, sa
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients, Need
 from umc_cli.conversion.engines import check_engine_name
+from umc_cli.conversion.heard_segments import HeardSegments
 from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
+from umc_cli.conversion.level_quantiles import read_segment_levels
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.side_by_side_results import adapted_weights, tables_side_by_side
 from umc_cli.conversion.transport_files import Learning, load_transports, not_told
@@ -77,11 +79,13 @@ def make_ready(
     segments = segments or SegmentSettings()
     told = [] if warnings is None else warnings
     source, targets, clips = conversion.source, conversion.targets, recordings.clips
+    read = HeardSegments() if conversion.learns_maps else read_segment_levels
     if conversion.needs_level_tables:
-        conversion = conversion.with_level_tables(load_level_tables(kept, (source, *targets), clips, segments, told))
+        tables = load_level_tables(kept, (source, *targets), clips, segments, told, read)
+        conversion = conversion.with_level_tables(tables)
     if conversion.learns_maps:
         start = transport_start(conversion.converter, conversion.ingredients)
-        conversion = conversion.with_transports(load_transports(kept, start, clips, segments, told, learning))
+        conversion = conversion.with_transports(load_transports(kept, start, clips, segments, told, learning, read))
     if warnings is not None:
         warnings += conversion.cautions
         looked_at = clips if look_at_recordings else ()
