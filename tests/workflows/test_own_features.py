@@ -84,6 +84,11 @@ def test_methods_work_by_way_of_waveforms(small: Umc, workspace: Path, method: s
     assert resumed.json["n_steps"] == 3, resumed.stderr
 
 
+def test_a_classifier_labels_features_of_its_own(small: Umc, workspace: Path) -> None:
+    run = small("--method", "eq-noise+self-training", "--targets", TARGET, "--json")
+    assert (run.exit_code, run.json["n_steps"]) == (0, 6), run.stderr
+
+
 def test_conversions_are_those_of_waveforms_and_padding_stays(workspace: Path) -> None:
     conversion = umc_cli.open_conversion(SOURCE, TARGET, "eq", workspace=workspace)
     convert = WaveformConversions("eq", (TARGET,), {}, {TARGET: conversion}, OWN)
