@@ -86,7 +86,7 @@ def test_a_run_that_was_killed_ends_as_if_undisturbed(
     options = ("--write", "flac", "--shard-size", "8", "--gain-db", "-6")
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", *options)
     root = workspace / "converted"
-    with start_umc(*command, cwd=workspace) as process:
+    with start_umc(*command, cwd=workspace, slow_after=9) as process:
         deadline = time.monotonic() + 60
         while len(list(root.rglob("*.flac"))) < 9 and process.poll() is None:
             assert time.monotonic() < deadline

@@ -2,7 +2,7 @@
 
 import csv
 import re
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,37 +214,49 @@ def test_inputs_that_hang_are_tried_again_at_the_same_time(
     for index in range(8):
         write_audio(workspace / f"data/{SOURCE}/a/slow{index}.wav", noise(seed=index))
 
+    may_end, all_are_read, read_at_once = threading.Event(), threading.Barrier(8), []
+
     def read(path: Path, *others: object) -> segments.WaveformSegments:
         if "slow" in path.name:
-            time.sleep(2.5)
+            may_end.wait(60)
             raise InputError("too late")
+        return read_segments(path, *others)  # type: ignore[arg-type]
+
+    def read_again(path: Path, *others: object) -> segments.WaveformSegments:
+        if "slow" in path.name:
+            all_are_read.wait(30)  # fails where one is tried after another
+            read_at_once.append(path.name)
+            raise InputError("still too late")
         return read_segments(path, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(segments, "read_segments", read)
     command = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--shard-size", "2")
-    command = (*command, "--reader-timeout-s", "1", "--workers", "16", "--json")
-    assert len(umc(*command).json["failed"]) == 8
-    before = time.monotonic()
-    again = umc(*command)
+    command = (*command, "--workers", "16", "--json", "--reader-timeout-s")
+    first = umc(*command, "1")
+    may_end.set()
+    assert len(first.json["failed"]) == 8
+    monkeypatch.setattr(segments, "read_segments", read_again)
+    again = umc(*command, "60")
+    assert len(read_at_once) == 8
     assert (len(again.json["failed"]), again.json["n_shards_written"]) == (8, 0)
-    assert time.monotonic() - before < 5  # one after another: 8 s
 
 
 def test_a_header_that_does_not_come_is_a_failed_input(
     workspace: Path, convert: Umc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = plans.read_header_and_size
+    read, may_end = plans.read_header_and_size, threading.Event()
 
     def wait(path: Path) -> object:
         if path.name == "good0.wav":
-            time.sleep(1.5)
+            may_end.wait(60)
         return read(path)
 
     monkeypatch.setattr(plans, "read_header_and_size", wait)
-    run = convert("--reader-timeout-s", "0.4", "--json")
+    run = convert("--reader-timeout-s", "1.5", "--json")  # enough for the others on a busy machine
+    may_end.set()
     assert run.exit_code == 1
     assert [(entry["path"], entry["reason"]) for entry in run.json["failed"]] == [
-        (f"data/{SOURCE}/a/good0.wav", "reading took longer than 0.4 s")
+        (f"data/{SOURCE}/a/good0.wav", "reading took longer than 1.5 s")
     ]
     assert run.json["n_segments"] == 6
 

@@ -74,8 +74,8 @@ def test_parts_at_the_same_time_make_what_one_run_makes(many: Path, umc: Umc, st
     root = many / "converted"
     # The first is not let run on before both are at work.
     with (
-        start_umc(*COMMAND, "--part", "1/3", "--json", cwd=many) as first,
-        start_umc(*COMMAND, "--part", "2/3", "--json", cwd=many) as second,
+        start_umc(*COMMAND, "--part", "1/3", "--json", cwd=many, slow_after=0) as first,
+        start_umc(*COMMAND, "--part", "2/3", "--json", cwd=many, slow_after=0) as second,
     ):
         wait_for_part(first, root, 0)
         with stopped(first):
@@ -117,7 +117,7 @@ def test_parts_at_the_same_time_make_what_one_run_makes(many: Path, umc: Umc, st
 
 def test_a_killed_part_goes_on_and_the_whole_run_makes_what_is_left(many: Path, umc: Umc, start_umc: Start) -> None:
     root = many / "converted"
-    with start_umc(*COMMAND, "--part", "2/3", cwd=many) as process:
+    with start_umc(*COMMAND, "--part", "2/3", cwd=many, slow_after=2) as process:
         stop(process, root, 3, signal.SIGKILL)
     kept = len(shards(root))
     assert 3 <= kept < 20
@@ -136,7 +136,7 @@ def test_a_killed_part_goes_on_and_the_whole_run_makes_what_is_left(many: Path, 
 def test_while_a_part_is_at_work(many: Path, umc: Umc, start_umc: Start) -> None:
     root = many / "converted"
     leftover = root / TARGET / "shard-00000.h5.partial-0123abcd"
-    with start_umc(*COMMAND, "--part", "2/3", cwd=many) as process:
+    with start_umc(*COMMAND, "--part", "2/3", cwd=many, slow_after=2) as process:
         wait_for_shards(process, root, 2)
         with stopped(process):
             leftover.touch()

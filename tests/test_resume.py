@@ -93,7 +93,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(busy_workspace: Pat
     root = busy_workspace / "converted"
     for how, exit_code in ((signal.SIGKILL, -9), (signal.SIGTERM, -15), (signal.SIGINT, 130)):
         enough = len(shards(root)) + 5
-        with start_umc(*COMMAND, cwd=busy_workspace) as process:
+        with start_umc(*COMMAND, cwd=busy_workspace, slow_after=5) as process:
             said = stop(process, root, enough, how)
         assert process.returncode == exit_code
         assert "Traceback" not in said
@@ -137,7 +137,7 @@ def test_targets_can_be_added(workspace: Path, umc: Umc) -> None:
 
 
 def test_a_second_ctrl_c_ends_a_run_at_once(busy_workspace: Path, umc: Umc, start_umc: Start) -> None:
-    with start_umc(*COMMAND, cwd=busy_workspace) as process:
+    with start_umc(*COMMAND, cwd=busy_workspace, slow_after=5) as process:
         wait_for_shards(process, busy_workspace / "converted", 5)
         for _ in range(3):
             process.send_signal(signal.SIGINT)
@@ -260,7 +260,7 @@ def test_real_recordings_survive_a_kill(tmp_path: Path, realdata: Path, umc: Umc
     labels = sorted(path.name for path in (realdata / "events").iterdir())[:3]
     command = ("convert", "--source", SOURCE, "--targets", f"{TARGET},pixel3-back", "--shard-size", "32")
     command += tuple(word for label in labels for word in ("--label", label))
-    with start_umc(*command, cwd=tmp_path) as process:
+    with start_umc(*command, cwd=tmp_path, slow_after=3) as process:
         stop(process, tmp_path / "converted", 3, signal.SIGKILL)
     for output in ("converted", "undisturbed"):
         assert umc("-C", tmp_path, *command, "--output", output, "--json").json["n_files"] == 90
