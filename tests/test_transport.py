@@ -273,3 +273,14 @@ def test_sound_follows_and_a_classifier_learns_from_it(here: Callable[..., Run],
     gone = convert_as_trained(workspace, model, segment, ["b"])
     assert gone is not None
     assert "is missing, damaged or not from a to b" in gone.missing["b"]
+
+
+@pytest.mark.usefixtures("known")
+def test_a_target_of_which_too_little_can_be_heard(here: Callable[..., Run], root: Path) -> None:
+    for path in root.glob("data/b/*/*.wav"):
+        write_audio(path, np.zeros(25_000, np.float32))
+    run = here(*CONVERT, "refiner_transport")
+    assert run.exit_code == 2
+    assert f"only 0 segments in {N_TRAIN} recordings, of which {N_TRAIN} cannot be read (such as " in run.stderr
+    assert "is silent: every sample is zero)" in run.stderr
+    assert "or leave b out of --targets" in run.stderr

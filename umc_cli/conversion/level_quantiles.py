@@ -54,7 +54,7 @@ def measure_level_quantiles(
     labels, n_failed = Counter(heard.labels), heard.n_failed
     n_segments = sum(labels.values())
     if n_segments < MIN_SEGMENTS:
-        unread = f", of which {n_failed} cannot be read" if n_failed else ""
+        unread = f", of which {n_failed} cannot be read (such as {heard.failure})" if n_failed else ""
         raise InputError(
             f"only {n_segments} segments in {len(clips)} recordings{unread}",
             f"converters that learn from recordings need at least {MIN_SEGMENTS} segments per device: add recordings, "
@@ -77,12 +77,14 @@ class SegmentLevels:
     """[N]"""
     n_failed: int
     """Recordings that could not be read, of those that were tried."""
+    failure: str = ""
+    """The first of them, and why."""
 
     def first(self, most: int) -> "SegmentLevels":
         """Return the first segments, as views: what reading no more of them gives."""
         if len(self.labels) <= most:
             return self
-        return SegmentLevels(self.log_mel[:most], self.recordings[:most], self.labels[:most], self.n_failed)
+        return SegmentLevels(self.log_mel[:most], self.recordings[:most], self.labels[:most], self.n_failed, self.failure)
 
 
 def read_segment_levels(
@@ -92,14 +94,15 @@ def read_segment_levels(
     spectrograms: list[NDArray[np.float32]] = []
     recordings: list[str] = []
     labels: list[str] = []
-    n_failed = 0
+    n_failed, failure = 0, ""
     for clip in _spread(clips):
         if len(labels) >= most_segments:
             break
         try:
             segments = _segments(clip.path, settings)
-        except InputError:
+        except InputError as error:
             n_failed += 1
+            failure = failure or f"{clip.file}: {error.message}"
             continue
         segments = segments[: most_segments - len(labels)]
         if len(segments):
@@ -107,7 +110,7 @@ def read_segment_levels(
             recordings += [clip.recording] * len(segments)
             labels += [clip.label] * len(segments)
     nothing = np.zeros((0, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames), np.float32)
-    return SegmentLevels(np.concatenate(spectrograms or [nothing]), recordings, labels, n_failed)
+    return SegmentLevels(np.concatenate(spectrograms or [nothing]), recordings, labels, n_failed, failure)
 
 
 ReadSegments = Callable[[Sequence[Clip], SegmentSettings, int], SegmentLevels]

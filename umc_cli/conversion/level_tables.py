@@ -80,7 +80,8 @@ def load_level_tables(
             try:
                 tables[device] = measure_level_quantiles(own, cut, read)
             except InputError as error:
-                raise SettingsError(f"level table of {device}: {error.message}", error.hint) from error
+                without = "" if device == devices[0] else f", or leave {device} out of --targets"
+                raise SettingsError(f"level table of {device}: {error.message}", f"{error.hint}{without}") from error
         entries[device] = {"recordings_sha256": fingerprint, "times_sha256": times} | asdict(tables[device])
         entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
         if tables[device].n_failed:
