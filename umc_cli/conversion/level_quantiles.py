@@ -84,7 +84,9 @@ class SegmentLevels:
         """Return the first segments, as views: what reading no more of them gives."""
         if len(self.labels) <= most:
             return self
-        return SegmentLevels(self.log_mel[:most], self.recordings[:most], self.labels[:most], self.n_failed, self.failure)
+        return SegmentLevels(
+            self.log_mel[:most], self.recordings[:most], self.labels[:most], self.n_failed, self.failure
+        )
 
 
 def read_segment_levels(

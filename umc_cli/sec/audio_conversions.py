@@ -14,6 +14,7 @@ from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.audio.manifest import Clip
 from umc_cli.config import means_all
 from umc_cli.errors import SettingsError, guess
+from umc_cli.sec.target_draws import draw_targets
 from umc_cli.shards.audio_index import AudioFile, AudioIndex, index_paths, live_files, read_index
 from umc_cli.shards.plan import Plan, planned_path, read_plan
 from umc_cli.training.segment_store import StoredPart, store_segments
@@ -38,7 +39,7 @@ class AudioConversions:
 
     def __call__(self, segments: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Return features of the conversions of `rows`. Shape: [B, bands, frames] dB."""
-        drawn = torch.randint(len(self.targets), (len(rows),), generator=random).tolist()
+        drawn = draw_targets(len(self.targets), len(rows), random)
         places = list(zip(drawn, rows.tolist(), strict=True))
         levels_db = [self.segments[target][self.row_of[target][row]] for target, row in places]
         gains_db = torch.tensor([float(self.gain_db[target][row]) for target, row in places])

@@ -16,6 +16,7 @@ from umc_cli.audio.names import plain_name
 from umc_cli.config import dump_settings, means_all
 from umc_cli.errors import SettingsError, guess
 from umc_cli.evaluation.recorded_segments import pair_files
+from umc_cli.sec.target_draws import draw_targets
 from umc_cli.shards import schema
 from umc_cli.shards.schema import read_shard_header
 from umc_cli.shards.updates import LiveRows, find_shards
@@ -55,7 +56,7 @@ class ShardConversions:
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, 80, 80] dB -> the same."""
-        drawn = torch.randint(len(self.targets), (len(rows),), generator=random).tolist()
+        drawn = draw_targets(len(self.targets), len(rows), random)
         chosen = [self.log_mel[target][row] for target, row in zip(drawn, rows.tolist(), strict=True)]
         return torch.from_numpy(np.stack(chosen).astype(np.float32))
 

@@ -27,6 +27,7 @@ from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.conversion.transport_files import Learning, not_told
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
+from umc_cli.sec.target_draws import draw_targets
 
 UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
 """The methods that any of several converters can serve."""
@@ -85,7 +86,7 @@ class WaveformConversions:
 
     def __call__(self, waveforms: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, n] full scale 1 -> [B, bands, frames] dB. Zeros at the end of a segment are padding, and stay."""
-        drawn = torch.randint(len(self.targets), (len(rows),), generator=random).tolist()
+        drawn = draw_targets(len(self.targets), len(rows), random)
         seeds = torch.randint(1 << 31, (len(rows),), generator=random).tolist()
         converted = torch.zeros_like(waveforms)
         for row, (number, seed) in enumerate(zip(drawn, seeds, strict=True)):
