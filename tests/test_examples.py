@@ -210,7 +210,7 @@ def test_the_check_of_a_gpu_gives_commands_that_umc_takes(tmp_path: Path, cuda_c
 
     umc = typer.main.get_command(app)
     wanted = commands.commands_of(Check("commands", tmp_path, tmp_path, is_dry=False))
-    assert len(wanted) == 21
+    assert len(wanted) == 22
     for arguments in wanted:
         command, context = umc, umc.make_context("umc", list(arguments))
         while hasattr(command, "resolve_command") and (rest := [*context._protected_args, *context.args]):

@@ -46,6 +46,7 @@ def commands_of(check: Check) -> list[tuple[str, ...]]:
         (*convert, "-o", "auto"),
         (*convert, "-o", "auto"),  # finds everything done
         (*convert, "--converter", "transport", "-o", "transport"),
+        (*convert, "--converter", "refiner_transport", "-o", "refiner-transport"),
         (*convert, "-o", "two", "--processes", "2"),
         (*convert, "-o", "gpus", "--compute-device", "cuda:all"),
         (*convert, "-o", "audio", "--write", "shards,flac"),
@@ -64,7 +65,7 @@ def commands_of(check: Check) -> list[tuple[str, ...]]:
 
 def _with_device(check: Check, command: Sequence[str]) -> tuple[str, ...]:
     """Return the command with the device that it is to compute on, where it has the option and does not say."""
-    if command[0] == "shards" or "--compute-device" in command or "--pretrain" in command:
+    if command[0] == "shards" or "--compute-device" in command:
         return (*command, "--quiet") if command[0] != "shards" else tuple(command)
     return (*command, "--quiet", "--compute-device", check.device.type)
 
