@@ -84,7 +84,9 @@ def measure_draw(data: Path, checkpoint: Path, seed: int, is_quick: bool) -> lis
                         "pair": f"{seed}: {names[source]} to {names[target]}",
                         "signal_db": float(np.nanmean(log_spectral_distance(values, true, with_signal))),
                         "all_db": float(log_spectral_distance(values, true).mean()),
-                        "as_target": float((classify(probe, values) == names[target]).mean()) if probe else np.nan,
+                        "as_target": float((classify(probe, values).classes == names[target]).mean())
+                        if probe
+                        else np.nan,
                     }
                 )
     return rows

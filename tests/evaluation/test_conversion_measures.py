@@ -1,10 +1,12 @@
 """The measures of one conversion, on spectrograms whose answers are known."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from umc_cli.evaluation import conversion_measures
 from umc_cli.evaluation.conversion_measures import (
     MEASURES,
     Judges,
@@ -13,7 +15,7 @@ from umc_cli.evaluation.conversion_measures import (
     Segments,
     measure_conversion,
 )
-from umc_cli.evaluation.spectrogram_classifier import ClassifierSettings, train_classifier
+from umc_cli.evaluation.spectrogram_classifier import ClassifierSettings, Judgement, classify, train_classifier
 
 GAIN_DB = np.linspace(-6, 10, 80, dtype=np.float32)
 SETTINGS = ClassifierSettings(epochs=1, fewest_steps=60)
@@ -74,6 +76,28 @@ def test_a_perfect_conversion(reference: Reference, judges: Judges) -> None:
     # Only what rests on several judges has a spread over them.
     spread = {name for name, each in measured.items() if each.seed_spread is not None}
     assert spread == {name for name in MEASURES if name.startswith(("probe_", "frechet_"))}
+
+
+def test_judges_look_at_the_same_recordings_once(
+    reference: Reference, judges: Judges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(*of: Any) -> Judgement:
+        calls.append(of)
+        return classify(*of)
+
+    monkeypatch.setattr(conversion_measures, "classify", counted)
+    asked = Judges(judges.device_probes, judges.label_classifiers)
+    n_judges, given = len(judges.device_probes) + len(judges.label_classifiers), reference.given.log_mel
+    first = measure_conversion(reference, given, moved(reference.given), asked)
+    assert len(calls) == 2 * n_judges  # what was converted, and what was recorded
+    assert measure_conversion(reference, given, moved(reference.given), asked) == first
+    assert len(calls) == 3 * n_judges
+    elsewhere = replace(reference, real=segments(60, seed=7), given=segments(60, seed=8))
+    again = measure_conversion(elsewhere, given, given, asked)
+    assert len(calls) == 5 * n_judges
+    assert again == measure_conversion(elsewhere, given, given, judges)
 
 
 def test_no_conversion_is_seen_through(reference: Reference, judges: Judges) -> None:

@@ -12,7 +12,7 @@ from umc_cli.evaluation.conversion_metrics import (
     log_spectral_distance,
     response_error,
 )
-from umc_cli.evaluation.spectrogram_classifier import SpectrogramClassifier, classify, embed
+from umc_cli.evaluation.spectrogram_classifier import Judgement, SpectrogramClassifier, classify
 
 MEASURES = {
     "log_spectral_distance_signal_db": "distance to what the target recorded, over frames with signal",
@@ -106,6 +106,14 @@ class Judges:
     device_probes: tuple[SpectrogramClassifier, ...] = ()
     label_classifiers: tuple[SpectrogramClassifier, ...] = ()
     """Trained on the source's recordings."""
+    _of_recordings: dict[tuple[int, int], tuple[Judgement, Segments]] = field(default_factory=dict, compare=False)
+
+    def of_recordings(self, classifier: SpectrogramClassifier, segments: Segments) -> Judgement:
+        """Return what a classifier makes of recordings: every conversion is compared with the same ones."""
+        key = id(classifier), id(segments)  # of these very objects, which are kept
+        if key not in self._of_recordings:
+            self._of_recordings[key] = classify(classifier, segments.log_mel), segments
+        return self._of_recordings[key][0]
 
 
 @dataclass(frozen=True)
@@ -129,9 +137,9 @@ def measure_conversion(
     """
     judges = judges or Judges()
     measured = _distances(reference, converted) | _response_errors(reference, converted)
-    measured |= _passing_for_the_target(reference, converted, judges.device_probes)
+    measured |= _passing_for_the_target(reference, converted, judges)
     if there_and_back is not None:
-        measured |= _content_kept(reference, there_and_back, judges.label_classifiers)
+        measured |= _content_kept(reference, there_and_back, judges)
     return {name: measured[name] for name in MEASURES if name in measured and np.isfinite(measured[name].value)}
 
 
@@ -158,20 +166,20 @@ def _response_errors(reference: Reference, converted: NDArray[np.float32]) -> di
 
 
 def _passing_for_the_target(
-    reference: Reference, converted: NDArray[np.float32], probes: Sequence[SpectrogramClassifier]
+    reference: Reference, converted: NDArray[np.float32], judges: Judges
 ) -> dict[str, Measured]:
     found: dict[str, list[float]] = {}
-    for probe in probes:
+    for probe in judges.device_probes:
         if not {reference.source, reference.target} <= set(probe.classes):
             continue
-        taken_for = classify(probe, converted)
-        embedded, real = embed(probe, converted), embed(probe, reference.real.log_mel)
+        judged, judged_real = classify(probe, converted), judges.of_recordings(probe, reference.real)
+        taken_for, embedded, real = judged.classes, judged.embedding, judged_real.embedding
         halves = range(_HALVINGS)
         ours, theirs = reference.given.recordings, reference.real.recordings
         values = {
             "probe_target_share": (taken_for == reference.target).mean(),
             "probe_source_share": (taken_for == reference.source).mean(),
-            "probe_real_accuracy": (classify(probe, reference.real.log_mel) == reference.target).mean(),
+            "probe_real_accuracy": (judged_real.classes == reference.target).mean(),
             "frechet_distance": frechet_distances_of_halves(embedded, ours, real, theirs, halves).mean(),
             "frechet_noise_level": frechet_distances_of_halves(real, theirs, real, theirs, halves).mean(),
         }
@@ -180,18 +188,17 @@ def _passing_for_the_target(
     return {name: _over_judges(values) for name, values in found.items()}
 
 
-def _content_kept(
-    reference: Reference, there_and_back: NDArray[np.float32], classifiers: Sequence[SpectrogramClassifier]
-) -> dict[str, Measured]:
+def _content_kept(reference: Reference, there_and_back: NDArray[np.float32], judges: Judges) -> dict[str, Measured]:
     given = reference.given
     measured = {"cycle_error_db": Measured(float(log_spectral_distance(there_and_back, given.log_mel).mean()))}
     labels = np.array(given.labels)
     kept, unconverted = [], []
-    for classifier in classifiers:
+    for classifier in judges.label_classifiers:
         known = np.isin(labels, classifier.classes)
         if known.any():
-            kept.append(float((classify(classifier, there_and_back[known]) == labels[known]).mean()))
-            unconverted.append(float((classify(classifier, given.log_mel[known]) == labels[known]).mean()))
+            kept.append(float((classify(classifier, there_and_back[known]).classes == labels[known]).mean()))
+            as_they_were = judges.of_recordings(classifier, given).classes
+            unconverted.append(float((as_they_were[known] == labels[known]).mean()))
     if kept:
         measured["content_accuracy"] = _over_judges(kept)
         measured["content_accuracy_unconverted"] = _over_judges(unconverted)

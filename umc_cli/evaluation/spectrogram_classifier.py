@@ -65,10 +65,14 @@ class SpectrogramNetwork(nn.Module):
         embedding: Tensor = self.embedding(features.mean(dim=3).flatten(1))
         return embedding
 
+    def classed(self, embedding: Tensor) -> Tensor:
+        """Return the logits. Shape: [B, 64] -> [B, n_classes]."""
+        logits: Tensor = self.output(torch.relu(embedding))
+        return logits
+
     def forward(self, log_mel: Tensor) -> Tensor:
         """Return the logits. Shape: [B, 80, 80] dB -> [B, n_classes]."""
-        logits: Tensor = self.output(torch.relu(self.embed(log_mel)))
-        return logits
+        return self.classed(self.embed(log_mel))
 
 
 @dataclass(frozen=True)
@@ -115,19 +119,20 @@ def train_classifier(
     return SpectrogramClassifier(network.requires_grad_(False).eval(), classes)
 
 
-@torch.inference_mode()
-def classify(classifier: SpectrogramClassifier, log_mel: NDArray[np.float32]) -> NDArray[np.str_]:
-    """Return the most likely class of each segment. Shape: [N, 80, 80] dB -> [N]."""
-    numbers = [classifier.network(batch).argmax(dim=1) for batch in _batches(log_mel)]
-    names: NDArray[np.str_] = np.array(classifier.classes)[torch.cat(numbers).numpy()]
-    return names
+@dataclass(frozen=True)
+class Judgement:
+    """What a classifier makes of segments."""
+
+    classes: NDArray[np.str_]
+    """[N] the most likely ones."""
+    embedding: NDArray[np.float32]
+    """[N, 64]"""
 
 
 @torch.inference_mode()
-def embed(classifier: SpectrogramClassifier, log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the embedding of each segment. Shape: [N, 80, 80] dB -> [N, 64]."""
-    return np.asarray(torch.cat([classifier.network.embed(batch) for batch in _batches(log_mel)]).numpy())
-
-
-def _batches(log_mel: NDArray[np.float32]) -> list[Tensor]:
-    return list(torch.split(torch.from_numpy(log_mel), 256))
+def classify(classifier: SpectrogramClassifier, log_mel: NDArray[np.float32]) -> Judgement:
+    """Return the most likely class of each segment and its embedding. Shape: [N, 80, 80] dB -> [N]."""
+    network = classifier.network
+    embeddings = [network.embed(batch) for batch in torch.split(torch.from_numpy(log_mel), 256)]
+    numbers = torch.cat([network.classed(embedding).argmax(dim=1) for embedding in embeddings])
+    return Judgement(np.array(classifier.classes)[numbers.numpy()], torch.cat(embeddings).numpy())
