@@ -249,7 +249,16 @@ def load_settings(
             name: mark.name_of(name) if (mark := Option.of(field)) else ""
             for name, field in schema.model_fields.items()
         }
-        raise SettingsError(explain(error, origins, names, section), f"see `umc {command} --help`") from error
+        missing = [
+            str(item["loc"][0]) for item in error.errors() if item["type"] == "missing" and len(item["loc"]) == 1
+        ]
+        about = [f"{names[name] or name}: {_in_one_line(schema.model_fields[name].description)}" for name in missing]
+        hint = "; ".join([*about, f"see `umc {command} --help`"])
+        raise SettingsError(explain(error, origins, names, section), hint) from error
+
+
+def _in_one_line(description: str | None) -> str:
+    return " ".join((description or "").split()).removesuffix(".")
 
 
 def variable_prefix(section: str) -> str:

@@ -194,6 +194,16 @@ def test_clips_of_a_data_folder_that_share_a_recording(umc: Umc, side_by_side: P
     assert run.json["held_back_s"] > 2
 
 
+def test_what_is_missing_is_described(umc: Umc) -> None:
+    run = umc("pair", "a=a.wav", "b=b.wav", "--json")
+    assert run.exit_code == 2
+    assert run.json["error"]["message"] == "setting 'reference_device' is required: give --reference-device"
+    assert run.json["error"]["hint"] == (
+        "--reference-device: Device that the others are measured next to; a device without a record counts as flat; "
+        "see `umc pair --help`"
+    )
+
+
 def test_a_data_folder_without_shared_recordings_is_refused(umc: Umc, side_by_side: Path) -> None:
     run = umc("pair", "--from-data", "--reference-device", "xperia1v", "--json")
     assert run.exit_code == 1
