@@ -101,6 +101,7 @@ def cluster() -> Iterator[TwoNodes]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # not 15, which starves where other tests run
         nodes = TwoNodes()
         yield nodes
         nodes.end()
