@@ -171,6 +171,11 @@ def test_the_command_trains_in_rounds_and_learns_no_label_of_the_targets(umc: Um
     assert umc("eval", "--bootstrap", "0", "--quiet").exit_code == 0
 
 
+def test_a_dry_run_of_rounds_of_one_step_counts_them(umc: Umc, workspace: Path) -> None:
+    dry = umc(*COMMAND, "--method", "self-training", "--max-steps", "1", "--dry-run", "--json")
+    assert (dry.exit_code, dry.json["total_steps"]) == (0, 3), dry.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -115,8 +115,9 @@ class SecTraining:
         Raises:
             NonFiniteLossError: see `sec_step`.
         """
-        if self._batches.unlabeled and index // self._steps_per_round != self._round:
-            self._begin_round(index // self._steps_per_round)
+        number = min(index // self._steps_per_round, len(ROUND_SHARES))
+        if self._batches.unlabeled and number != self._round:
+            self._begin_round(number)
         rate = self._settings.learning_rate_at(index % self._steps_per_round // self.steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
