@@ -15,6 +15,9 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments, segment_starts
 from umc_cli.config import dump_settings
 
+# In a fresh environment librosa compiles itself in 17 s, and in every process that uses it at that time.
+pytestmark = pytest.mark.xdist_group("examples")
+
 SPEECH = SecFeatures(sample_rate_hz=16_000, n_mels=64, hop_samples=320, f_min_hz=50, seconds=2)
 
 

@@ -23,6 +23,9 @@ from umc_cli.audio.log_mel_settings import (
 )
 from umc_cli.audio.mel_scale import mel_band_edges_hz
 
+# In a fresh environment librosa compiles itself in 17 s, and in every process that uses it at that time.
+pytestmark = pytest.mark.xdist_group("examples")
+
 TIME_S = np.arange(SEGMENT_SAMPLES) / SAMPLE_RATE_HZ
 NOISE = np.random.default_rng(0).standard_normal(SEGMENT_SAMPLES)
 

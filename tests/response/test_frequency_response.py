@@ -21,6 +21,9 @@ from umc_cli.response.frequency_response import (
     white_noise_floor_db,
 )
 
+# In a fresh environment librosa compiles itself in 17 s, and in every process that uses it at that time.
+pytestmark = pytest.mark.xdist_group("examples")
+
 
 def curve(*points: tuple[float, float]) -> Curve:
     frequency_hz, response_db = np.array(points, dtype=float).T

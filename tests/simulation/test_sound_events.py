@@ -14,6 +14,9 @@ from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.errors import SettingsError
 from umc_cli.simulation.sound_events import SOUND_EVENTS, synthesize, write_sound_events
 
+# In a fresh environment librosa compiles itself in 17 s, and in every process that uses it at that time.
+pytestmark = pytest.mark.xdist_group("examples")
+
 SEEDS = range(8)
 LABELS = list(SOUND_EVENTS)
 
