@@ -260,11 +260,13 @@ class _Writer:
     def __init__(self, most_waiting: int) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(most_waiting)
         self._error: BaseException | None = None
+        self._forgets = threading.Event()
         self._thread = threading.Thread(target=self._run, name="umc-writer", daemon=True)
         self.start = self._thread.start
 
     def forget_waiting(self) -> None:
         """Drop what waits: the shards that are open will not be completed."""
+        self._forgets.set()  # before: a shard must not be completed with rows that come after others which are gone
         with suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
@@ -284,9 +286,13 @@ class _Writer:
         if self._error and item is not None:
             raise self._error
 
+    def _take(self) -> Any:
+        item = self._queue.get()
+        return None if self._forgets.is_set() else item
+
     def _run(self) -> None:
         try:
-            while (item := self._queue.get()) is not None:
+            while (item := self._take()) is not None:
                 self._write_shards(*item)
         except _AbortedError:
             pass
@@ -301,7 +307,7 @@ class _Writer:
                 )
                 for target, path in paths.items()
             }
-            while not isinstance(item := self._queue.get(), ShardRows):
+            while not isinstance(item := self._take(), ShardRows):
                 if item is None:
                     raise _AbortedError
                 target, arriving = item
