@@ -121,6 +121,11 @@ class Preset:
 
 
 _TINY = {"preset": "smoke", "max_steps": 2, "ngf": 2, "ndf": 2, "n_blocks": 1, "batch_size": 4}
+_STRIDED = {
+    "preset": "cpu", "backbone": "strided", "batch_size": 32, "learning_rate": 3e-3, "epochs": 25,
+    "learning_rate_epochs": 10, "held_out_share": 0.0, "keep": "last",
+}  # fmt: skip
+_SMALL_GENERATORS = {"preset": "cpu", "ngf": 16, "n_blocks": 3, "ndf": 16, "epochs": 5}
 PRESETS = {
     "tiny": Preset(
         {"preset": "smoke", "max_steps": 2, "batch_size": 8},
@@ -133,21 +138,15 @@ PRESETS = {
         draws=1, seen=2, unseen=1, clips_per_class=10,
     ),
     "cpu": Preset(
-        {
-            "preset": "cpu", "backbone": "strided", "batch_size": 32, "learning_rate": 3e-3, "epochs": 25,
-            "learning_rate_epochs": 10, "held_out_share": 0.0, "keep": "last",
-        },
+        _STRIDED,
         list(ROWS), draws=3, seen=6, unseen=3, ideal_settings={"epochs": 4, "learning_rate_epochs": 2},
-        converter_settings={"preset": "cpu", "ngf": 16, "n_blocks": 3, "ndf": 16, "epochs": 5},
+        converter_settings=_SMALL_GENERATORS,
     ),
     "microphones": Preset(
-        {
-            "preset": "cpu", "backbone": "strided", "batch_size": 32, "learning_rate": 3e-3, "epochs": 25,
-            "learning_rate_epochs": 10, "held_out_share": 0.0, "keep": "last",
-        },
+        _STRIDED,
         list(ROWS), draws=6, seen=2, unseen=0, clips_per_class=100,
         ideal_settings={"epochs": 9, "learning_rate_epochs": 4},
-        converter_settings={"preset": "cpu", "ngf": 16, "n_blocks": 3, "ndf": 16, "epochs": 5},
+        converter_settings=_SMALL_GENERATORS,
     ),
     "paper": Preset(
         {"preset": "paper"}, list(ROWS), draws=3, seen=6, unseen=3, converter_settings={"preset": "paper"},
