@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass
-from itertools import chain, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,9 @@ def stream(
             writers.begin(job, settings)
             reads = (next(pieces) for _ in job.pieces)
             batches = _batches(_noted(reads, rows, segment_settings.hop), settings.batch_size)
-            first = next(batches, None)
+            first = [*islice(batches, 1)]
             with turn or nullcontext():
-                for batch in () if first is None else chain([first], batches):
+                for batch in chain(first, batches):
                     fitting.convert(batch, tuple(job.paths))
             writers.finish(rows)
 
