@@ -5,7 +5,6 @@ segments, and of every device and class the surest ones are learned from (pseudo
 growing share and fresh weights: Cascante-Bonilla et al. 2021).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,16 +50,15 @@ def surest(logits: Tensor, device: NDArray[np.int64], share: float) -> GivenLabe
     Shape: [n, n_classes], [n]. A device or class on which the classifier is less sure is not left out.
     """
     sureness, label = torch.softmax(logits.double(), dim=1).max(dim=1)
-    rows = [chosen for alike in _alike(device, label.numpy()) for chosen in _first(alike, sureness.numpy(), share)]
-    row = np.sort(np.array(rows, np.int64))
+    row = np.sort(np.concatenate([_first(rows, sureness.numpy(), share) for rows in _alike(device, label.numpy())]))
     return GivenLabels(row, label.numpy()[row])
 
 
-def _alike(device: NDArray[np.int64], label: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _alike(device: NDArray[np.int64], label: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the rows of every device and class."""
     _, group = np.unique(np.stack([device, label]), axis=1, return_inverse=True)
     order = np.argsort(group, kind="stable")
-    return iter(np.split(order, np.flatnonzero(np.diff(group[order])) + 1))
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
 def _first(rows: NDArray[np.int64], sureness: NDArray[np.float64], share: float) -> NDArray[np.int64]:
