@@ -38,11 +38,12 @@ from pathlib import Path
 from typing import Any
 
 from device_robustness_draws import Draw, prepare
-from device_robustness_rows import INVENTED, PRESETS, ROWS, TABLE_1
+from device_robustness_rows import INVENTED, PAIRED, PRESETS, ROWS, TABLE_1, Preset
 from device_robustness_table import markdown, matrix_markdown, neighbours, summary
 
 from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import Workspace, find_workspace
+from umc_cli.sec.backbones import BACKBONES
 from umc_cli.settings.eval_sec import EvaluateSecSettings
 from umc_cli.workflows.evaluate_sec import evaluate_sec
 from umc_cli.workflows.train import GENERATOR_NAME, TrainReport, load_train_settings, train
@@ -56,7 +57,7 @@ class Training:
     """One classifier to train."""
 
     draw: Draw
-    preset: str
+    preset: Preset
     row: str
     source: str
     target: str = ""
@@ -70,6 +71,11 @@ class Training:
         return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in text).strip("-")
 
     @property
+    def root(self) -> Path:
+        """Return the folder of the workspace that it is trained in."""
+        return self.draw.root / PAIRED if ROWS[self.row].needs_side_by_side else self.draw.root
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """Return the devices that its method may convert to."""
         return (self.target,) if self.target else tuple(name for name in self.draw.known if name != self.source)
@@ -77,7 +83,7 @@ class Training:
 
 def train_one(training: Training, max_steps: int | None = None) -> TrainReport:
     """Train one classifier, or resume it; in a process of its own. `max_steps`: to see what it costs."""
-    preset, row, workspace = PRESETS[training.preset], ROWS[training.row], find_workspace(training.draw.root)
+    preset, row, workspace = training.preset, ROWS[training.row], find_workspace(training.root)
     given = dict(preset.settings) | dict(row.settings) | (preset.ideal_settings if training.row == "ideal" else {})
     targets = (f"synth:{training.draw.root / INVENTED}",) if row.invents else training.targets
     given |= {"source": training.source, "seed": training.draw.number, "name": training.name}
@@ -116,14 +122,14 @@ def converter_runs(draw: Draw, rows: Sequence[str], sources: Sequence[str]) -> l
     return runs
 
 
-def train_converter(draw: Draw, preset_name: str, own: Mapping[str, Any], max_steps: int | None = None) -> TrainReport:
+def train_converter(draw: Draw, preset: Preset, own: Mapping[str, Any], max_steps: int | None = None) -> TrainReport:
     """Train a generator, or resume it; a finished one is not trained again. `max_steps`: to see what it costs."""
-    given = dict(PRESETS[preset_name].converter_settings) | dict(own)
+    given = dict(preset.converter_settings) | dict(own)
     given.setdefault("name", given.get("pair", "").replace(":", "-"))
     return _trained(find_workspace(draw.root), train, load_train_settings, given, max_steps)
 
 
-def trainings(draw: Draw, preset: str, rows: Sequence[str], has_matrix: bool) -> list[Training]:
+def trainings(draw: Draw, preset: Preset, rows: Sequence[str], has_matrix: bool) -> list[Training]:
     """Return the classifiers of one draw."""
     found = []
     for row in rows:
@@ -134,12 +140,12 @@ def trainings(draw: Draw, preset: str, rows: Sequence[str], has_matrix: bool) ->
     return found
 
 
-def measured_cost(draw: Draw, preset_name: str, rows: Sequence[str], has_matrix: bool, n_draws: int) -> dict[str, Any]:
+def measured_cost(draw: Draw, preset: Preset, rows: Sequence[str], has_matrix: bool, n_draws: int) -> dict[str, Any]:
     """Return what the experiment costs, from three steps of every kind of training in the first draw.
 
     Rows that convert with a generator do so here with one of three steps, which costs as much as a trained one.
     """
-    preset, workspace = PRESETS[preset_name], find_workspace(draw.root)
+    workspace = find_workspace(draw.root)
     hours: dict[str, float] = {}
     there = {*workspace.checkpoints.glob("*.safetensors")}
     for own in converter_runs(draw, rows, [draw.source]):
@@ -148,12 +154,12 @@ def measured_cost(draw: Draw, preset_name: str, rows: Sequence[str], has_matrix:
             continue
         weights = f"{own['pair'].replace(':', '-to-')}.safetensors" if "pair" in own else GENERATOR_NAME
         is_there = workspace.checkpoints / weights in there
-        report = train_converter(draw, preset_name, {**own, "publish": not is_there}, MEASURED_STEPS)
+        report = train_converter(draw, preset, {**own, "publish": not is_there}, MEASURED_STEPS)
         settings = load_train_settings(workspace, dict(preset.converter_settings) | dict(own))
         n_of_a_kind = len(draw.seen) if "pair" in own else 1
         hours[name] = n_of_a_kind * _hours(report, settings.epochs, settings.max_steps, settings.batch_size)
     try:
-        for training in trainings(draw, preset_name, rows, has_matrix):
+        for training in trainings(draw, preset, rows, has_matrix):
             if ROWS[training.row].needs_pairs:
                 training = replace(training, target=draw.seen[0])
             report = train_one(training, MEASURED_STEPS)
@@ -186,11 +192,12 @@ def say_cost(cost: Mapping[str, Any], jobs: int) -> None:
 
 def score(draw: Draw, found: Sequence[Training]) -> dict[str, dict[str, dict[str, float]]]:
     """Return the macro F1 by source, row and device of one draw; the page is written to `report/`."""
-    settings = EvaluateSecSettings(
-        model=tuple(training.name for training in found), output=draw.root / "report", overwrite=True
-    )
-    report = evaluate_sec(find_workspace(draw.root), settings, lambda _: None)
-    by_run = {model.name: model.devices for model in report.models}
+    by_run = {}
+    for root in dict.fromkeys(training.root for training in found):
+        names = tuple(training.name for training in found if training.root == root)
+        settings = EvaluateSecSettings(model=names, output=root / "report", overwrite=True)
+        report = evaluate_sec(find_workspace(root), settings, lambda _: None)
+        by_run |= {model.name: model.devices for model in report.models}
     scores: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for training in found:
         for device, its_scores in by_run[training.name].items():
@@ -213,26 +220,28 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("device-robustness"))
     parser.add_argument("--draws", type=int, help="default: as the preset says")
     parser.add_argument("--most-of-a-class", type=int, help="recordings of a class of real microphones")
+    parser.add_argument("--epochs", type=int, help="of the classifiers; default: as the preset says")
+    parser.add_argument("--backbone", choices=BACKBONES, help="network of the classifiers; default: likewise")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time (one processor each)")
     options = parser.parse_args()
-    preset = PRESETS[options.preset]
+    preset = _changed(PRESETS[options.preset], options)
     rows = [name.strip() for name in options.rows.split(";")] if options.rows else list(preset.rows)
     if unknown := [name for name in rows if name not in ROWS]:
         parser.error(f"unknown row {unknown[0]!r}; there are: {'; '.join(ROWS)}")
     rows = list(dict.fromkeys(["none", *rows, *(TABLE_1 if options.matrix else ()), "ideal"]))
     rows.sort(key=list(ROWS).index)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that train
-    draws = prepare(options, preset)
+    draws = prepare(options, preset, rows)
     place = draws[0].root.parent
-    say_cost(_cost(place, draws, options, rows), options.jobs)
+    say_cost(_cost(place, draws, preset, options, rows), options.jobs)
     if options.plan:
         return
     try:
-        _train_all(draws, options, rows)
+        _train_all(draws, preset, options, rows)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
-    scored = [score(draw, trainings(draw, options.preset, rows, options.matrix)) for draw in draws]
+    scored = [score(draw, trainings(draw, preset, rows, options.matrix)) for draw in draws]
     own = [each[draw.source] for each, draw in zip(scored, draws, strict=True)]
     found = summary(own, [draw.source for draw in draws], draws[0].unseen)
     tables = [markdown(found), neighbours(found)]
@@ -247,33 +256,51 @@ def main() -> None:
     print("\n".join(tables))
 
 
-def _cost(place: Path, draws: Sequence[Draw], options: argparse.Namespace, rows: Sequence[str]) -> dict[str, Any]:
+def _changed(preset: Preset, options: argparse.Namespace) -> Preset:
+    """Return the preset with other epochs (the learning rate falls, and `ideal` trains, in the same shares of them)."""
+    settings, ideal = dict(preset.settings), dict(preset.ideal_settings)
+    if options.backbone:
+        settings["backbone"] = options.backbone
+    if options.epochs:
+        factor = options.epochs / settings["epochs"]
+        for of_epochs in (settings, ideal):
+            of_epochs |= {
+                name: max(1, round(factor * of_epochs[name]))
+                for name in ("epochs", "learning_rate_epochs")
+                if name in of_epochs
+            }
+    return replace(preset, settings=settings, ideal_settings=ideal)
+
+
+def _cost(
+    place: Path, draws: Sequence[Draw], preset: Preset, options: argparse.Namespace, rows: Sequence[str]
+) -> dict[str, Any]:
     """Return the cost, as it was measured for the same rows before."""
-    asked = {"rows": list(rows), "matrix": options.matrix, "draws": len(draws)}
+    asked = {"rows": list(rows), "matrix": options.matrix, "draws": len(draws), "settings": dict(preset.settings)}
     path = place / "cost.json"
     if path.is_file():
         earlier: dict[str, Any] = json.loads(path.read_text())
         if earlier["asked"] == asked:
             return earlier
-    cost = measured_cost(draws[0], options.preset, rows, options.matrix, len(draws)) | {"asked": asked}
+    cost = measured_cost(draws[0], preset, rows, options.matrix, len(draws)) | {"asked": asked}
     path.write_text(json.dumps(cost, indent=1))
     return cost
 
 
-def _train_all(draws: Sequence[Draw], options: argparse.Namespace, rows: Sequence[str]) -> None:
+def _train_all(draws: Sequence[Draw], preset: Preset, options: argparse.Namespace, rows: Sequence[str]) -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         try:
             converters = {}
             for draw in draws:
                 for own in converter_runs(draw, rows, [draw.source]):
-                    waiting = pool.submit(train_converter, draw, options.preset, own)
+                    waiting = pool.submit(train_converter, draw, preset, own)
                     converters[waiting] = f"{draw.root}: {own.get('pair', 'generator of the paper')}"
             _finish(converters)
             _finish(
                 {
                     pool.submit(train_one, training): f"{draw.root}: {training.name}"
                     for draw in draws
-                    for training in trainings(draw, options.preset, rows, options.matrix)
+                    for training in trainings(draw, preset, rows, options.matrix)
                 }
             )
         except KeyboardInterrupt:

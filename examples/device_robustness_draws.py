@@ -10,26 +10,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from device_robustness_rows import INVENTED, Preset
+from device_robustness_rows import INVENTED, PAIRED, ROWS, Preset
 from numpy.typing import NDArray
 from real_device_sets import REFERENCE_NOTE
 from train_shipped_generator import split_responses
 
+from umc_cli.audio.files import read_header
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import Clip, read_manifest
+from umc_cli.cli.training_progress import QuietTraining
 from umc_cli.config import find_workspace
 from umc_cli.response.device import DeviceRegistry, write_device
 from umc_cli.response.flat_device import flat_device
 from umc_cli.settings.measure_ir import MeasureIrSettings
+from umc_cli.settings.pair import PairSettings
 from umc_cli.settings.synth_fr import SynthFrSettings
 from umc_cli.simulation.data_set import write_simulated_data_set
 from umc_cli.simulation.device_family import draw_device
 from umc_cli.simulation.sound_events import write_sound_events
 from umc_cli.splits import CONVERTER, TEST, TRAIN
 from umc_cli.workflows.measure_blind import measure_blind
+from umc_cli.workflows.pair import pair
 from umc_cli.workflows.simulate import labelled_clips
 from umc_cli.workflows.synth_fr import synth_fr
 
 SOURCE = "source"
+PAIRS_S = 60.0
+FINISHED = "finished"
+"""In the folder of a minute of pairs: that all is learned."""
 SPLITS = ((CONVERTER, 0.4), (TRAIN, 0.8), (TEST, 1.0))
 
 
@@ -70,18 +78,39 @@ def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
     chosen = _drawn_splits([clip for clip in clips if clip.recording in kept], random)
     workspace = find_workspace(_begun(draw.root))
     write_device(flat_device(draw.source, REFERENCE_NOTE), workspace.devices)
-    (draw.root / "data").mkdir(exist_ok=True)
-    manifest = draw.root / "data" / "manifest.csv"
-    with manifest.with_suffix(".partial").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("path", "device", "label", "split", "recording"))
-        rows.writerows((c.path.resolve(), c.device, c.label, c.split, c.recording) for c in chosen)
-    manifest.with_suffix(".partial").rename(manifest)
+    _write_manifest(draw.root, chosen)
     for device in draw.seen:
         settings = MeasureIrSettings(device=device, blind=True, reference_device=draw.source)
         report = measure_blind(workspace, settings, ())
         floor = {"noise_floor_db": report.reference_noise_floor_db}
         write_device(flat_device(draw.source, REFERENCE_NOTE).model_copy(update=floor), workspace.devices)
+
+
+def make_paired(draw: Draw) -> None:
+    """Let `umc pair` learn from a minute of pairs of split train-converter, in a workspace of its own."""
+    root = draw.root / PAIRED
+    workspace = find_workspace(_begun(root))
+    clips = read_manifest(draw.root / "data" / "manifest.csv").clips
+    own = [clip for clip in clips if (clip.device, clip.split) == (draw.source, CONVERTER)]
+    own = [own[number] for number in np.random.default_rng([2024, draw.number]).permutation(len(own))]
+    ends_s = np.cumsum([read_header(clip.path).n_samples / SAMPLE_RATE_HZ for clip in own])
+    minute = {clip.recording for clip, end_s in zip(own, ends_s, strict=True) if end_s <= PAIRS_S}
+    _write_manifest(root, [clip for clip in clips if clip.split == CONVERTER and clip.recording in minute])
+    workspace.devices.mkdir()
+    shutil.copy(draw.root / "devices" / f"{draw.source}.json", workspace.devices)
+    settings = PairSettings(reference_device=draw.source, from_data=True, seed=draw.number, overwrite=True)
+    pair(workspace, settings, (), QuietTraining())
+    _write_manifest(root, clips)
+
+
+def _write_manifest(root: Path, clips: Sequence[Clip]) -> None:
+    manifest = root / "data" / "manifest.csv"
+    manifest.parent.mkdir(exist_ok=True)
+    with manifest.with_suffix(".partial").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", "device", "label", "split", "recording"))
+        rows.writerows((c.path.resolve(), c.device, c.label, c.split, c.recording) for c in clips)
+    manifest.with_suffix(".partial").rename(manifest)
 
 
 def _begun(root: Path) -> Path:
@@ -110,7 +139,7 @@ def invent_devices(draw: Draw) -> None:
     synth_fr(find_workspace(invented.parent), SynthFrSettings(n=200, seed=draw.number, output=invented), lambda _: None)
 
 
-def prepare(options: argparse.Namespace, preset: Preset) -> list[Draw]:
+def prepare(options: argparse.Namespace, preset: Preset, rows: Sequence[str]) -> list[Draw]:
     """Make the workspaces of all draws that are not there yet."""
     n_draws = options.draws or preset.draws
     kind = f"{options.preset}-{options.real.name}" if options.real else options.preset
@@ -137,6 +166,10 @@ def prepare(options: argparse.Namespace, preset: Preset) -> list[Draw]:
                 make_simulated(draw, clips, responses_db)
         if not (draw.root / INVENTED).is_file():
             invent_devices(draw)
+        if any(ROWS[name].needs_side_by_side for name in rows) and not (draw.root / PAIRED / FINISHED).is_file():
+            print(f"{draw.root}: learning from a minute of pairs", file=sys.stderr)
+            make_paired(draw)
+            (draw.root / PAIRED / FINISHED).touch()
     return draws
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NOTHING, RESPONSES, RECORDINGS, LABELS = "nothing", "responses", "recordings", "labelled recordings"
+PAIRS = "a minute of pairs"
+PAIRED = "paired"
+"""In a draw's folder: the workspace of rows that know a minute of pairs, from which `umc pair` learned."""
 INVENTED = "known-devices/invented.safetensors"
 """In a draw's folder: the devices of `unified-synth`, learned from the responses of the source and the seen devices."""
 SHARES = (0.5, 0.8)
@@ -29,6 +32,11 @@ class Row:
     def needs_generator(self) -> bool:
         """Tell whether it converts with the paper's generator."""
         return self.settings.get("unified") == "paper"
+
+    @property
+    def needs_side_by_side(self) -> bool:
+        """Tell whether it converts with a refiner that was adapted to a minute of pairs."""
+        return self.knows == PAIRS
 
     @property
     def invents(self) -> bool:
@@ -67,6 +75,12 @@ _SELF_TRAINED = {
         RECORDINGS, "unified-real+self-training", converter="refiner_transport", **_BEST
     ),
 }
+_PAIRED = {
+    "unified-real (adapted)": _row(PAIRS, "unified-real", converter="refiner_transport", **_BEST),
+    "unified-real (adapted)+self-training": _row(
+        PAIRS, "unified-real+self-training", converter="refiner_transport", **_BEST
+    ),
+}
 
 
 def named(name: str, share: float) -> str:
@@ -95,6 +109,7 @@ ROWS: dict[str, Row] = {
     },
     **_COMBINED,
     **_SELF_TRAINED,
+    **_PAIRED,
     "ideal": _row(LABELS, "ideal"),
 }  # fmt: skip
 TABLE_2 = ("none", "mc", "Unified-MC-Real", "Unified-MC-Synth", "ideal")
