@@ -5,9 +5,10 @@ import csv
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from device_robustness_rows import INVENTED, PAIRED, ROWS, Preset
@@ -86,7 +87,7 @@ def make_real(draw: Draw, clips: Sequence[Clip], most_of_a_class: int) -> None:
         write_device(flat_device(draw.source, REFERENCE_NOTE).model_copy(update=floor), workspace.devices)
 
 
-def make_paired(draw: Draw) -> None:
+def make_paired(draw: Draw, pair_settings: Mapping[str, Any]) -> None:
     """Let `umc pair` learn from a minute of pairs of split train-converter, in a workspace of its own."""
     root = draw.root / PAIRED
     workspace = find_workspace(_begun(root))
@@ -98,8 +99,8 @@ def make_paired(draw: Draw) -> None:
     _write_manifest(root, [clip for clip in clips if clip.split == CONVERTER and clip.recording in minute])
     workspace.devices.mkdir()
     shutil.copy(draw.root / "devices" / f"{draw.source}.json", workspace.devices)
-    settings = PairSettings(reference_device=draw.source, from_data=True, seed=draw.number, overwrite=True)
-    pair(workspace, settings, (), QuietTraining())
+    given = {"reference_device": draw.source, "from_data": True, "seed": draw.number, "overwrite": True}
+    pair(workspace, PairSettings(**(given | dict(pair_settings))), (), QuietTraining())
     _write_manifest(root, clips)
 
 
@@ -168,7 +169,7 @@ def prepare(options: argparse.Namespace, preset: Preset, rows: Sequence[str]) ->
             invent_devices(draw)
         if any(ROWS[name].needs_side_by_side for name in rows) and not (draw.root / PAIRED / FINISHED).is_file():
             print(f"{draw.root}: learning from a minute of pairs", file=sys.stderr)
-            make_paired(draw)
+            make_paired(draw, preset.pair_settings)
             (draw.root / PAIRED / FINISHED).touch()
     return draws
 

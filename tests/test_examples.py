@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import typer.main
 
 from tests.conftest import PROJECT
 from tests.samples import Run, noise, write_audio
+from umc_cli.audio.manifest import read_manifest
 from umc_cli.cli.app import app
 from umc_cli.conversion.converter_training.pretraining_world import make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner
+from umc_cli.simulation.sound_events import write_sound_events
 
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
 
@@ -59,6 +62,40 @@ def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_
     again = run_script(*command, cwd=tmp_path)
     assert again.stdout == run.stdout
     assert (runs / "none/last.safetensors").stat().st_mtime_ns == finished
+
+
+@pytest.fixture(scope="module")
+def real_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two microphones at the same events: one hears them 6 dB lower, and has more noise."""
+    folder = tmp_path_factory.mktemp("real")
+    write_sound_events(folder / "sounds", 12, None, seed=0)
+    random = np.random.default_rng(0)
+    rows = [("path", "device", "label", "recording")]
+    for path in sorted(folder.rglob("*.flac")):
+        near, rate = soundfile.read(path)
+        for device, gain, hiss in (("near", 1.0, 1e-4), ("far", 0.5, 1e-3)):
+            name = f"{device}-{path.parent.name}-{path.stem}.flac"
+            soundfile.write(folder / name, gain * near + hiss * random.standard_normal(len(near)), rate)
+            rows.append((name, device, path.parent.name, path.stem))
+    (folder / "manifest.csv").write_text("\n".join(",".join(row) for row in rows))
+    return folder
+
+
+def test_a_minute_of_pairs_is_a_row_of_its_own(real_set: Path, tmp_path: Path, run_script: Callable[..., Run]) -> None:
+    script = PROJECT / "examples/device_robustness.py"
+    command = [str(script), "--preset", "tiny", "--real", str(real_set), "--draws", "1", "--jobs", "1"]
+    run = run_script(*command, "--rows", "unified-real (adapted)", "--output", str(tmp_path), cwd=tmp_path, timeout=300)
+    assert run.exit_code == 0, run.stderr
+    rows = [line.split("|")[1:3] for line in run.stdout.splitlines()[2:5]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["none", "nothing"],
+        ["unified-real (adapted)", "a minute of pairs"],
+        ["ideal", "labeled recordings"],
+    ]
+    draw = next(tmp_path.glob("tiny-*/draw0"))
+    assert (draw / "paired/runs/unified-real--adapted/last.safetensors").is_file()
+    assert (draw / "paired/checkpoints/side-by-side").is_dir()
+    assert not (draw / "checkpoints/side-by-side").exists()  # no other row knows of pairs
 
 
 @pytest.fixture
@@ -351,3 +388,26 @@ def test_training_on_pairs_goes_on_as_if_it_had_not_stopped(film_gan: dict[str, 
 def test_discriminators_are_not_shown_the_level(film_gan: dict[str, Any]) -> None:
     shown, devices = film_gan["without_level"](None, (torch.tensor([[[1.0, 3.0]]]), [0]))
     assert (shown.tolist(), devices) == ([[[-1.0, 1.0]]], [0])
+
+
+def test_sets_are_cut_out_of_sample_libraries(tmp_path: Path, run_script: Callable[..., Run]) -> None:
+    """Two of ten strokes are left out: one lasts six samples on one device, one is not there on the other."""
+    script = str(PROJECT / "examples/cut_sample_libraries.py")
+    library = tmp_path / "library"
+    for device in ("cnd", "dyn"):
+        for number in range(10):
+            seconds = 6 / 44_100 if (device, number) == ("cnd", 3) else 1.5
+            if (device, number) != ("dyn", 4):
+                name = f"Samples/cajon/{device}/cajon_sl1_rr{number}_{device}.wav"
+                write_audio(library / name, noise(seconds, rate_hz=44_100), 44_100)
+    write_audio(library / "Samples/cajon/cnd/cajon_sl2_rr0_cnd.wav")  # a label with few strokes
+    run = run_script(script, "cajon", str(library), str(tmp_path / "sets"), cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
+    assert run.stdout == f"{tmp_path}/sets/cajon: 8 recordings on 2 devices\n"
+    rows = read_manifest(tmp_path / "sets/cajon/manifest.csv").clips
+    assert {(clip.device, clip.label) for clip in rows} == {("cnd", "sl1"), ("dyn", "sl1")}
+    assert {clip.recording for clip in rows} == {f"cajon_sl1_rr{number}" for number in (0, 1, 2, 5, 6, 7, 8, 9)}
+    assert {soundfile.info(clip.path).frames for clip in rows} == {22_050}
+    assert {soundfile.info(clip.path).samplerate for clip in rows} == {22_050}
+    other = run_script(script, "guitar", str(library), str(tmp_path / "sets"), cwd=tmp_path)
+    assert (other.exit_code, "does not hold the samples of guitar" in other.stderr) == (2, True)
