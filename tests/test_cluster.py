@@ -1,6 +1,7 @@
 """Runs whose shards Ray actors make, on a cluster of two nodes with a processor each."""
 
 import os
+import pickle
 import secrets
 import signal
 import socket
@@ -17,11 +18,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
 
+from tests.conversion.devices import device, ingredients
 from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from tests.test_resume import leftovers, shards
 from umc_cli.audio.segment_settings import SegmentSettings
@@ -31,9 +34,10 @@ from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.shard_actor import Order, ShardActor
 from umc_cli.conversion.shard_job import ShardJob, StreamSettings
+from umc_cli.conversion.transport import Transport
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.response.device import DeviceRegistry
-from umc_cli.runtime import versions
+from umc_cli.runtime import processor_count, versions
 from umc_cli.shards.run_folder import locked
 from umc_cli.workflows import convert as workflow
 
@@ -308,13 +312,17 @@ def test_no_actor_in_time_is_a_fault(cluster: TwoNodes, umc: Umc, monkeypatch: p
     monkeypatch.setattr(ray_cluster, "_BETWEEN_LOOKS_S", 0.5)
     run = umc(*COMMAND, "--cluster", cluster.address, "--workers", "64")
     assert run.exit_code == 3
-    assert "the Ray cluster gave no actor (num_cpus 64) within 1 s" in " ".join(run.stderr.split())
+    told = " ".join(run.stderr.split())
+    assert "the Ray cluster gave no actor (num_cpus 64) within 1 s" in told
+    assert "nodes: 2, of which none has more than CPU 1, GPU 0" in told
+    assert "no node is large enough: ask for less with --workers (now 64), or add such a node" in told
 
 
 def test_auto_starts_ray_on_this_machine(
     undisturbed: dict[str, str], cluster: TwoNodes, workspace: Path, umc: Umc
 ) -> None:
-    run = umc(*COMMAND, "--cluster", "auto", "--json", "--quiet")
+    # More reader threads than processors: Ray must not wait for a larger machine.
+    run = umc(*COMMAND, "--cluster", "auto", "--workers", str(processor_count() + 1), "--json", "--quiet")
     assert run.json["n_shards_written"] == N_SHARDS
     assert shards(workspace / "converted") == undisturbed
 
@@ -384,6 +392,33 @@ def order(tmp_path: Path) -> Order:
         stream=StreamSettings(batch_size=1, workers=1, dtype="float16", reader_timeout_s=60),
         conversion=Conversion("eq", Ingredients(SOURCE, (TARGET,), records, torch.device("cpu"))),
     )
+
+
+def test_actors_compute_with_arrays_that_cannot_be_written_to(recwarn: pytest.WarningsRecorder) -> None:
+    rng = np.random.default_rng(1)
+    shapes = {"origin": 6400, "components": (2, 6400), "lowest": 2, "highest": 2, "matrix": (2, 2), "shift": 6400}
+    transport = Transport(
+        **{name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}, strength=1
+    )
+    given = replace(
+        ingredients(device("a", 0.0, -90.0), device("b", 3.0, -80.0)),
+        level_quantiles={name: np.sort(rng.normal(-50, 20, (64, 80)), axis=0).astype(np.float32) for name in "ab"},
+        transports={"b": transport},
+        refiner=SHIPPED_REFINER,
+    )
+    log_mel = rng.uniform(-90, -20, (2, 80, 80)).astype(np.float32)
+    torch.set_warn_always(True)  # torch warns once in a process
+    try:
+        for converter in ("quantile", "refiner_quantile", "refiner_transport"):
+            here = Conversion(converter, given)
+            buffers: list[pickle.PickleBuffer] = []
+            sent = pickle.dumps(here, 5, buffer_callback=buffers.append)
+            there = pickle.loads(sent, buffers=[bytes(one) for one in buffers])  # as Ray's store gives them
+            assert not there.ingredients.level_quantiles["a"].flags.writeable
+            assert torch.equal(there(log_mel)["b"], here(log_mel)["b"])
+    finally:
+        torch.set_warn_always(False)
+    assert [str(warning.message) for warning in recwarn if "not writable" in str(warning.message)] == []
 
 
 def test_an_actor_that_is_not_like_the_others_refuses_to_work(order: Order, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def open_cluster(
         )
     # Ray prints what goes wrong in the cluster, at length; standard output is for the result.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        ray, head = _connect(address)
+        ray, head = _connect(address, workers)
         try:
             demand, size = _demand(
                 [node["Resources"] for node in ray.nodes() if node["Alive"]], workers, compute_device
@@ -88,8 +88,8 @@ def open_cluster(
             ray.shutdown()
 
 
-def _connect(address: str) -> tuple[Any, tuple[str, int]]:
-    """Return Ray, connected, and where its head listens."""
+def _connect(address: str, workers: int | None) -> tuple[Any, tuple[str, int]]:
+    """Return Ray, connected, and where its head listens. Started here it has processors for an actor's `workers`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -99,7 +99,9 @@ def _connect(address: str) -> tuple[Any, tuple[str, int]]:
     head = None if address == HERE else _host_and_port(address.removeprefix("ray://"))
     try:
         if head is None:
-            ray.init(address="local", num_cpus=cpu_count(), include_dashboard=False, **quiet)
+            # Ray's own choice, 15, leaves the actors next to nothing where other programs keep the processors busy.
+            os.environ.setdefault("RAY_worker_niceness", "0")
+            ray.init(address="local", num_cpus=max(cpu_count(), workers or 1), include_dashboard=False, **quiet)
             return ray, _host_and_port(ray.get_runtime_context().gcs_address)
         # Ray itself would go on trying for minutes.
         socket.create_connection(head, timeout=_LONGEST_CONNECT_S).close()
@@ -269,10 +271,22 @@ class _Crew:
                 # The oldest: who made a shard and was lost with the next one was not lost with both.
                 ended, _ = self._ray.wait(under_way, num_returns=len(under_way), timeout=0)
                 return next(reference for reference in under_way if reference in ended)
+        raise self._no_actor()
+
+    def _no_actor(self) -> EnvironmentFault:
+        """Return what is said when the cluster gave none in time."""
         wanted = ", ".join(f"{name} {count}" for name, count in self._demand.items() if count)
-        raise EnvironmentFault(
-            f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s",
-            "wait for free resources, add nodes (`ray status` shows them), or ask for less with --workers",
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        n_cpus, n_gpus = self._demand["num_cpus"], self._demand["num_gpus"]
+        fits = any(node.get("CPU", 0) >= n_cpus and node.get("GPU", 0) >= n_gpus for node in nodes)
+        most = {name: max([0.0, *(node.get(name, 0.0) for node in nodes)]) for name in ("CPU", "GPU")}
+        return EnvironmentFault(
+            f"the Ray cluster gave no actor ({wanted}) within {_LONGEST_WAIT_S:.0f} s; "
+            f"nodes: {len(nodes)}, of which none has more than CPU {most['CPU']:g}, GPU {most['GPU']:g}",
+            "`ray status` shows what is in use; on a busy machine start Ray with RAY_worker_niceness=0, "
+            "as Ray's processes wait for all others"
+            if fits
+            else f"no node is large enough: ask for less with --workers (now {n_cpus}), or add such a node",
         )
 
     def _look_at_head(self, patience_s: float) -> None:

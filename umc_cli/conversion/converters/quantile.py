@@ -15,7 +15,7 @@ class QuantileMapper:
 
     def __init__(self, ingredients: Ingredients) -> None:
         tables = {
-            device: torch.from_numpy(ingredients.level_quantiles[device]).T.contiguous().to(ingredients.torch_device)
+            device: torch.tensor(ingredients.level_quantiles[device]).T.contiguous().to(ingredients.torch_device)
             for device in (ingredients.source, *ingredients.targets)
         }
         self._source = tables[ingredients.source]  # [80, Q]

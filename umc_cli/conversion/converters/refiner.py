@@ -50,7 +50,7 @@ class RefiningConverter:
         self._quantiles_db: dict[str, Tensor] = {}
         if uses_recordings:
             self._quantiles_db = {
-                name: torch.from_numpy(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
+                name: torch.tensor(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
                 for name in (ingredients.source, *ingredients.targets)
             }
         self._source_quantiles_db = self._quantiles_db.get(ingredients.source)

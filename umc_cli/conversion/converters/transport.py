@@ -35,8 +35,9 @@ class Transporter:
         for target in ingredients.targets:
             transport = ingredients.transports.get(target)
             if transport is not None and len(transport.components):
-                arrays = (torch.from_numpy(getattr(transport, name)) for name in PARTS)
-                self._maps[target] = _Map(*(one.to(device, self._dtype) for one in arrays))
+                # A copy: on a cluster the arrays cannot be written to.
+                arrays = (torch.tensor(getattr(transport, name), dtype=self._dtype, device=device) for name in PARTS)
+                self._maps[target] = _Map(*arrays)
 
     def begin(self, log_mel: Tensor) -> Any:
         """Begin as the other converter does. Shape: [B, 80, 80], dB."""
