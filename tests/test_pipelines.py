@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -80,17 +81,50 @@ def test_the_job_array_makes_all_parts_completes_and_checks_them(workspace: Path
     assert len(shards(workspace / "converted")) == 4 * 12
 
 
-def test_the_container_pins_every_dependency_and_copies_what_is_there() -> None:
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (DOCKER / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {name: Version(version) for name, _, version in (line.partition("==") for line in lines if line[:1] != "#")}
-    for dependency in map(Requirement, project["dependencies"]):
-        assert dependency.specifier.contains(pins[dependency.name.lower()]), dependency
-    copied = [
-        source
-        for line in (DOCKER / "Dockerfile").read_text(encoding="utf-8").splitlines()
-        if line.startswith("COPY ")
-        for source in line.split()[1:-1]
-    ]
-    assert copied
+def docker_lines(name: str) -> list[str]:
+    lines = (DOCKER / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_container_pins_what_the_package_needs_and_what_that_needs_in_turn() -> None:
+    pins = {
+        name: Version(version)
+        for name, _, version in (line.partition("==") for line in docker_lines("constraints.txt"))
+    }
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    missing, seen = [], set()
+    todo = [*map(Requirement, [*pyproject["project"]["dependencies"], *pyproject["build-system"]["requires"]])]
+    while todo:
+        needed = todo.pop()
+        name = needed.name.lower().replace("_", "-")
+        brought_by_torch = name.startswith(("nvidia-", "cuda-")) or name == "triton"
+        if brought_by_torch or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+            continue
+        if name not in pins or not needed.specifier.contains(pins[name]):
+            missing.append(str(needed))
+        elif name not in seen and installed_version(name) == pins[name]:
+            todo += map(Requirement, metadata.requires(name) or ())
+        seen.add(name)
+    assert not missing
+    assert len(seen) > 20
+
+
+def installed_version(name: str) -> Version | None:
+    try:
+        return Version(Version(metadata.version(name)).public)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def test_the_container_copies_all_that_the_package_is_built_from() -> None:
+    copied = {
+        source for line in docker_lines("Dockerfile") if line.startswith("COPY ") for source in line.split()[1:-1]
+    }
     assert all((PROJECT / source).exists() for source in copied)
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, hatch = pyproject["project"], pyproject["tool"]["hatch"]
+    read = {project["readme"], *project["license-files"], hatch["build"]["hooks"]["custom"]["path"]}
+    assert copied >= read | {"pyproject.toml", *hatch["build"]["targets"]["wheel"]["packages"]}
+    ignored, *let_through = docker_lines("Dockerfile.dockerignore")
+    assert (ignored, let_through[-1]) == ("*", "**/__pycache__")
+    assert {line.removeprefix("!") for line in let_through[:-1]} == copied
