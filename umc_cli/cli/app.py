@@ -19,6 +19,7 @@ import typer
 
 from umc_cli.build_info import version_text
 from umc_cli.cli.command_group import CommandGroup
+from umc_cli.cli.module_loading import collect_no_garbage_while_modules_load
 from umc_cli.cli.render import print_error, print_json
 from umc_cli.errors import EnvironmentFault, UmcError
 
@@ -66,6 +67,7 @@ def main() -> None:
     """Run `umc` and end the process with an exit code that tells the truth."""
     _open_closed_streams()
     _keep_matplotlib_out_of_home()
+    collect_no_garbage_while_modules_load()
     atexit.register(gc.freeze)  # Python ends by looking for unused objects among all of torch's: half a second
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the caller wants it ignored
         signal.signal(signal.SIGINT, _interrupt)
