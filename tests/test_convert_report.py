@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conversion.devices import device
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from umc_cli.audio import segments
 from umc_cli.audio.manifest import scan_folders
@@ -15,6 +16,7 @@ from umc_cli.audio.segments import read_segments
 from umc_cli.conversion.chosen.choice import left_out_lines
 from umc_cli.conversion.source_recordings import passed_over_text
 from umc_cli.errors import InputError
+from umc_cli.response.device import write_device
 from umc_cli.shards import plan as plans
 
 Umc = Callable[..., Run]
@@ -269,3 +271,48 @@ def test_a_recording_split_over_shards_fails_once(workspace: Path, umc: Umc) -> 
     run = umc("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "eq", "--shard-size", "2", "--json")
     assert run.exit_code == 1
     assert [entry["path"] for entry in run.json["failed"]] == [f"data/{SOURCE}/a/long.flac"]
+
+
+@pytest.fixture
+def recorded_by_three(workspace: Path) -> Path:
+    """The workspace with recordings of two more devices, of which `few` has three segments."""
+    for name, count in ((SOURCE, 16), ("enough", 16), ("few", 3)):
+        for index in range(count):
+            write_audio(workspace / f"data/{name}/a/{name}{index}.wav", noise(1.0, seed=index))
+    (workspace / "data/few/a/broken.wav").write_bytes(b"RIFF")
+    return workspace
+
+
+def test_of_all_targets_those_with_too_few_segments_are_left_out(recorded_by_three: Path, umc: Umc) -> None:
+    command = ("convert", "--source", SOURCE, "--converter", "quantile", "--targets")
+    run = umc(*command, "all", "--json")
+    assert run.exit_code == 0, run.stderr
+    assert run.json["targets"] == ["enough"]
+    assert run.json["left_out"]["few"] == "recordings of few in split train-converter or train"
+    (warning,) = [text for text in run.json["warnings"] if "few" in text]
+    assert warning == (
+        "few is left out: its recordings in split train-converter or train hold only 3 segments, "
+        "converters that learn from recordings need at least 10 per device"
+    )
+    assert umc(*command, "all", "--dry-run", "--json").json["targets"] == ["enough"]
+    assert umc(*command, "all", "--strict").exit_code == 2
+    named = umc(*command, "few", "--output", "o")
+    assert named.exit_code == 2
+    assert "level table of few: only 3 segments in 4 recordings" in named.stderr
+    # What a run has learned of a device counts in its updates, whatever is left of the recordings.
+    for path in sorted((recorded_by_three / "data/enough/a").iterdir())[3:]:
+        path.unlink()
+    write_audio(recorded_by_three / f"data/{SOURCE}/a/new.wav", noise(1.0, seed=99))
+    updated = umc(*command, "all", "--update", "--json")
+    assert (updated.exit_code, updated.json["targets"]) == (0, ["enough"]), updated.stderr
+
+
+def test_a_target_with_too_few_segments_is_served_where_no_recordings_are_needed(
+    recorded_by_three: Path, umc: Umc
+) -> None:
+    for name in ("enough", "few"):
+        write_device(device(name, noise_floor_db=-95.0), recorded_by_three / "devices")
+    run = umc("convert", "--source", SOURCE, "--converter", "eq_noise", "--json")
+    assert run.exit_code == 0, run.stderr
+    assert {"enough", "few"} <= {*run.json["targets"]}
+    assert "few is left out" not in " ".join(run.json["warnings"])

@@ -195,7 +195,7 @@ class WhatToConvert:
 
     def in_a_report(self, settings: ConvertSettings, root: Path) -> dict[str, Any]:
         """Return what a report says of them, and what a user should know, by its fields. `root`: the output."""
-        warnings = [*self.everything.warnings, *odd_devices(self.everything.clips), *self.conversion.cautions]
+        warnings = [*self.everything.warnings, *odd_devices(self.everything.clips)]  # `made_ready` adds others
         return {
             "source": settings.source,
             "targets": list(self.conversion.outputs),

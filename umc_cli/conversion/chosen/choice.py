@@ -9,10 +9,15 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
-from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices
+from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices, too_few_segments
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
-from umc_cli.conversion.chosen.remedies import caution_about_eq, caution_about_generator, what_is_missing
+from umc_cli.conversion.chosen.remedies import (
+    caution_about_eq,
+    caution_about_few,
+    caution_about_generator,
+    what_is_missing,
+)
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
 from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.chosen.verdict import DEFAULT_ORDER, JUDGED, Verdict, saved_verdict
@@ -122,6 +127,11 @@ def choose_conversion(
     named = sorted({settings.source, *targets.ids})
     tables = tables_side_by_side(workspace, named) or {}
     names = _converters_to_choose_from(settings, weights.takers)
+    few: dict[str, int] = {}
+    if targets.is_all and any(Need.RECORDINGS in CONVERTERS[name].needs for name in names):
+        asked = {name for name in targets.ids if not kept.counts(name)}
+        few = too_few_segments(asked, recordings.clips, (segments or SegmentSettings()).segments)
+        recorded -= few.keys()
     records = {name: registry.get(name) for name in named if name in registry} | targets.invented
     need_floors = [name for name in names if Need.NOISE_FLOOR in CONVERTERS[name].needs]
     floors = (
@@ -156,8 +166,8 @@ def choose_conversion(
         ingredients = replace(conversion.ingredients, devices=records)
         cautions = (*conversion.cautions, *((caution,) if caution else ()))
         conversion = replace(conversion, ingredients=ingredients, cautions=cautions)
-    if caution := caution_about_generator(conversion):
-        conversion = replace(conversion, cautions=(*conversion.cautions, caution))
+    more = [caution_about_generator(conversion), *(caution_about_few(name, few[name], conversion) for name in few)]
+    conversion = replace(conversion, cautions=(*conversion.cautions, *filter(None, more)))
     if tables and conversion.needs_level_tables:
         conversion = conversion.with_level_tables(tables)
     if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:

@@ -1,17 +1,22 @@
 """What a workspace knows of its devices, and what a converter lacks. Judged here and nowhere else."""
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from umc_cli.audio.manifest import Recordings, for_converters
+from umc_cli.audio.files import read_header
+from umc_cli.audio.manifest import Clip, Recordings, for_converters
+from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.audio.segments import segment_starts
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
+from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.conversion.refiner_settings import KIND as REFINER_KIND
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
+from umc_cli.errors import InputError
 from umc_cli.response.device import is_device_id
 from umc_cli.splits import FOR_CONVERTERS
 
@@ -92,3 +97,23 @@ def find_weights(workspace: Workspace, checkpoint: Path | None) -> Weights:
 def recorded_devices(recordings: Recordings) -> frozenset[str]:
     """Return the devices whose recordings converters may learn from."""
     return frozenset(clip.device for clip in for_converters(recordings.clips) if is_device_id(clip.device))
+
+
+def too_few_segments(devices: Collection[str], clips: Sequence[Clip], settings: SegmentSettings) -> dict[str, int]:
+    """Return which of `devices` have recordings, but too few for a level table, and how many segments these hold.
+
+    Only headers are read, of each device's recordings until there are enough.
+    """
+    counts: dict[str, int] = {}
+    for clip in for_converters(clips):
+        count = counts.setdefault(clip.device, 0)
+        if clip.device in devices and count < MIN_SEGMENTS:
+            counts[clip.device] = count + _n_segments(clip.path, settings)
+    return {device: count for device, count in counts.items() if device in devices and count < MIN_SEGMENTS}
+
+
+def _n_segments(path: Path, settings: SegmentSettings) -> int:
+    try:
+        return len(segment_starts(read_header(path).n_samples, settings))
+    except InputError:
+        return 0

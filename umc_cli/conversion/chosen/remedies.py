@@ -7,6 +7,7 @@ from umc_cli.conversion.chosen.known import first_gap
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
+from umc_cli.conversion.level_quantiles import MIN_SEGMENTS
 from umc_cli.errors import SettingsError
 from umc_cli.splits import FOR_CONVERTERS
 
@@ -100,6 +101,16 @@ def caution_about_generator(conversion: Conversion) -> str | None:
         f"{conversion.converter} takes the generator that ships with umc, which is further from what devices really "
         "record than eq_noise, quantile and the refiners are (docs/shipped-film-gan.md). To compare with the paper, "
         "train one on your devices: umc train"
+    )
+
+
+def caution_about_few(target: str, n_segments: int, conversion: Conversion) -> str | None:
+    """Return a warning where a target is left out because its recordings hold too few segments; else None."""
+    if target not in conversion.left_out or Need.RECORDINGS not in CONVERTERS[conversion.converter].needs:
+        return None
+    return (
+        f"{target} is left out: its recordings in split {FOR_CONVERTERS} hold only {n_segments} segments, "
+        f"converters that learn from recordings need at least {MIN_SEGMENTS} per device"
     )
 
 
