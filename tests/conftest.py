@@ -113,7 +113,8 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
     """Return a function that starts `python -m umc_cli` as a process of its own.
 
     It is forked from one that has loaded the libraries, or, with `is_forked=False` or options that need it, starts
-    from nothing. `slow_after`: so many files are made at once, the others take their time (`tests/slow_umc.py`).
+    from nothing. `slow_after`: so many files are made at once, the others take their time; `held_after`: the others
+    wait for a file `go-on` (`tests/slow_umc.py`).
     """
 
     def start(
@@ -122,11 +123,15 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
         env: Mapping[str, str] | None = None,
         is_forked: bool = True,
         slow_after: int | None = None,
+        held_after: int | None = None,
         **options: Any,
     ) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         environment = environment_of_umc() | (env or {})
-        module = ["umc_cli"] if slow_after is None else ["tests.slow_umc", str(slow_after)]
+        module = ["umc_cli"]
+        for how, number in (("slow", slow_after), ("held", held_after)):
+            if number is not None:
+                module = ["tests.slow_umc", how, str(number)]
         command = ["-m", *module, *arguments]
         if server and is_forked and len(pipes) == 3 and all(name.startswith("UMC_") for name in env or {}):
             return Process(server.path, command, cwd, environment, **pipes)
@@ -167,7 +172,7 @@ def run_umc(start_umc: Callable[..., "subprocess.Popen[bytes]"]) -> Callable[...
 
 @pytest.fixture
 def forked_worlds(server: Server | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that this one spawns, to simulate devices, be forked from one that has loaded what they need."""
+    """Let processes that this one spawns, to simulate devices or convert, be forked from one that has loaded torch."""
     if server:
         for module, name, value in spawning_from(server.path):
             monkeypatch.setattr(module, name, value)

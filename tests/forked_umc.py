@@ -177,7 +177,8 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send a signal, if the process runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Ask the process to end."""
@@ -216,6 +217,7 @@ def _serve(path: str) -> list[str]:
     """Load, wait, and fork; return in every fork, with what it is to run."""
     import importlib
 
+    gc.disable()  # the libraries' objects stay: to look through them while they load takes seconds
     atexit.register(_leave_libraries)  # what is registered first runs last
     for name in _LOADED:
         importlib.import_module(name)
@@ -228,6 +230,7 @@ def _serve(path: str) -> list[str]:
     if n_threads != 1:
         sys.exit(f"{n_threads} threads: a fork might hang")
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)

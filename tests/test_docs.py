@@ -49,6 +49,8 @@ from umc_cli.workflows.evaluate_sec import EvaluateSecReport, ModelReport
 from umc_cli.workflows.synth_fr import DrawnDifferences, SynthFrReport
 from umc_cli.workflows.train import TrainReport
 
+pytestmark = pytest.mark.xdist_group("examples")  # help texts and the workspace of the examples are made once
+
 TABLE_PARTS = (TableRow, RowScores, DeviceMean, SourceMatrix, DeviceScores, Comparison, PairedDifference, McNemar)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -374,7 +376,6 @@ def example_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("examples")
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=_page_name)
 def test_python_examples_run(page: Path, example_workspace: Path, run_script: Callable[..., Run]) -> None:
     # As one program, so that a later block may use what an earlier one made.

@@ -13,7 +13,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tests import forked_umc
 from tests.conftest import PROJECT
+from tests.forked_umc import Server
 from tests.samples import SOURCE, damage_flac, noise, write_audio
 from tests.test_resume import shards
 
@@ -38,9 +40,10 @@ Shell = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def shell(workspace: Path, tmp_path: Path) -> Shell:
+def shell(workspace: Path, tmp_path: Path, server: Server | None) -> Shell:
     """Return a function that runs a script in the workspace as a user's shell would, with `umc` and a fake `sbatch`."""
-    programs = {"umc": f'#!/bin/sh\nexec {sys.executable} -m umc_cli "$@"\n', "sbatch": SBATCH}
+    forked = f"{forked_umc.__file__} run {server.path}" if server else ""
+    programs = {"umc": f'#!/bin/sh\nexec {sys.executable} {forked} -m umc_cli "$@"\n', "sbatch": SBATCH}
     for name, text in programs.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run
+from tests.conftest import Run, environment_of_umc
 from tests.samples import noise, write_audio
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion import processes
@@ -23,6 +23,8 @@ from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.settings.convert import ConvertSettings
 from umc_cli.silence import SILENT
+
+pytestmark = pytest.mark.usefixtures("forked_worlds")
 
 CONVERT = ("convert", "--source", "xperia1v", "--targets", "pixel3,xperia1", "--converter", "eq", "--shard-size", "2")
 
@@ -51,10 +53,11 @@ def test_the_result_is_that_of_one_process_whoever_resumes_it(workspace: Path, u
 
 
 def test_ctrl_c_ends_all_processes(workspace: Path) -> None:
-    for index in range(200):
+    for index in range(8):
         write_audio(workspace / f"data/xperia1v/a/more{index}.wav", noise(seed=index))
-    command = [sys.executable, "-m", "umc_cli", *CONVERT, "--processes", "2"]
-    with subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+    command = [sys.executable, "-m", "tests.slow_umc", "held", "1", *CONVERT, "--processes", "2"]
+    pipes = {"stderr": subprocess.PIPE, "text": True, "env": environment_of_umc()}
+    with subprocess.Popen(command, cwd=workspace, start_new_session=True, **pipes) as run:
         until = time.monotonic() + 120
         while not list(workspace.glob("converted/*/shard-*.h5")) and run.poll() is None and time.monotonic() < until:
             time.sleep(0.05)

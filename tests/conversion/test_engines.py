@@ -23,6 +23,8 @@ from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
 from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 
+pytestmark = pytest.mark.xdist_group("engines")  # each is compiled once
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from umc_cli.conversion.measuring.converters import convert_segments
 from umc_cli.conversion.transport import Sample, fit_transport
 from umc_cli.evaluation.conversion_metrics import log_spectral_distance
 
+pytestmark = pytest.mark.xdist_group("drum")  # which is read once
+
 
 def _table(levels: np.ndarray) -> np.ndarray:
     by_band = levels.transpose(1, 0, 2).reshape(80, -1)

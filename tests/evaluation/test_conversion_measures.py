@@ -17,6 +17,8 @@ from umc_cli.evaluation.conversion_measures import (
 )
 from umc_cli.evaluation.spectrogram_classifier import ClassifierSettings, Judgement, classify, train_classifier
 
+pytestmark = pytest.mark.xdist_group("judges")  # who are trained once
+
 GAIN_DB = np.linspace(-6, 10, 80, dtype=np.float32)
 SETTINGS = ClassifierSettings(epochs=1, fewest_steps=60)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ from umc_cli.audio import segments
 from umc_cli.audio.files import AudioHeader, read_header
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.audio.segments import read_segments, read_segments_within
+from umc_cli.conversion import streaming
 from umc_cli.errors import InputError
+from umc_cli.workflows import convert as workflow
 
 Umc = Callable[..., Run]
 
@@ -27,18 +30,23 @@ COMMAND = ("convert", "--source", SOURCE, "--targets", TARGET, "--converter", "e
 HANGING = f"""
 import os, sys
 from umc_cli.cli.app import main
+from umc_cli.conversion import streaming
 from umc_cli.workflows import convert
 
-plan_files = convert.plan_files
+plan_files, read_within = convert.plan_files, streaming.read_segments_within
 
-def replace_when_planned(*arguments):
-    planned = plan_files(*arguments)
+def read_others_in_any_time(time_limit_s, path, *others):
+    return read_within(time_limit_s if path.is_fifo() else 60, path, *others)
+
+def replace_when_planned(clips, folder, settings, workers, time_limit_s, *others):
+    planned = plan_files(clips, folder, settings, workers, 60, *others)
     for name in ("a/good0.wav", "b/good1.wav"):
         os.rename(f"data/{SOURCE}/{{name}}", name[2:])
         os.mkfifo(f"data/{SOURCE}/{{name}}")
     return planned
 
 convert.plan_files = replace_when_planned
+streaming.read_segments_within = read_others_in_any_time
 sys.argv = ["umc", *sys.argv[1:]]
 main()
 """
@@ -62,8 +70,16 @@ print(segments.read_segments_within(2.0, Path("x.wav"), None, range(1), SegmentS
 
 @pytest.fixture
 def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let reading of files with `good0` in their name wait until the test is over."""
+    """Let reading of files with `good0` in their name wait until the test is over; others have a minute."""
     may_end = threading.Event()
+    read_within, plan_files = streaming.read_segments_within, workflow.plan_files
+
+    def read_others_in_any_time(time_limit_s: float, path: Path, *others: Any) -> segments.WaveformSegments:
+        return read_within(time_limit_s if "good0" in path.name else 60, path, *others)
+
+    def plan_in_any_time(*arguments: Any) -> Any:
+        *first, _, folder = arguments
+        return plan_files(*first, 60, folder)
 
     def read(path: Path, *others: object) -> segments.WaveformSegments:
         if "good0" in path.name:
@@ -71,6 +87,8 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         return read_segments(path, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(segments, "read_segments", read)
+    monkeypatch.setattr(streaming, "read_segments_within", read_others_in_any_time)
+    monkeypatch.setattr(workflow, "plan_files", plan_in_any_time)
     yield may_end
     may_end.set()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.samples import SOURCE, Run, noise, write_audio
+from tests.slow_umc import GO_ON
 from umc_cli.training.metrics import read_metrics
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -68,9 +69,10 @@ def test_a_dead_process_is_a_fault_and_the_run_goes_on(
     sounds: Path, start_umc: Start, run_umc: Callable[..., Run]
 ) -> None:
     steps, one_process = ("--epochs", "5"), ("--workers", "1")
-    with start_umc(*COMMAND, "killed", *steps, "--workers", "2", cwd=sounds) as process:
+    with start_umc(*COMMAND, "killed", *steps, "--workers", "2", cwd=sounds, held_after=0) as process:
         wait_until(lambda: losses(sounds / "runs/killed"), process)
         os.kill(simulating(process.pid)[0], signal.SIGKILL)
+        (sounds / GO_ON).touch()
         said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 3, said
     assert "a process that simulates devices ended" in said

@@ -1,5 +1,7 @@
 """Recordings of stimuli whose answer is known: what tests of measuring share."""
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.signal
 import soxr
@@ -32,6 +34,16 @@ def drifted(samples: np.ndarray, rate_hz: int, ppm: float) -> np.ndarray:
     return np.interp(8 * times, np.arange(len(finer)), finer)
 
 
+@lru_cache(4)
+def _played(stimulus: ImpulseTrain | SineSweep, clip_at: float | None, drift_ppm: float) -> np.ndarray:
+    """What a recorder gets to hear. Shape: [n]."""
+    rate_hz = stimulus.sample_rate_hz
+    played = np.concatenate([np.zeros(round(LATENCY_S * rate_hz)), stimulus_samples(stimulus)])
+    if clip_at is not None:
+        played = clip_at * np.tanh(played / clip_at)
+    return drifted(played, rate_hz, drift_ppm)
+
+
 def recorded(
     stimulus: ImpulseTrain | SineSweep,
     impulse_response: np.ndarray,
@@ -41,11 +53,7 @@ def recorded(
     seed: int = 0,
 ) -> np.ndarray:
     """A recording of a stimulus, 37 ms late, peak at 0.5, with white noise. Shape: [n]."""
-    rate_hz = stimulus.sample_rate_hz
-    played = np.concatenate([np.zeros(round(LATENCY_S * rate_hz)), stimulus_samples(stimulus)])
-    if clip_at is not None:
-        played = clip_at * np.tanh(played / clip_at)
-    heard = scipy.signal.oaconvolve(drifted(played, rate_hz, drift_ppm), impulse_response)
+    heard = scipy.signal.oaconvolve(_played(stimulus, clip_at, drift_ppm), impulse_response)
     noise = 10 ** (noise_dbfs / 20) * np.random.default_rng(seed).standard_normal(len(heard))
     return 0.5 * heard / np.abs(heard).max() + noise
 

@@ -173,6 +173,7 @@ def test_dataset_refuses_what_it_does_not_know(tmp_path: Path) -> None:
         ShardDataset(tmp_path, labels=["label0", "label1"])
 
 
+@pytest.mark.usefixtures("forked_worlds")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_many_loader_workers_read_what_one_reads(tmp_path: Path, context: str) -> None:
     """A handle that was open before the fork must not be shared."""

@@ -142,15 +142,16 @@ def test_the_same_twice(recorded: Workspace) -> None:
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_figure(recorded: Workspace, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"layers.{suffix}"
-    report = evaluate(recorded, most_segments=10, targets="wavy,rising", figure=path)
+    path.write_text("mine")
+    with pytest.raises(SettingsError, match="already exists"):
+        evaluate(recorded, figure=path)
+    assert path.read_text() == "mine"
+    report = evaluate(recorded, most_segments=10, targets="wavy,rising", figure=path, overwrite=True)
     assert report.figure == str(path)
     if suffix == "png":
         assert matplotlib.image.imread(path).std() > 0.05
     else:
         assert path.read_text().startswith("<?xml")
-    with pytest.raises(SettingsError, match="already exists"):
-        evaluate(recorded, figure=path)
-    evaluate(recorded, most_segments=10, figure=path, overwrite=True)
 
 
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *options: str, network: bool = False) -> Result:

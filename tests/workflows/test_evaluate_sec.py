@@ -28,6 +28,8 @@ from umc_cli.response.device import write_device
 from umc_cli.sec import predictions as sec_predictions
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, TrainedSec, load_sec, save_sec
 
+pytestmark = pytest.mark.xdist_group("scores")  # the classifiers are trained once
+
 
 @pytest.fixture(autouse=True)
 def shares(monkeypatch: pytest.MonkeyPatch) -> None:

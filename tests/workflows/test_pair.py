@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,9 @@ GAIN_DB = -9.0
 RESULTS = "checkpoints/side-by-side/near+phone"
 
 
+pytestmark = pytest.mark.xdist_group("pair")  # what it prepares is made once
+
+
 @pytest.fixture(scope="module")
 def recordings() -> dict[str, np.ndarray]:
     """Of one sound: `near` at 22,050 Hz, `phone` later, softer, duller and noisier."""
@@ -39,17 +43,42 @@ def recordings() -> dict[str, np.ndarray]:
     return {"near": near, "phone": phone[2 * RATE_HZ :], "other": recorded(sounds(SECONDS, seed=4), 3)}
 
 
-@pytest.fixture
-def side_by_side(workspace: Path, recordings: dict[str, np.ndarray]) -> Path:
-    """The workspace with the recordings of two devices, a third one's of other sounds, and a tiny refiner."""
-    write_audio(workspace / "near.wav", recordings["near"])
+@pytest.fixture(scope="module")
+def prepared(recordings: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("prepared")
+    write_audio(root / "near.wav", recordings["near"])
     faster = soxr.resample(recordings["phone"], RATE_HZ, 44_100, quality="HQ")
-    soundfile.write(workspace / "phone.ogg", np.stack([faster, faster], axis=1), 44_100)
-    write_audio(workspace / "other.wav", recordings["other"])
+    soundfile.write(root / "phone.ogg", np.stack([faster, faster], axis=1), 44_100)
+    write_audio(root / "other.wav", recordings["other"])
+    write_audio(root / "silent.wav", np.zeros(60 * RATE_HZ, np.float32))
+    write_audio(root / "loud.wav", np.clip(recordings["phone"] * 300, -1, 1))
+    write_audio(root / "short.wav", recordings["phone"][5 * RATE_HZ : 8 * RATE_HZ])
     torch.manual_seed(0)
-    save_refiner(workspace / "checkpoints/refiner.safetensors", Refiner(RefinerSettings(widths=(4, 6, 8, 8))))
-    (workspace / "umc.toml").write_text("[pair]\nsteps = 30\nlearning_rate = 0.003\n")
-    return workspace
+    save_refiner(root / "checkpoints/refiner.safetensors", Refiner(RefinerSettings(widths=(4, 6, 8, 8))))
+    (root / "umc.toml").write_text("[pair]\nsteps = 30\nlearning_rate = 0.003\n")
+    return root
+
+
+@pytest.fixture
+def side_by_side(workspace: Path, prepared: Path) -> Path:
+    """The workspace with the recordings of two devices, a third one's of other sounds, and a tiny refiner."""
+    return Path(shutil.copytree(prepared, workspace, dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="module")
+def first_paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs it leaves a workspace after `umc pair`."""
+    return tmp_path_factory.mktemp("paired") / "workspace"
+
+
+@pytest.fixture
+def paired(umc: Umc, side_by_side: Path, first_paired: Path) -> Path:
+    """The workspace after `umc pair`."""
+    if first_paired.exists():
+        return Path(shutil.copytree(first_paired, side_by_side, dirs_exist_ok=True))
+    assert umc(*PAIR).exit_code == 0
+    shutil.copytree(side_by_side, first_paired)
+    return side_by_side
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -87,20 +116,18 @@ def test_two_recordings_become_records_tables_and_weights_that_convert_uses(umc:
     assert "adapted_checkpoint_sha256" not in shards["pixel3"].description
 
 
-def test_level_tables_serve_devices_without_recordings(umc: Umc, side_by_side: Path) -> None:
-    assert umc(*PAIR).exit_code == 0
-    write_audio(side_by_side / "data/near/a/one.wav", sounds(3, seed=8))
+def test_level_tables_serve_devices_without_recordings(umc: Umc, paired: Path) -> None:
+    write_audio(paired / "data/near/a/one.wav", sounds(3, seed=8))
     run = umc("convert", "--source", "near", "--targets", "phone", "--json", "-o", "shards")
     assert run.json["converter"] == "refiner_transport"
 
 
-def test_what_is_there_is_not_replaced_unasked(umc: Umc, side_by_side: Path) -> None:
-    assert umc(*PAIR).exit_code == 0
-    before = files_in(side_by_side)
+def test_what_is_there_is_not_replaced_unasked(umc: Umc, paired: Path) -> None:
+    before = files_in(paired)
     run = umc(*PAIR)
     assert run.exit_code == 2
     assert "device 'phone' already has a record" in run.json["error"]["message"]
-    assert files_in(side_by_side) == before
+    assert files_in(paired) == before
     assert umc(*PAIR, "--overwrite").exit_code == 0
 
 
@@ -162,11 +189,8 @@ def test_one_of_three_devices_that_heard_something_else_is_named(umc: Umc, side_
     ],
 )  # fmt: skip
 def test_what_cannot_be_paired_is_refused_and_nothing_is_written(
-    umc: Umc, side_by_side: Path, recordings: dict[str, np.ndarray], arguments: list[str], code: int, message: str
+    umc: Umc, side_by_side: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    write_audio(side_by_side / "silent.wav", np.zeros(60 * RATE_HZ, np.float32))
-    write_audio(side_by_side / "loud.wav", np.clip(recordings["phone"] * 300, -1, 1))
-    write_audio(side_by_side / "short.wav", recordings["phone"][5 * RATE_HZ : 8 * RATE_HZ])
     before = files_in(side_by_side)
     run = umc("pair", *arguments, "--reference-device", "near", "--json")
     assert run.exit_code == code, run.stderr

@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,15 +40,21 @@ def tone(hz: float, seed: int) -> np.ndarray:
     return (0.2 * np.sin(2 * np.pi * hz * (1 + 0.02 * seed) * times) + 0.1 * noise(1.0, seed)).astype(np.float32)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """A workspace with 14 clips of either label on each of three devices; the same sounds on all."""
-    root = tmp_path / "workspace"
-    for device in DEVICES:
-        for number in range(N_CLIPS):
-            write_audio(root / f"data/{device}/low/{number}.wav", tone(300, number))
-            write_audio(root / f"data/{device}/high/{number}.wav", tone(3000, number))
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recorded")
+    for number in range(N_CLIPS):
+        for label, hz in (("low", 300), ("high", 3000)):
+            sound = tone(hz, number)
+            for device in DEVICES:
+                write_audio(root / f"data/{device}/{label}/{number}.wav", sound)
     return root
+
+
+@pytest.fixture
+def workspace(recorded: Path, tmp_path: Path) -> Path:
+    """A workspace with 14 clips of either label on each of three devices; the same sounds on all."""
+    return Path(shutil.copytree(recorded, tmp_path / "workspace"))
 
 
 @pytest.fixture
