@@ -54,7 +54,7 @@ COMMANDS["update"] = (*COMMANDS["convert"][:-1], "--update", "--output")
 def recordings(tmp_path: Path, name: str) -> Path:
     """A workspace with clips of the source, many to convert, and 20 of two other devices; one cannot be decoded."""
     root = tmp_path / "workspace"
-    for device, n_clips in ((SOURCE, 150 if name == "convert" else 20), (TARGET, 20), ("xperia1", 20)):
+    for device, n_clips in ((SOURCE, 60 if name == "convert" else 20), (TARGET, 20), ("xperia1", 20)):
         for index in range(n_clips):
             write_audio(root / f"data/{device}/{'ab'[index % 2]}/{index:03}.flac", noise(seed=index))
     broken = root / f"data/{SOURCE}/b/009.flac"
