@@ -99,8 +99,12 @@ class TwoNodes:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[TwoNodes]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+    # Ray's processes load torch, too, a score of times: nearly without garbage collection.
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text("import gc\ngc.set_threshold(100_000, 50, 50)\n")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
         # As Ray's processes listen on the network, others must not be able to use them.
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
