@@ -1,5 +1,6 @@
 """Examples that need no third-party recordings run as they are described; the others load."""
 
+import itertools
 import json
 import math
 import runpy
@@ -19,7 +20,7 @@ from umc_cli.audio.manifest import read_manifest
 from umc_cli.cli.app import app
 from umc_cli.conversion.converter_training.pretraining_world import make_training_world
 from umc_cli.conversion.refiner_checkpoint import load_refiner
-from umc_cli.simulation.sound_events import synthesize, write_sound_events
+from umc_cli.simulation.sound_events import synthesize
 
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.py"))
 
@@ -70,30 +71,23 @@ def test_the_experiment_of_device_robustness_gives_its_tables_and_goes_on_where_
     assert (runs / "none/last.safetensors").stat().st_mtime_ns == finished
 
 
-@pytest.fixture(scope="module")
-def real_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two microphones at the same events: one hears them 6 dB lower, and has more noise."""
-    folder = tmp_path_factory.mktemp("real")
-    write_sound_events(folder / "sounds", 12, None, seed=0)
-    random = np.random.default_rng(0)
-    rows = [("path", "device", "label", "recording")]
-    for path in sorted(folder.rglob("*.flac")):
-        near, rate = soundfile.read(path)
+def test_a_minute_of_pairs_is_a_row_of_its_own(tmp_path: Path, run_script: Callable[..., Run]) -> None:
+    """Of two microphones at the same events: one hears them 6 dB lower, and has more noise."""
+    real_set, random = tmp_path / "real", np.random.default_rng(0)
+    rows = ["path,device,label,recording"]
+    for label, index in itertools.product(("bell", "knock", "sweep", "whistle"), range(12)):
+        near = synthesize(label, index)
         for device, gain, hiss in (("near", 1.0, 1e-4), ("far", 0.5, 1e-3)):
-            name = f"{device}-{path.parent.name}-{path.stem}.flac"
-            soundfile.write(folder / name, gain * near + hiss * random.standard_normal(len(near)), rate)
-            rows.append((name, device, path.parent.name, path.stem))
-    (folder / "manifest.csv").write_text("\n".join(",".join(row) for row in rows))
-    return folder
-
-
-def test_a_minute_of_pairs_is_a_row_of_its_own(real_set: Path, tmp_path: Path, run_script: Callable[..., Run]) -> None:
+            name = f"{device}-{label}-{index}.flac"
+            write_audio(real_set / name, gain * near + hiss * random.standard_normal(len(near)))
+            rows.append(f"{name},{device},{label},{label}-{index}")
+    (real_set / "manifest.csv").write_text("\n".join(rows))
     script = PROJECT / "examples/device_robustness.py"
     command = [str(script), "--preset", "tiny", "--real", str(real_set), "--draws", "1", "--jobs", "1"]
     run = run_script(*command, "--rows", "unified-real (adapted)", "--output", str(tmp_path), cwd=tmp_path, timeout=300)
     assert run.exit_code == 0, run.stderr
-    rows = [line.split("|")[1:3] for line in run.stdout.splitlines()[2:5]]
-    assert [[cell.strip() for cell in row] for row in rows] == [
+    found = [line.split("|")[1:3] for line in run.stdout.splitlines()[2:5]]
+    assert [[cell.strip() for cell in row] for row in found] == [
         ["none", "nothing"],
         ["unified-real (adapted)", "a minute of pairs"],
         ["ideal", "labeled recordings"],
