@@ -71,9 +71,9 @@ def complete(clips: list[Clip]) -> set[str]:
 
 def cut(source: Path, target: Path) -> None:
     """Write the first second of a file; what is shorter ends in silence."""
-    rate_hz = soundfile.info(source).samplerate
-    samples, _ = soundfile.read(source, frames=int(READ_S * rate_hz), always_2d=True)
-    clip = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)[: round(LENGTH_S * RATE_HZ)]
+    with soundfile.SoundFile(source) as file:
+        samples = file.read(int(READ_S * file.samplerate), always_2d=True)
+    clip = soxr.resample(samples.mean(axis=1), file.samplerate, RATE_HZ)[: round(LENGTH_S * RATE_HZ)]
     clip = np.pad(clip, (0, round(LENGTH_S * RATE_HZ) - len(clip)))
     target.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(target, np.clip(clip, -1, 1), RATE_HZ, subtype="PCM_16")

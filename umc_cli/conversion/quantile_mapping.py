@@ -5,7 +5,9 @@ Beyond the ends a level keeps its distance to the outermost quantile.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
@@ -21,6 +23,14 @@ class QuantilePosition:
     """[..., n]: place between that quantile and the next one, 0-1."""
     beyond_db: Tensor
     """[..., n]: by how much the level lies below the first or above the last quantile."""
+
+
+def quantiles_by_band(table_db: NDArray[np.float32], device: torch.device | str) -> Tensor:
+    """Return a level table as the functions below take it. Shape: [Q, 80] -> [80, Q], dB.
+
+    It is a copy: on a cluster tables cannot be written to.
+    """
+    return torch.tensor(table_db).T.contiguous().to(device)
 
 
 def locate(levels_db: Tensor, source_quantiles_db: Tensor) -> QuantilePosition:

@@ -29,6 +29,7 @@ from umc_cli.conversion.converter_training.pretraining import (
 )
 from umc_cli.conversion.converter_training.pretraining_settings import PretrainingSettings
 from umc_cli.conversion.level_quantiles import QUANTILE_SHARES
+from umc_cli.conversion.quantile_mapping import quantiles_by_band
 from umc_cli.conversion.refiner_network import KnownPair, Refiner, refined
 from umc_cli.response.device import Device
 
@@ -91,7 +92,7 @@ def known_of(records: Sequence[Device], tables_db: Sequence[NDArray[np.float32]]
     cpu = torch.device("cpu")
     responses = [to_log_mel_bands(one.frequency_response_db, cpu) + (one.sensitivity_dbfs or 0.0) for one in records]
     floors = [noise_floor_db(one, cpu) for one in records]
-    quantiles = [torch.from_numpy(np.ascontiguousarray(table.T)) for table in tables_db]
+    quantiles = [quantiles_by_band(table, cpu) for table in tables_db]
     return DeviceKnowledge(torch.stack(responses), torch.stack(floors), torch.stack(quantiles))
 
 

@@ -3,11 +3,10 @@
 Needs no measured response and no training, only unpaired recordings of both devices of similar content.
 """
 
-import torch
 from torch import Tensor
 
 from umc_cli.conversion.converters.contract import Ingredients
-from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
+from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate, quantiles_by_band
 
 
 class QuantileMapper:
@@ -15,7 +14,7 @@ class QuantileMapper:
 
     def __init__(self, ingredients: Ingredients) -> None:
         tables = {
-            device: torch.tensor(ingredients.level_quantiles[device]).T.contiguous().to(ingredients.torch_device)
+            device: quantiles_by_band(ingredients.level_quantiles[device], ingredients.torch_device)
             for device in (ingredients.source, *ingredients.targets)
         }
         self._source = tables[ingredients.source]  # [80, Q]

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
@@ -13,7 +12,7 @@ from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.engines import build_refiner_engine
 from umc_cli.conversion.engines.contract import RefinerEngine
 from umc_cli.conversion.noise_aware_eq import signal_power
-from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate
+from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate, quantiles_by_band
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.refiner_network import KnownPair, refined, refiner_maps
 
@@ -50,7 +49,7 @@ class RefiningConverter:
         self._quantiles_db: dict[str, Tensor] = {}
         if uses_recordings:
             self._quantiles_db = {
-                name: torch.tensor(ingredients.level_quantiles[name]).T.contiguous().to(device)  # [80, Q]
+                name: quantiles_by_band(ingredients.level_quantiles[name], device)
                 for name in (ingredients.source, *ingredients.targets)
             }
         self._source_quantiles_db = self._quantiles_db.get(ingredients.source)
