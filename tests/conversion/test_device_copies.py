@@ -42,17 +42,18 @@ class LateStream:
             self._done += 1
             self._work[self._done - 1]()
 
-    def record_event(self) -> "LateEvent":
-        return LateEvent(self, len(self._work))
+    def record_event(self, event: "LateEvent") -> "LateEvent":
+        event.stream, event.place = self, len(self._work)
+        return event
 
     def wait_stream(self, other: "LateStream") -> None:
-        self.do(other.record_event().synchronize)
+        self.do(other.record_event(LateEvent()).synchronize)
 
 
 @dataclass
 class LateEvent:
-    stream: LateStream
-    place: int
+    stream: LateStream = field(default_factory=LateStream)
+    place: int = 0
 
     def synchronize(self) -> None:
         self.stream.run(self.place)
@@ -67,6 +68,8 @@ class Gpu:
     n_pinned: int = 0
     recorded: list[tuple[Tensor, LateStream]] = field(default_factory=list)
     """Tensors whose memory a second stream was said to use."""
+    blocking: set[bool] = field(default_factory=set)
+    """Of the events that were made."""
 
 
 @pytest.fixture
@@ -90,7 +93,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         found.n_pinned += pin_memory
         return empty(*shape, dtype=dtype).fill_(float("nan"))
 
+    def event(*, blocking: bool) -> LateEvent:
+        found.blocking.add(blocking)
+        return LateEvent()
+
     monkeypatch.setattr(torch.cuda, "Stream", LateStream)
+    monkeypatch.setattr(torch.cuda, "Event", event)
     monkeypatch.setattr(torch.cuda, "stream", use)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: found.current[-1])
     monkeypatch.setattr(torch.Tensor, "copy_", late_copy)
@@ -114,7 +122,7 @@ def test_nothing_is_read_or_overwritten_before_its_copy_is_done(gpu: Gpu, n_wait
     waiting: deque[tuple[np.ndarray, Any]] = deque()
     for batch in [*batches, *[None] * n_waiting]:
         if batch is not None:
-            there = copies.to_device(batch.copy())
+            there = copies.to_device(np.split(batch.copy(), [1, 3]), len(batch))
             assert there.shape == batch.shape
             waiting.append((batch, copies.to_host(double(gpu, there))))
         if batch is None or len(waiting) > n_waiting:
@@ -122,6 +130,7 @@ def test_nothing_is_read_or_overwritten_before_its_copy_is_done(gpu: Gpu, n_wait
             with arriving as array:
                 np.testing.assert_array_equal(array, 2 * sent)
     assert not waiting
+    assert gpu.blocking == {True}  # whoever waits sleeps
     used = [stream for _, stream in gpu.recorded]
     assert used[::2] == [gpu.computing] * len(batches)
     assert len(set(used[1::2])) == 1
@@ -131,7 +140,7 @@ def test_nothing_is_read_or_overwritten_before_its_copy_is_done(gpu: Gpu, n_wait
 def test_buffers_are_used_again(gpu: Gpu) -> None:
     copies = DeviceCopies(CUDA)
     for _ in range(20):
-        there = copies.to_device(np.ones((8, 3), np.float32))
+        there = copies.to_device([np.ones((8, 3), np.float32)], 8)
         first, second = (copies.to_host(double(gpu, there)) for _ in range(2))
         with first, second:
             pass
@@ -223,17 +232,24 @@ def test_batches_on_a_gpu_are_of_one_size(
         np.testing.assert_allclose(there[target], levels, rtol=0, atol=1e-4)
 
 
-def test_on_the_cpu_everything_is_handed_through() -> None:
-    copies = DeviceCopies(torch.device("cpu"))
-    batch = np.arange(6, dtype=np.float32).reshape(2, 3)
-    there = copies.to_device(batch)
-    with copies.to_host(there) as array:
-        assert np.shares_memory(array, batch)
-        np.testing.assert_array_equal(array, batch)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_parts_become_a_batch_with_zeros_behind_them(gpu: Gpu, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(LateStream, "do", lambda _, work: work())
+    copies = DeviceCopies(torch.device(device))
+    parts = [np.full((rows, 2), rows, np.float32) for rows in (3, 1)]
+    expected = [[3, 3], [3, 3], [3, 3], [1, 1], [0, 0], [0, 0]]
+    for size in (4, 6, 4):
+        assert copies.to_device(parts, size).tolist() == expected[:size]
+
+
+def test_on_the_cpu_results_are_handed_through() -> None:
+    values = torch.arange(6, dtype=torch.float32)
+    with DeviceCopies(torch.device("cpu")).to_host(values) as array:
+        assert np.shares_memory(array, values.numpy())
 
 
 def test_a_device_without_streams_gets_plain_copies() -> None:
     copies = DeviceCopies(torch.device("meta"))  # in the place of one that is not here
-    assert copies.to_device(np.zeros((2, 3), np.float32)).device.type == "meta"
+    assert copies.to_device([np.zeros((2, 3), np.float32)], 2).device.type == "meta"
     with copies.to_host(torch.ones(2, dtype=torch.float16)) as values:
         assert values.tolist() == [1, 1]

@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conversion.generators import NORMALISATION, log_mel_batch, small_generator, tilt_db
-from umc_cli.conversion.generator import Generator
+from umc_cli.conversion.generator import Generator, OneMapConv2d
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS, GeneratorSettings
 from umc_cli.conversion.normalisation import denormalise, normalise
 from umc_cli.errors import SettingsError
@@ -49,6 +50,18 @@ def test_new_weights_are_cyclegans() -> None:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             assert float(module.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
             assert not module.bias.any()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 13, 9), (1, 3, 7, 7)])
+def test_the_last_convolution_is_a_convolution(shape: tuple[int, ...]) -> None:
+    layer = OneMapConv2d(shape[1], 7).double()
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    expected = F.conv2d(x, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(x), expected)
+    of = (x, layer.weight, layer.bias)
+    weights = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((result * weights).sum(), of) for result in (layer(x), expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_stem_and_trunk_make_the_whole() -> None:

@@ -1,7 +1,8 @@
 """Copies between the host and a GPU that go on beside its computing."""
 
+import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -32,21 +33,24 @@ class DeviceCopies:
         self._free: deque[Tensor] = deque()
         """Buffers for results; writer threads give them back."""
 
-    def to_device(self, batch: NDArray[np.float32]) -> Tensor:
-        """Return a batch on the device; what the current stream computes next waits until it is there."""
-        values = torch.from_numpy(batch)
+    def to_device(self, parts: Sequence[NDArray[np.float32]], size: int) -> Tensor:
+        """Return a batch of `size` rows on the device: the parts, one behind the other, and zeros.
+
+        What the current stream computes next waits until it is there. The parts are free when this returns.
+        """
+        shape = (size, *parts[0].shape[1:])
         if not self._on_gpu:
-            return values.to(self._device)
+            return torch.from_numpy(_gathered(parts, np.empty(shape, np.float32))).to(self._device)
         buffer = None
         if len(self._under_way) == _BATCHES_UNDER_WAY:
             buffer, copied = self._under_way.popleft()
             copied.synchronize()
-        pinned, buffer = _of_shape(values, buffer)
-        pinned.copy_(values)
+        pinned, buffer = _of_shape(shape, torch.float32, buffer)
+        _gathered(parts, pinned.numpy())
         with torch.cuda.stream(self._there):
-            copy = torch.empty(values.shape, dtype=values.dtype, device=self._device)
+            copy = torch.empty(shape, dtype=pinned.dtype, device=self._device)
             copy.copy_(pinned, non_blocking=True)
-        self._under_way.append((buffer, self._there.record_event()))
+        self._under_way.append((buffer, self._there.record_event(_event())))
         computing = torch.cuda.current_stream(self._device)
         computing.wait_stream(self._there)
         copy.record_stream(computing)
@@ -60,12 +64,12 @@ class DeviceCopies:
         """
         if not self._on_gpu:
             return nullcontext(values.cpu().numpy())
-        pinned, buffer = _of_shape(values, self._free.pop() if self._free else None)
+        pinned, buffer = _of_shape(values.shape, values.dtype, self._free.pop() if self._free else None)
         self._back.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._back):
             pinned.copy_(values, non_blocking=True)
         values.record_stream(self._back)
-        return self._arrived(pinned, buffer, self._back.record_event())
+        return self._arrived(pinned, buffer, self._back.record_event(_event()))
 
     @contextmanager
     def _arrived(self, pinned: Tensor, buffer: Tensor, copied: torch.cuda.Event) -> Iterator[Array]:
@@ -74,8 +78,22 @@ class DeviceCopies:
         self._free.append(buffer)
 
 
-def _of_shape(like: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return pinned memory of a tensor's shape, and the whole buffer it is of: `buffer` if that is large enough."""
-    if buffer is None or buffer.numel() < like.numel():
-        buffer = torch.empty(like.numel(), dtype=like.dtype, pin_memory=True)
-    return buffer[: like.numel()].view(like.shape), buffer
+def _event() -> torch.cuda.Event:
+    """Return an event whose waiters sleep: by default each would keep a processor busy."""
+    return torch.cuda.Event(blocking=True)
+
+
+def _gathered(parts: Sequence[NDArray[np.float32]], batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `batch`, with the parts in it and zeros behind them."""
+    filled = sum(map(len, parts))
+    np.concatenate(parts, out=batch[:filled])
+    batch[filled:] = 0
+    return batch
+
+
+def _of_shape(shape: Sequence[int], dtype: torch.dtype, buffer: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return pinned memory of a shape, and the whole buffer it is of: `buffer` if that is large enough."""
+    n_values = math.prod(shape)
+    if buffer is None or buffer.numel() < n_values:
+        buffer = torch.empty(n_values, dtype=dtype, pin_memory=True)
+    return buffer[:n_values].view(*shape), buffer

@@ -43,6 +43,9 @@ _RESULTS_AHEAD = 64
 _N_WRITERS = 2
 """HDF5 lets one thread in at a time, but checksums and files of one shard go on beside it."""
 
+_Batch = Sequence[NDArray[np.float32]]
+"""Segments as they were read, [n, ...] each: they become one array where the device takes them."""
+
 _TORCH_DTYPES: dict[Dtype, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -123,32 +126,35 @@ class _Fitting:
         self._with_log_mel = with_log_mel
         self._most = settings.batch_size
 
-    def convert(self, batch: NDArray[np.float32], targets: Sequence[str]) -> None:
-        """Convert a batch [B, ...] to all targets and hand the results to the writers, each target's in order.
+    def convert(self, batch: _Batch, targets: Sequence[str]) -> None:
+        """Convert a batch to all targets and hand the results to the writers, each target's in order.
 
         Raises:
             EnvironmentFault: not even one segment fits.
         """
-        while len(batch):
-            part, batch = batch[: self._most], batch[self._most :]
-            done = self._convert_what_fits(part, targets)
-            if done < len(targets):
-                size = self._most if self._with_log_mel else len(part)
+        waiting = deque([(batch, targets)])
+        while waiting:
+            batch, wanted = waiting.popleft()
+            count = _n_segments(batch)
+            if count > self._most:
+                waiting.extendleft([(part, wanted) for part in _batches(batch, self._most)][::-1])
+                continue
+            done = self._convert_what_fits(batch, wanted)
+            if done < len(wanted):
+                size = self._most if self._with_log_mel else count
                 if size == 1:
                     raise EnvironmentFault(
-                        f"there is not enough memory to convert one segment to {targets[done]}",
+                        f"there is not enough memory to convert one segment to {wanted[done]}",
                         "end other programs that use it, or give --compute-device cpu",
                     )
                 self._most = (size + 1) // 2
-                self.convert(part, targets[done:])
+                waiting.appendleft((batch, wanted[done:]))
 
-    def _convert_what_fits(self, batch: NDArray[np.float32], targets: Sequence[str]) -> int:
+    def _convert_what_fits(self, batch: _Batch, targets: Sequence[str]) -> int:
         """Return how many of the targets are done; less than all where memory does not suffice."""
-        done, count = 0, len(batch)
-        if self._with_log_mel and count < self._most:
-            batch = np.concatenate([batch, np.zeros((self._most - count, *batch.shape[1:]), batch.dtype)])
+        done, count = 0, _n_segments(batch)
         try:
-            segments = self._copies.to_device(batch)
+            segments = self._copies.to_device(batch, self._most if self._with_log_mel else count)
             begun = self._converter.begin(log_mel(segments) if self._with_log_mel else segments)
             for target in targets:
                 converted = self._converter.convert(begun, target)[:count].to(self._dtype)
@@ -354,7 +360,7 @@ def _noted(reads: Iterator[_PieceRead], rows: ShardRows, hop: int) -> Iterator[N
         yield read.segments
 
 
-def _batches(parts: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+def _batches(parts: Iterable[NDArray[np.float32]], size: int) -> Iterator[_Batch]:
     """Regroup parts of any length into batches of `size` segments; only the last one may be smaller."""
     waiting: list[NDArray[np.float32]] = []
     count = 0
@@ -365,7 +371,11 @@ def _batches(parts: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArra
             waiting.append(taken)
             count += len(taken)
             if count == size:
-                yield np.concatenate(waiting)
+                yield waiting
                 waiting, count = [], 0
     if waiting:
-        yield np.concatenate(waiting)
+        yield waiting
+
+
+def _n_segments(batch: _Batch) -> int:
+    return sum(map(len, batch))
