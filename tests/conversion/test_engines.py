@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
 from umc_cli.conversion.engines import (
     ENGINES,
     build_engine,
+    build_refiner_engine,
     choose_engine,
     openvino_package,
 )
@@ -20,7 +23,9 @@ from umc_cli.conversion.engines.precisions import choose_precision, torch_precis
 from umc_cli.conversion.engines.torch_engine import TorchEngine, drop_idle_biases
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_settings import GENERATOR_PRESETS
-from umc_cli.errors import SettingsError
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
+from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.precision import Precision
 
 pytestmark = pytest.mark.xdist_group("engines")  # each is compiled once
@@ -180,6 +185,65 @@ os.kill(os.getpid(), signal.SIGINT)
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=200)
     assert (ended.returncode, ended.stdout) == (0, "handled\n")
+
+
+@pytest.fixture
+def without_code(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let torch.compile take networks apart as ever, and compute what comes of it without compiling: that takes 25 s.
+
+    Returns the number of graphs.
+    """
+    from torch._dynamo.backends.registry import lookup_backend  # here, as it takes two seconds
+
+    real, graphs = torch.compile, []
+
+    def backend(graph: torch.fx.GraphModule, examples: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(len(examples))
+        return lookup_backend("aot_eager")(graph, examples)
+
+    monkeypatch.setattr(torch, "compile", partial(real, backend=backend))
+    return graphs
+
+
+def test_the_compiled_generator_computes_the_same(
+    without_code: list[int], generator: Generator, torch_fp32: Engine
+) -> None:
+    _, engine = build_engine(generator, engine="torch-compile", device=CPU)
+    for count in (2, 5, 3):
+        assert_same_db(compute(engine, segments(count)), compute(torch_fp32, segments(count)))
+    assert len(without_code) == 2  # stem and trunk, for batches of any size
+    assert all(convolution.bias is not None for convolution in [generator.encoder[1], generator.blocks[0].first[1]])
+
+
+def test_the_compiled_refiner_computes_the_same(without_code: list[int]) -> None:
+    refiner = Refiner(RefinerSettings(widths=(4, 4, 8, 8)))
+    torch.nn.init.normal_(refiner.last.weight)
+    _, engine = build_refiner_engine(refiner, engine="torch-compile", device=CPU)
+    for count in (2, 3):
+        maps = torch.randn(count, 8, 80, 80)
+        torch.testing.assert_close(engine(maps), refiner(maps).detach(), rtol=0, atol=1e-4)
+    assert len(without_code) == 1
+
+
+def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch, generator: Generator) -> None:
+    def backend(*_: object) -> None:
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    _, engine = build_engine(generator, engine="torch-compile", device=CPU)
+    with pytest.raises(
+        EnvironmentFault, match=r"cannot compile the network here: RuntimeError: no g\+\+ .*--engine torch"
+    ):
+        engine.stem(segments(2))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_compiled_generator_on_cuda_stays_near_the_cpu(generator: Generator, torch_fp32: Engine) -> None:
+    _, engine = build_engine(generator, engine="torch-compile", precision=Precision.FP32, device="cuda")
+    gamma, beta = (condition.cuda() for condition in generator.film_encoder(tilt_db(6)))
+    result = engine.trunk(engine.stem(segments(5).cuda()), gamma, beta) * NORMALISATION.std_db + NORMALISATION.mean_db
+    assert_same_db(result.cpu(), compute(torch_fp32, segments(5)))
 
 
 def test_auto_takes_openvino_on_the_cpu_and_torch_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

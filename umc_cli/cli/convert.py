@@ -159,12 +159,12 @@ def _update_text(update: "UpdateCounts") -> str:
 def _print_choice(report: "ConvertReport | ConvertDryRun", verbose: bool) -> None:
     """Print warnings, and which converter was chosen and what it leaves out."""
     from umc_cli.conversion.chosen.choice import left_out_lines
+    from umc_cli.conversion.chosen.weights_in_words import made_with_in_words
     from umc_cli.conversion.source_recordings import passed_over_text
 
     render.print_warnings(report.warnings)
     console = render.err()
-    made_with = ", ".join(f"{key} {value[:12]}" for key, value in report.made_with.items())
-    made_with = f", {made_with}" if made_with else ""
+    made_with = f", {made_with_in_words(report.made_with)}" if report.made_with else ""
     console.print(f"converter {report.converter} ({report.reason}){made_with}", markup=False)
     if report.weights:
         console.print(render.printable(f"weights: {report.weights}"), markup=False)

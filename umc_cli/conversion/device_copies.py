@@ -80,7 +80,7 @@ class DeviceCopies:
 
 def _event() -> torch.cuda.Event:
     """Return an event whose waiters sleep: by default each would keep a processor busy."""
-    return torch.cuda.Event(blocking=True)
+    return torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
 
 def _gathered(parts: Sequence[NDArray[np.float32]], batch: NDArray[np.float32]) -> NDArray[np.float32]:

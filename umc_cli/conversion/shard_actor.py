@@ -12,6 +12,7 @@ from pathlib import Path
 
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.weights_in_words import made_with_in_words
 from umc_cli.conversion.shard_job import ShardJob, StreamSettings
 from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.errors import EnvironmentFault, SettingsError
@@ -70,14 +71,14 @@ class ShardActor:
                 )
         if versions() != their_versions:
             raise EnvironmentFault(
-                f"{node} has {_listed(versions())}, this machine {_listed(their_versions)}",
+                f"{node} has {made_with_in_words(versions())}, this machine {made_with_in_words(their_versions)}",
                 "install the same versions on all nodes",
             )
         _ = self._order.conversion.built
         own = self._order.conversion.made_with
         if made_with is not None and own != made_with:
             raise SettingsError(
-                f"{node} would convert with {_listed(own)}, others with {_listed(made_with)}",
+                f"{node} would convert with {made_with_in_words(own)}, others with {made_with_in_words(made_with)}",
                 "choose settings that all nodes support, for example --engine torch --precision fp32",
             )
         return own
@@ -110,7 +111,3 @@ class _Counts:
     def advance(self, target: str, n_segments: int) -> None:
         """Count converted segments of one target."""
         self.segments[target] += n_segments
-
-
-def _listed(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value[:12]}" for name, value in values.items()) or "nothing to choose"

@@ -12,6 +12,8 @@ from cuda_stages.check import SOURCE, TARGETS, Check, note_kernels
 from umc_cli.audio.log_mel import log_mel
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import EngineSettings, Ingredients
+from umc_cli.conversion.engines import build_engine
+from umc_cli.conversion.engines.contract import Engine
 from umc_cli.conversion.engines.torch_engine import TorchEngine, drop_idle_biases
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator
@@ -86,14 +88,14 @@ def _measure_trunk(check: Check, generator: Generator, batch: int, half_tflops: 
     g, b = (value.to(torch_dtype(engine.precision)) for value in (gamma, beta))
     with torch.inference_mode():
         stem = bare.stem(x.to(g.dtype))
-        _try_changes(check, bare, lambda module: module.trunk(stem, g, b), tell, with_compile=batch == 256)
+        _try_changes(bare, lambda module: module.trunk(stem, g, b), tell)
     if batch == 256:
+        _, compiled = build_engine(generator, engine="torch-compile", device=device)
+        _measure_compiled(check, compiled, x, gamma, beta, tell)
         note_kernels(check, "generator", as_it_is)
 
 
-def _try_changes(
-    check: Check, bare: Generator, trunk: Callable[[Any], Tensor], tell: Callable[..., None], with_compile: bool
-) -> None:
+def _try_changes(bare: Generator, trunk: Callable[[Any], Tensor], tell: Callable[..., None]) -> None:
     plain = copy.deepcopy(bare).to(memory_format=torch.contiguous_format)
     tell("NCHW", lambda: trunk(plain), lambda: trunk(plain))
     graph, result = captured(lambda: trunk(bare).float())
@@ -101,16 +103,21 @@ def _try_changes(
     torch.backends.cudnn.benchmark = True
     tell("cudnn.benchmark", lambda: trunk(bare), lambda: trunk(bare))
     torch.backends.cudnn.benchmark = False
-    if not with_compile:
-        return
+
+
+def _measure_compiled(
+    check: Check, engine: Engine, x: Tensor, gamma: Tensor, beta: Tensor, tell: Callable[..., None]
+) -> None:
+    """Measure the engine `torch-compile`, alone and as a CUDA graph."""
     started = time.perf_counter()
-    compiled = torch.compile(trunk, dynamic=False)
-    compiled(bare)
+    stem = engine.stem(x)
+    trunk = lambda: engine.trunk(stem, gamma, beta)  # noqa: E731
+    trunk()
     check.wait()
     check.note("generator, compiling", seconds=time.perf_counter() - started)
-    tell("torch.compile", lambda: compiled(bare), lambda: compiled(bare))
-    graph, result = captured(lambda: compiled(bare).float())
-    tell("torch.compile, CUDA graph", graph.replay, lambda: result)
+    tell("torch-compile", trunk, trunk)
+    graph, result = captured(trunk)
+    tell("torch-compile, CUDA graph", graph.replay, lambda: result)
 
 
 def captured(call: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
@@ -130,12 +137,17 @@ def captured(call: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
 def _measure_refiner(check: Check, batch: int) -> None:
     registry = DeviceRegistry()
     devices = {name: registry.get(name) for name in (SOURCE, TARGETS[0])}
-    engine = EngineSettings(engine="torch", threads=torch.get_num_threads())
-    built = CONVERTERS["refiner"].build(
-        Ingredients(SOURCE, TARGETS[:1], devices, check.device, refiner=SHIPPED_REFINER, engine=engine)
-    )
-    begun = built.begin(torch.randn(batch, 80, 80, device=check.device) * 12 - 50)
-    convert = lambda: built.convert(begun, TARGETS[0]).half()  # noqa: E731
+    log_mel_db = torch.randn(batch, 80, 80, device=check.device) * 12 - 50
+
+    def converting(name: str) -> Callable[[], Tensor]:
+        engine = EngineSettings(engine=name, threads=torch.get_num_threads())
+        built = CONVERTERS["refiner"].build(
+            Ingredients(SOURCE, TARGETS[:1], devices, check.device, refiner=SHIPPED_REFINER, engine=engine)
+        )
+        begun = built.begin(log_mel_db)
+        return lambda: built.convert(begun, TARGETS[0]).half()
+
+    convert = converting("torch")
 
     def tell(what: str, taken: float, host: float) -> None:
         tflops = REFINER_GFLOP * batch / taken / 1e3
@@ -145,13 +157,13 @@ def _measure_refiner(check: Check, batch: int) -> None:
     tell("as umc does", *check.timed(convert))
     if check.is_dry or batch != 256:
         return
-    with torch.inference_mode():
-        graph, _ = captured(convert)
-        tell("CUDA graph", *check.timed(graph.replay))
-        compiled = torch.compile(convert, dynamic=False)
-        started = time.perf_counter()
-        compiled()
-        check.wait()
-        check.note("refiner, compiling", seconds=time.perf_counter() - started)
-        graph, _ = captured(compiled)
-        tell("torch.compile, CUDA graph", *check.timed(graph.replay))
+    graph, _ = captured(convert)
+    tell("CUDA graph", *check.timed(graph.replay))
+    convert = converting("torch-compile")
+    started = time.perf_counter()
+    convert()
+    check.wait()
+    check.note("refiner, compiling", seconds=time.perf_counter() - started)
+    tell("torch-compile", *check.timed(convert))
+    graph, _ = captured(convert)
+    tell("torch-compile, CUDA graph", *check.timed(graph.replay))

@@ -27,8 +27,8 @@ Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 class ConverterEngineSettings(ComputeDeviceSettings):
     """How the network of a converter is computed."""
 
-    engine: Annotated[str, Option(MACHINE, words=("auto", "torch", "openvino"))] = "auto"
-    """Engine of the network: torch, openvino or auto."""
+    engine: Annotated[str, Option(MACHINE, words=("auto", "torch", "torch-compile", "openvino"))] = "auto"
+    """Engine of the network: torch, torch-compile, openvino or auto."""
     precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
     """fp32, bf16, fp16 or auto (the fastest that the machine supports)."""
 

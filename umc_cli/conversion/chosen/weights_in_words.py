@@ -1,5 +1,6 @@
 """Which weights a conversion takes, in words: the shipped ones, or the run, its steps and the date."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from umc_cli.checkpoint import read_metadata
@@ -21,6 +22,12 @@ def weights_of(converter: str, ingredients: Ingredients) -> str | None:
         others = {*ingredients.targets} - ingredients.adapted.keys()
         return "; ".join([*adapted, *([weights_in_words(ingredients.refiner)] if others else [])])
     return weights_in_words(ingredients.checkpoint) if Need.CHECKPOINT in needs and ingredients.checkpoint else None
+
+
+def made_with_in_words(made_with: Mapping[str, str]) -> str:
+    """Return what a converter says of itself (engine, precision, checksums) in a line; checksums begin only."""
+    texts = (f"{name} {value[:12] if name.endswith('_sha256') else value}" for name, value in made_with.items())
+    return ", ".join(texts) or "nothing to choose"
 
 
 def weights_in_words(path: Path) -> str:

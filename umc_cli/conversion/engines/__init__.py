@@ -28,16 +28,19 @@ AUTO = "auto"
 
 ENGINES: dict[str, EngineBuilder] = {
     "torch": on_demand("engines.torch_engine", "TorchEngine"),
+    "torch-compile": on_demand("engines.compiled_engine", "CompiledEngine"),
     "openvino": on_demand("engines.openvino_engine", "OpenVinoEngine"),
 }
 
 REFINER_ENGINES: dict[str, RefinerEngineBuilder] = {
     "torch": on_demand("engines.torch_engine", "TorchRefinerEngine"),
+    "torch-compile": on_demand("engines.compiled_engine", "CompiledRefinerEngine"),
     "openvino": on_demand("engines.openvino_engine", "OpenVinoRefinerEngine"),
 }
 
 PRECISIONS: dict[str, Callable[[Precision, torch.device | str], Precision]] = {
     "torch": torch_precision,
+    "torch-compile": torch_precision,
     "openvino": openvino_precision,
 }
 """By engine: the number format that it will compute in."""

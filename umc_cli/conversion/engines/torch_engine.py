@@ -1,6 +1,7 @@
 """`torch`: the generator as PyTorch computes it, on CUDA or the CPU. The reference for the other engines."""
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -23,18 +24,19 @@ class TorchEngine:
         self._generator = _fitted(generator, device, self.precision)
         if device.type == "cuda":  # on the CPU shards are to keep their bytes
             drop_idle_biases(self._generator)
+        self._stem, self._trunk = self._generator.stem, self._generator.trunk
 
     @torch.inference_mode()
     def stem(self, normalised: Tensor) -> Stem:
         """Shape: [B, 80, 80] float32 -> [B, 4 ngf, 20, 20] twice, in the engine's number format."""
         with compute_threads(self._threads):
-            return self._generator.stem(self._cast(normalised))
+            return self._stem(self._cast(normalised))
 
     @torch.inference_mode()
     def trunk(self, stem: Stem, gamma: Tensor, beta: Tensor) -> Tensor:
         """Shape: gamma and beta [1 or B, 4 ngf] float32 -> [B, 80, 80] float32."""
         with compute_threads(self._threads):
-            return self._generator.trunk(stem, self._cast(gamma), self._cast(beta)).float()
+            return self._trunk(stem, self._cast(gamma), self._cast(beta)).float()
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self._device, dtype=torch_dtype(self.precision))
@@ -47,15 +49,14 @@ class TorchRefinerEngine:
         self._device = device
         self._threads = threads
         self.precision = torch_precision(precision, device)
-        self._refiner = _fitted(refiner, device, self.precision)
+        self._network: Callable[[Tensor], Tensor] = _fitted(refiner, device, self.precision)
 
     @torch.inference_mode()
     def __call__(self, maps: Tensor) -> Tensor:
         """Shape: [B, 8, 80, 80] float32 -> [B, 80, 80] float32."""
         with compute_threads(self._threads):
             cast = maps.to(self._device, torch_dtype(self.precision), memory_format=torch.channels_last)
-            residual: Tensor = self._refiner(cast)
-            return residual.float()
+            return self._network(cast).float()
 
 
 def drop_idle_biases(generator: Generator) -> None:
