@@ -19,7 +19,7 @@ from umc_cli.precision import Precision
 
 
 class CompiledEngine(TorchEngine):
-    """Compiles stem and trunk at the first batch, anew at the first of another size, and then for all sizes."""
+    """Compiles stem and trunk at the first batch, for batches of any size."""
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
         super().__init__(generator, precision, device, threads)
