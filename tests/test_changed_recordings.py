@@ -194,6 +194,11 @@ def test_level_tables_follow_the_recordings(tmp_path: Path, umc: Umc, workspace:
     path.write_text(json.dumps(content))
     kept = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     assert (kept == first).all()
+    # One that was measured otherwise does not.
+    del content["devices"][SOURCE]["method"]
+    path.write_text(json.dumps(content))
+    measured = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
+    assert (measured == changed).all()
 
 
 def test_convert_refuses_where_levels_are_learned_from_another_sound(workspace: Path, umc: Umc) -> None:

@@ -286,13 +286,16 @@ def recorded_by_three(workspace: Path) -> Path:
 def test_of_all_targets_those_with_too_few_segments_are_left_out(recorded_by_three: Path, umc: Umc) -> None:
     command = ("convert", "--source", SOURCE, "--converter", "quantile", "--targets")
     run = umc(*command, "all", "--json")
-    assert run.exit_code == 0, run.stderr
+    assert run.exit_code == 1, run.stderr
     assert run.json["targets"] == ["enough"]
+    assert [entry["path"] for entry in run.json["failed"]] == ["data/few/a/broken.wav"]
+    assert "data/few/a/broken.wav," in (recorded_by_three / "converted/failed.csv").read_text()
     assert run.json["left_out"]["few"] == "recordings of few in split train-converter or train"
     (warning,) = [text for text in run.json["warnings"] if "few" in text]
     assert warning == (
-        "few is left out: its recordings in split train-converter or train hold only 3 segments, "
-        "converters that learn from recordings need at least 10 per device"
+        "few is left out: its recordings in split train-converter or train hold only 3 segments in 4 recordings, of "
+        f"which 1 cannot be read (such as {recorded_by_three}/data/few/a/broken.wav: cannot be decoded: "
+        "Format not recognised), converters that learn from recordings need at least 10 per device"
     )
     assert umc(*command, "all", "--dry-run", "--json").json["targets"] == ["enough"]
     assert umc(*command, "all", "--strict").exit_code == 2
@@ -304,7 +307,28 @@ def test_of_all_targets_those_with_too_few_segments_are_left_out(recorded_by_thr
         path.unlink()
     write_audio(recorded_by_three / f"data/{SOURCE}/a/new.wav", noise(1.0, seed=99))
     updated = umc(*command, "all", "--update", "--json")
-    assert (updated.exit_code, updated.json["targets"]) == (0, ["enough"]), updated.stderr
+    assert (updated.exit_code, updated.json["targets"]) == (1, ["enough"]), updated.stderr
+
+
+def test_recordings_that_cannot_be_decoded_count_as_none(recorded_by_three: Path, umc: Umc) -> None:
+    """Their headers promise segments that do not come; an MP3 player's or a card's fault."""
+    for index in range(15):
+        path = write_audio(recorded_by_three / f"data/few/a/torn{index}.flac", noise(1.0, seed=index))
+        content = path.read_bytes()
+        path.write_bytes(content[:200] + bytes(len(content) - 200))
+    command = ("convert", "--source", SOURCE, "--converter", "quantile", "--targets")
+    for _ in range(2):  # and when it is run again
+        run = umc(*command, "all", "--json")
+        assert (run.exit_code, run.json["targets"]) == (1, ["enough"]), run.stderr
+        assert len(run.json["failed"]) == 12, "of split train; the others are not looked at"
+        assert {"data/few/a/broken.wav", "data/few/a/torn13.flac"} <= {entry["path"] for entry in run.json["failed"]}
+        (warning,) = [text for text in run.json["warnings"] if "few" in text]
+        assert "hold only 3 segments in 15 recordings, of which 12 cannot be read (such as " in warning
+    dry = umc(*command, "all", "--dry-run", "--json", "--output", "o")
+    assert (dry.exit_code, dry.json["targets"]) == (1, ["enough"])
+    named = umc(*command, "few", "--output", "o")
+    assert named.exit_code == 2
+    assert "level table of few: only 3 segments in 15 recordings, of which 12 cannot be read" in named.stderr
 
 
 def test_a_target_with_too_few_segments_is_served_where_no_recordings_are_needed(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel_settings import SEGMENT_SAMPLES
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.audio.segments import read_segments, segment_starts
+from umc_cli.audio.segments import read_segments, read_sounding_segments, segment_starts
 from umc_cli.errors import InputError
 
 
@@ -89,3 +89,61 @@ def test_a_silent_recording_is_an_error(tmp_path: Path) -> None:
     header = read_header(tmp_path / "silent.wav")
     with pytest.raises(InputError, match="every sample is zero"):
         read_segments(tmp_path / "silent.wav", header, range(1), SegmentSettings())
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([36_000], [0, 20_480]),
+        ([36_000, np.zeros(90_000)], [0, 20_480]),
+        ([36_000, np.zeros(1_023)], [0, 20_480]),
+        ([30_000, np.zeros(1_024)], [0]),  # 9,520 left: less than half
+        ([30_000, np.zeros(1_023)], [0, 20_480]),  # less than a frame of zeros stays
+        ([np.zeros(50_000), 36_000], [50_000, 70_480]),
+        ([np.zeros(1_024), 5_000, np.zeros(60_000)], [1_024]),
+        ([np.zeros(700), 20_480], [0]),
+        ([20_480, np.zeros(30_000), 20_480], [0, 20_480, 40_960]),  # a pause stays
+    ],
+)
+def test_zeros_at_the_ends_of_a_recording_are_no_part_of_it(tmp_path: Path, parts: list, expected: list[int]) -> None:
+    samples = np.concatenate([part if isinstance(part, np.ndarray) else np.full(part, 0.5) for part in parts])
+    soundfile.write(tmp_path / "padded.wav", samples, 22_050, subtype="FLOAT")
+    header, settings = read_header(tmp_path / "padded.wav"), SegmentSettings()
+    segments, starts = read_sounding_segments(tmp_path / "padded.wav", header, 200, settings)
+    assert starts.tolist() == expected
+    for segment, start in zip(segments, starts, strict=True):
+        there = samples[start : start + SEGMENT_SAMPLES]
+        np.testing.assert_array_equal(segment, np.pad(there, (0, SEGMENT_SAMPLES - len(there))).astype(np.float32))
+
+
+def test_a_recording_without_zeros_at_its_ends_gives_the_segments_that_it_gives_anyway(tmp_path: Path) -> None:
+    for n_samples, changed in ((100_000, {"hop": 9_000}), (5_000, {}), (70_000, {"silence_gate": -9.0})):
+        settings = SegmentSettings(**changed)
+        ramp(tmp_path / "ramp.wav", n_samples)
+        header = read_header(tmp_path / "ramp.wav")
+        starts = segment_starts(n_samples, settings)
+        expected = read_segments(tmp_path / "ramp.wav", header, starts, settings)
+        found = read_sounding_segments(tmp_path / "ramp.wav", header, 200, settings)
+        few = read_sounding_segments(tmp_path / "ramp.wav", header, 1, settings)
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(few[0], read_segments(tmp_path / "ramp.wav", header, starts[:1], settings)[0])
+
+
+def test_a_clip_that_was_filled_up_with_zeros_is_not_too_short(tmp_path: Path) -> None:
+    """As data sets of clips of one length are made; `drop` is of shorter ones."""
+    soundfile.write(tmp_path / "x.wav", np.concatenate([np.full(9_000, 0.5), np.zeros(20_000)]), 22_050, "FLOAT")
+    header, settings = read_header(tmp_path / "x.wav"), SegmentSettings(short_clips="drop", remainder="drop")
+    (segment,), _ = read_sounding_segments(tmp_path / "x.wav", header, 200, settings)
+    assert np.flatnonzero(segment).tolist() == [*range(9_000)]
+    soundfile.write(tmp_path / "x.wav", np.full(9_000, 0.5), 22_050, "FLOAT")
+    assert not len(read_sounding_segments(tmp_path / "x.wav", read_header(tmp_path / "x.wav"), 200, settings)[0])
+
+
+def test_a_long_recording_that_is_silent_where_it_is_read_gives_nothing(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "late.wav", np.concatenate([np.zeros(90_000), np.full(9_000, 0.5)]), 22_050)
+    header = read_header(tmp_path / "late.wav")
+    assert read_sounding_segments(tmp_path / "late.wav", header, 2, SegmentSettings())[0].shape == (0, SEGMENT_SAMPLES)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(30_000), 22_050)
+    with pytest.raises(InputError, match="every sample is zero"):
+        read_sounding_segments(tmp_path / "silent.wav", read_header(tmp_path / "silent.wav"), 200, SegmentSettings())

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.conversion.devices import device, ingredients
 from tests.samples import noise, write_audio
@@ -11,6 +12,7 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
+from umc_cli.conversion.level_quantiles import LevelQuantiles
 from umc_cli.conversion.level_tables import load_level_tables
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
 from umc_cli.conversion.transport import Transport, sha256_of
@@ -90,6 +92,30 @@ def test_other_recordings_make_another_map(data: Path, tmp_path: Path) -> None:
     all_of_them = load(tmp_path, clips, ["b"])["b"]
     fewer = tuple(clip for clip in clips if clip.path.stem != "0")
     assert sha256_of(load(tmp_path, fewer, ["b"])["b"]) != sha256_of(all_of_them)
+
+
+def test_zeros_at_the_ends_of_recordings_of_one_device_change_nothing(data: Path, tmp_path: Path) -> None:
+    """A file padded with zeros, as editors and some phones write it, is what it was before."""
+    padded = tmp_path / "data"
+    for clip in find_recordings(data).clips:
+        samples, _ = soundfile.read(clip.path, dtype="float32")
+        number = int(clip.path.stem)
+        before, after = (7_000, 50_000) if clip.device == "b" and number % 2 else (0, 0)
+        write_audio(padded / clip.path.relative_to(data), np.pad(samples, (before, after)))
+    for target in ("b", "twin"):
+        ((clean, clean_table), (found, table)) = (learned(root, target) for root in (data, padded))
+        assert table.n_segments == clean_table.n_segments
+        np.testing.assert_allclose(table.levels_db, clean_table.levels_db, atol=0.01)
+        assert found.strength == pytest.approx(clean.strength, abs=0.001)
+        probe = np.random.default_rng(0).uniform(-70, -20, (4, 80, 80)).astype(np.float32)
+        np.testing.assert_allclose(found(probe), clean(probe), atol=0.05)
+
+
+def learned(data: Path, target: str) -> tuple[Transport, LevelQuantiles]:
+    """Return the map from `a` and the level table of its target."""
+    clips = find_recordings(data).clips
+    tables = load_level_tables(NOT_KEPT, ["a", target], clips, SegmentSettings(), [])
+    return load(None, clips, [target])[target], tables[target]
 
 
 def test_few_recordings_are_the_start(data: Path) -> None:

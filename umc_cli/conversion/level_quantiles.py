@@ -12,7 +12,7 @@ from umc_cli.audio.files import read_header
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.audio.manifest import Clip
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.audio.segments import read_segments, segment_starts
+from umc_cli.audio.segments import read_sounding_segments
 from umc_cli.audio.spectrograms import spectrograms_of
 from umc_cli.errors import InputError
 
@@ -129,10 +129,8 @@ def label_distance(first: LevelQuantiles, second: LevelQuantiles) -> float:
 
 
 def _segments(path: Path, settings: SegmentSettings) -> NDArray[np.float32]:
-    header = read_header(path)
     # A long recording must not crowd out the others, nor fill the memory.
-    starts = segment_starts(header.n_samples, settings)[: MOST_SEGMENTS // 10]
-    return read_segments(path, header, starts, settings)[0] if starts else np.empty((0, 0), np.float32)
+    return read_sounding_segments(path, read_header(path), MOST_SEGMENTS // 10, settings)[0]
 
 
 def _spread(clips: Sequence[Clip]) -> list[Clip]:

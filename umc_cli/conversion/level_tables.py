@@ -32,6 +32,10 @@ FORMAT = JsonFormat("umc-level-quantiles", 1, "file of level tables", "remove it
 
 _FIELDS = {"recordings_sha256", "levels_db", "n_segments", "labels", "n_failed"}
 
+_METHOD = 2
+"""Of measuring: a table of another number is measured again. 1, which stands in no file: zeros at the ends of
+recordings counted."""
+
 _DIFFERENT_LABELS = 0.3
 """Total variation distance above which two sides' labels count as different."""
 
@@ -74,6 +78,7 @@ def load_level_tables(
             entry
             and entry.get("recordings_sha256") == fingerprint
             and entry.get("times_sha256", times) == times  # an earlier version wrote none
+            and entry.get("method", 1) == _METHOD
         ):
             tables[device] = _table(entry)
         else:
@@ -82,7 +87,8 @@ def load_level_tables(
             except InputError as error:
                 without = "" if device == devices[0] else f", or leave {device} out of --targets"
                 raise SettingsError(f"level table of {device}: {error.message}", f"{error.hint}{without}") from error
-        entries[device] = {"recordings_sha256": fingerprint, "times_sha256": times} | asdict(tables[device])
+        about = {"recordings_sha256": fingerprint, "times_sha256": times, "method": _METHOD}
+        entries[device] = about | asdict(tables[device])
         entries[device]["levels_db"] = [[round(float(value), 2) for value in row] for row in tables[device].levels_db]
         if tables[device].n_failed:
             warnings.append(

@@ -27,8 +27,8 @@ from umc_cli.shards.plan import hash_of
 
 LEAST_RECORDINGS = 10
 """Fewer recordings of a device do not tell how far chance goes."""
-_METHOD = 1
-"""Of fitting: a map of another number is learned again."""
+_METHOD = 2
+"""Of learning: a map of another number is learned again. 1: zeros at the ends of recordings counted."""
 
 Learning = Callable[[str, int, int], None]
 """Told before a map is learned: the target, its number (from 1) and how many targets there are."""

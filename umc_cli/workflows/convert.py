@@ -34,7 +34,7 @@ from umc_cli.shards.audio_index import write_manifest
 from umc_cli.shards.builds import note_build
 from umc_cli.shards.generations import Generation
 from umc_cli.shards.part import WHOLE, Part
-from umc_cli.shards.plan import PLAN_NAME, Plan, plan_files
+from umc_cli.shards.plan import PLAN_NAME, Plan, plan_files, planned_path
 from umc_cli.shards.run_folder import devices_of_run, locked
 from umc_cli.workflows.convert_audio import Makers, make_all_audio, refuse_audio_contradictions
 from umc_cli.workflows.convert_report import (
@@ -296,12 +296,13 @@ def plan_run(
     """
     workers, time_limit_s = order.stream.workers, settings.reader_timeout_s
     planned, unplannable = plan_files(wanted.clips, order.inputs, settings.segments, workers, time_limit_s, folder)
+    unread = [replace(entry, path=planned_path(entry.path, order.inputs)) for entry in order.conversion.unread]
     plan = Plan(
         source=settings.source,
         settings=_identity(settings, order, made_with),
         shard_size=settings.shard_size,
         files=planned,
-        failed=(*wanted.chosen.failed, *unplannable),
+        failed=(*wanted.chosen.failed, *unread, *unplannable),
         chosen_by=dict(order.conversion.chosen_by),
     )
     warnings = []

@@ -9,13 +9,14 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
 from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
-from umc_cli.conversion.chosen.known import find_weights, gaps, recorded_devices, too_few_segments
+from umc_cli.conversion.chosen.known import HeardTooLittle, find_weights, gaps, recorded_devices, too_few_segments
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import (
     caution_about_eq,
     caution_about_few,
     caution_about_generator,
+    is_left_out_as_few,
     what_is_missing,
 )
 from umc_cli.conversion.chosen.targets import read_targets_or_invent
@@ -127,7 +128,7 @@ def choose_conversion(
     named = sorted({settings.source, *targets.ids})
     tables = tables_side_by_side(workspace, named) or {}
     names = _converters_to_choose_from(settings, weights.takers)
-    few: dict[str, int] = {}
+    few: dict[str, HeardTooLittle] = {}
     if targets.is_all and any(Need.RECORDINGS in CONVERTERS[name].needs for name in names):
         asked = {name for name in targets.ids if not kept.counts(name)}
         few = too_few_segments(asked, recordings.clips, (segments or SegmentSettings()).segments)
@@ -166,8 +167,10 @@ def choose_conversion(
         ingredients = replace(conversion.ingredients, devices=records)
         cautions = (*conversion.cautions, *((caution,) if caution else ()))
         conversion = replace(conversion, ingredients=ingredients, cautions=cautions)
-    more = [caution_about_generator(conversion), *(caution_about_few(name, few[name], conversion) for name in few)]
-    conversion = replace(conversion, cautions=(*conversion.cautions, *filter(None, more)))
+    lost = [name for name in few if is_left_out_as_few(name, conversion)]
+    more = [caution_about_generator(conversion), *(caution_about_few(name, few[name]) for name in lost)]
+    unread = tuple(failed for name in lost for failed in few[name].unread)
+    conversion = replace(conversion, cautions=(*conversion.cautions, *filter(None, more)), unread=unread)
     if tables and conversion.needs_level_tables:
         conversion = conversion.with_level_tables(tables)
     if settings.checkpoint is None and Need.REFINER in CONVERTERS[conversion.converter].needs:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umc_cli.audio.manifest import FailedInput
 from umc_cli.checkpoint import file_sha256
 from umc_cli.conversion.chosen.weights_in_words import weights_of
 from umc_cli.conversion.chosen.with_source import WithSource
@@ -56,6 +57,8 @@ class Conversion:
     """By the id of a device whose record has no noise floor: from which of its recordings it was taken."""
     cautions: tuple[str, ...] = ()
     """What a user should know of the choice."""
+    unread: tuple[FailedInput, ...] = ()
+    """Recordings of devices that are left out because too few can be read."""
     chosen_by: Mapping[str, Any] = field(default_factory=dict)
     """The verdict of the workspace's own recordings, where it chose the converter (see `chosen.verdict`)."""
 

@@ -1,13 +1,14 @@
 """What a workspace knows of its devices, and what a converter lacks. Judged here and nowhere else."""
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from umc_cli.audio.files import read_header
-from umc_cli.audio.manifest import Clip, Recordings, for_converters
+from umc_cli.audio.manifest import Clip, FailedInput, Recordings, for_converters
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.audio.segments import segment_starts
+from umc_cli.audio.segments import read_sounding_segments
 from umc_cli.checkpoint import read_checkpoint
 from umc_cli.config import Workspace
 from umc_cli.conversion.converters import CONVERTERS
@@ -99,21 +100,38 @@ def recorded_devices(recordings: Recordings) -> frozenset[str]:
     return frozenset(clip.device for clip in for_converters(recordings.clips) if is_device_id(clip.device))
 
 
-def too_few_segments(devices: Collection[str], clips: Sequence[Clip], settings: SegmentSettings) -> dict[str, int]:
-    """Return which of `devices` have recordings, but too few for a level table, and how many segments these hold.
+@dataclass(frozen=True)
+class HeardTooLittle:
+    """What recordings of a device give, if that is too little for a level table."""
 
-    Only headers are read, of each device's recordings until there are enough.
+    n_segments: int
+    n_recordings: int
+    unread: tuple[FailedInput, ...]
+    """Recordings that cannot be read."""
+
+
+def too_few_segments(
+    devices: Collection[str], clips: Sequence[Clip], settings: SegmentSettings
+) -> dict[str, HeardTooLittle]:
+    """Return which of `devices` have recordings, but too few for a level table, and what these give.
+
+    Of each device, recordings are read until there are enough segments.
     """
     counts: dict[str, int] = {}
+    n_recordings: Counter[str] = Counter()
+    unread: defaultdict[str, list[FailedInput]] = defaultdict(list)
     for clip in for_converters(clips):
         count = counts.setdefault(clip.device, 0)
-        if clip.device in devices and count < MIN_SEGMENTS:
-            counts[clip.device] = count + _n_segments(clip.path, settings)
-    return {device: count for device, count in counts.items() if device in devices and count < MIN_SEGMENTS}
-
-
-def _n_segments(path: Path, settings: SegmentSettings) -> int:
-    try:
-        return len(segment_starts(read_header(path).n_samples, settings))
-    except InputError:
-        return 0
+        n_recordings[clip.device] += 1
+        if clip.device not in devices or count >= MIN_SEGMENTS:
+            continue
+        try:
+            header = read_header(clip.path)
+            counts[clip.device] += len(read_sounding_segments(clip.path, header, MIN_SEGMENTS - count, settings)[0])
+        except InputError as error:
+            unread[clip.device].append(FailedInput(clip.file, error.message, error.hint))
+    return {
+        device: HeardTooLittle(count, n_recordings[device], tuple(unread[device]))
+        for device, count in counts.items()
+        if device in devices and count < MIN_SEGMENTS
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from umc_cli.conversion.chosen.conversion import Conversion
-from umc_cli.conversion.chosen.known import first_gap
+from umc_cli.conversion.chosen.known import HeardTooLittle, first_gap
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
@@ -104,13 +104,23 @@ def caution_about_generator(conversion: Conversion) -> str | None:
     )
 
 
-def caution_about_few(target: str, n_segments: int, conversion: Conversion) -> str | None:
-    """Return a warning where a target is left out because its recordings hold too few segments; else None."""
-    if target not in conversion.left_out or Need.RECORDINGS not in CONVERTERS[conversion.converter].needs:
-        return None
+def is_left_out_as_few(target: str, conversion: Conversion) -> bool:
+    """Tell whether a target whose recordings give too few segments is left out for that."""
+    return target in conversion.left_out and Need.RECORDINGS in CONVERTERS[conversion.converter].needs
+
+
+def caution_about_few(target: str, heard: HeardTooLittle) -> str:
+    """Return a warning of a target that is left out because its recordings give too few segments."""
+    unread = ""
+    if heard.unread:
+        first = heard.unread[0]
+        unread = (
+            f" in {heard.n_recordings} recordings, of which {len(heard.unread)} cannot be read "
+            f"(such as {first.path}: {first.reason})"
+        )
     return (
-        f"{target} is left out: its recordings in split {FOR_CONVERTERS} hold only {n_segments} segments, "
-        f"converters that learn from recordings need at least {MIN_SEGMENTS} per device"
+        f"{target} is left out: its recordings in split {FOR_CONVERTERS} hold only {heard.n_segments} segments"
+        f"{unread}, converters that learn from recordings need at least {MIN_SEGMENTS} per device"
     )
 
 
