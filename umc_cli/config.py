@@ -53,6 +53,10 @@ class Settings(BaseModel):
                 if mark is not None and Option.of(field) is None:
                     field.metadata.append(mark)
 
+    def without_effect(self) -> Mapping[str, str]:
+        """Return the settings that have no effect beside the others, by name, and why. They are refused if typed."""
+        return {}
+
 
 RUN, LEARNING, RECORDINGS, MACHINE, RESULT = "Run", "Learning", "Recordings", "Machine", "Result"
 """Headings under which the help of several commands lists options."""
@@ -97,7 +101,7 @@ _SPLIT_RULES: dict[str, tuple[str, Callable[[Any], Mapping[str, Any]]]] = {
 }
 """What `[workspace]` may say of splits: the field of `SplitRules`, and who reads it."""
 
-SettingsT = TypeVar("SettingsT", bound=BaseModel)
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -215,13 +219,17 @@ def load_settings(
     section: str,
     overrides: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
+    *,
+    is_whole: bool = True,
 ) -> SettingsT:
     """Merge defaults, `umc.toml`, environment and `overrides` (None means: not given) into a `schema`.
 
-    `defaults` go before those of the schema: a preset, for example.
+    `defaults` go before those of the schema: a preset, for example. `is_whole`: these are the settings that count, so
+    that what was typed must have an effect.
 
     Raises:
-        SettingsError: a name is unknown or a value is not allowed; the message says where it came from.
+        SettingsError: a name is unknown, a value is not allowed, or an override has no effect beside the other
+            settings; the message says where it came from.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -242,7 +250,7 @@ def load_settings(
         values |= layer
         origins |= dict.fromkeys(layer, origin)
     try:
-        return schema.model_validate(values)
+        settings = schema.model_validate(values)
     except ValidationError as error:
         command = _COMMANDS.get(section, section)
         names = {
@@ -255,6 +263,25 @@ def load_settings(
         about = [f"{names[name] or name}: {_in_one_line(schema.model_fields[name].description)}" for name in missing]
         hint = "; ".join([*about, f"see `umc {command} --help`"])
         raise SettingsError(explain(error, origins, names, section), hint) from error
+    if is_whole:
+        refuse_without_effect(settings, settings.without_effect(), overrides)
+    return settings
+
+
+def refuse_without_effect(settings: Settings, reasons: Mapping[str, str], typed: Mapping[str, Any]) -> None:
+    """Refuse what was typed and does nothing. What umc.toml or a variable says is for other calls too.
+
+    `reasons`: by setting. `typed`: by setting; None for those that were not.
+
+    Raises:
+        SettingsError: naming the option.
+    """
+    for name, reason in reasons.items():
+        field = type(settings).model_fields[name]
+        is_default = getattr(settings, name) == field.get_default(call_default_factory=True)
+        if typed.get(name) is not None and not is_default:
+            mark = Option.of(field)
+            raise SettingsError(f"{mark.name_of(name) if mark else name} has no effect: {reason}", "leave it out")
 
 
 def _in_one_line(description: str | None) -> str:

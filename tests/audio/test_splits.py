@@ -8,7 +8,14 @@ import pytest
 
 from tests.samples import SOURCE, Run, noise, write_audio
 from umc_cli import ShardDataset
-from umc_cli.audio.manifest import Clip, assign_splits, find_recordings, for_converters, read_manifest
+from umc_cli.audio.manifest import (
+    Clip,
+    assign_splits,
+    find_recordings,
+    for_converters,
+    read_manifest,
+    recordings_if_any,
+)
 from umc_cli.errors import SettingsError
 from umc_cli.splits import OLD_SHARES, SplitRules, parse_shares, parse_split_map, role
 
@@ -111,6 +118,31 @@ def test_without_a_map_an_unknown_split_says_that_there_is_one(tmp_path: Path) -
     assert "--split-map" in found.failed[0].hint
 
 
+def test_a_map_that_meets_no_manifest_or_no_split_is_refused(tmp_path: Path) -> None:
+    rules = SplitRules(names=parse_split_map("train=training,val=dev"))
+    for find in (recordings_if_any, find_recordings):
+        with pytest.raises(
+            SettingsError, match=r"the split map has no effect: there is no manifest in .*data"
+        ) as error:
+            find(tmp_path / "data", rules)
+        assert "manifest.csv" in error.value.hint
+        (tmp_path / "data").mkdir(exist_ok=True)
+    path = write_manifest(tmp_path, ["train", "", "test"])
+    with pytest.raises(SettingsError, match=r"no row of .*manifest.csv has split 'training' or 'dev'") as error:
+        read_manifest(path, rules)
+    assert "the rows have: test, train" in error.value.hint
+    assert not read_manifest(write_manifest(tmp_path, []), rules).clips
+
+
+def test_shares_that_nothing_gets_are_told(tmp_path: Path) -> None:
+    shares = SplitRules(shares=parse_shares("train=50,test=50"))
+    assert read_manifest(write_manifest(tmp_path, ["train", "test"]), shares).warnings == (
+        "shares of the splits have no effect: manifest.csv gives every recording a split",
+    )
+    assert not read_manifest(write_manifest(tmp_path, ["train", ""]), shares).warnings
+    assert not read_manifest(write_manifest(tmp_path, ["train", "test"])).warnings
+
+
 def test_old_and_new_names_mean_the_same(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(
         "path,device,label,split,recording\na.wav,x,bell,train-sec,r1\nb.wav,y,bell,train,r1\n"
@@ -137,6 +169,10 @@ def test_the_command_line_takes_shares_and_a_map(workspace: Path, convert: Calla
     assert run.json["n_files"] == 1
     assert len(ShardDataset(workspace / "converted", split="val-sec")) == 2
     (workspace / "data/manifest.csv").unlink()
+    for files in ([], [workspace / f"data/{SOURCE}/a/good0.wav"]):
+        run = convert("--split-map", "train=fit,test=check", "--output", "no", *files)
+        assert (run.exit_code, run.stdout) == (2, "")
+        assert "the split map has no effect: there is no manifest in" in run.stderr
     run = convert("--shares", "train-sec=100", "--output", "all-train")
     assert run.exit_code == 0
     assert len(ShardDataset(workspace / "all-train", split="train")) == 8

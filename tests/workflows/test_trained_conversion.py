@@ -108,6 +108,12 @@ def test_a_noise_floor_that_a_record_lacks_is_taken_from_recordings_as_in_the_tr
     assert not conversion.missing
     assert conversion.converted["floorless"].min() > -60  # a floor of white noise of -60 dBFS lies at -43 to -47 dB
     np.testing.assert_array_equal(conversion.converted["b"], own("eq_noise", "b"))
+    # The workspace's rules of splits hold: these recordings are for training, whatever the manifest calls that.
+    rows = [f"floorless/x/{index}.wav,floorless,x,fit\n" for index in range(8)]
+    (root / "data/manifest.csv").write_text("path,device,label,split\n" + "".join(rows))
+    (root / "umc.toml").write_text('[workspace]\nsplit_map = "train=fit"\n')
+    again = convert(root, trained(root, "eq-noise", "eq_noise"), "floorless", "b")
+    np.testing.assert_allclose(again.converted["floorless"], conversion.converted["floorless"], atol=1.0)
 
 
 def test_weights_are_those_of_the_training_wherever_they_lie(root: Path) -> None:

@@ -103,7 +103,7 @@ def find_recordings(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings
 
     Raises:
         SettingsError: the folder is missing, its manifest cannot be read as a table, a recording is in two splits, or
-            the rules leave out a split of the manifest.
+            the rules leave out a split of the manifest, or map none.
     """
     if not data.is_dir():
         raise SettingsError(
@@ -111,7 +111,29 @@ def find_recordings(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings
             "put recordings into data/<device>/<label>/, name the folder in umc.toml, or list files as arguments",
         )
     manifest = find_manifest(data)
+    if manifest is None and rules.names:
+        raise _map_without_manifest(data)
     return read_manifest(manifest, rules) if manifest else scan_folders(data, rules)
+
+
+def recordings_if_any(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
+    """Return all recordings of a data folder that need not be there.
+
+    Raises:
+        SettingsError: see `find_recordings`.
+    """
+    if data.is_dir():
+        return find_recordings(data, rules)
+    if rules.names:
+        raise _map_without_manifest(data)
+    return Recordings((), ())
+
+
+def _map_without_manifest(data: Path) -> SettingsError:
+    return SettingsError(
+        f"the split map has no effect: there is no manifest in {data}",
+        f"leave it out (--split-map, or split_map in umc.toml), or add the manifest ({', '.join(MANIFEST_NAMES)})",
+    )
 
 
 def find_manifest(data: Path) -> Path | None:
@@ -126,7 +148,7 @@ def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
 
     Raises:
         SettingsError: see `manifest_rows`; or the clips of one recording have two splits; or the map of split names
-            leaves some out.
+            leaves some out, or all of those that it names are missing.
     """
     clips: list[Clip] = []
     failed: list[FailedInput] = []
@@ -134,12 +156,14 @@ def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     words: dict[str, str] = {}
     nothing: dict[str, str] = {}
     left_out: Counter[str] = Counter()
+    splits: set[str] = set()
     columns: tuple[str, ...] = ()
     on_disk = FilesOnDisk()
     folder = os.path.normpath(path.parent / "x")[:-1]
     for line, row in manifest_rows(path):
         where = f"{path.name} line {line}"
         if rules.names and isinstance(row, dict) and (split := plain_name(row.get("split", ""))):
+            splits.add(split)
             row["split"] = rules.names.get(split, split)
             if row["split"] not in KNOWN_NAMES:
                 left_out[split] += 1
@@ -182,7 +206,17 @@ def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     del lines_by_path
     if left_out:
         raise left_out_of_map(left_out)
-    return _recordings(clips, failed, rules)
+    if clips and rules.names and splits.isdisjoint(rules.names):
+        raise SettingsError(
+            f"the split map has no effect: no row of {path} has split {' or '.join(map(repr, rules.names))}",
+            f"the rows have: {', '.join(sorted(splits)) or 'no split'}; correct the map, or leave it out",
+        )
+    have_all_splits = bool(clips) and all(clip.split for clip in clips)
+    found = _recordings(clips, failed, rules)
+    if not have_all_splits or rules.shares == DEFAULT_RULES.shares:
+        return found
+    warning = f"shares of the splits have no effect: {path.name} gives every recording a split"
+    return replace(found, warnings=(*found.warnings, warning))
 
 
 def scan_folders(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:

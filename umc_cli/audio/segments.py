@@ -68,8 +68,8 @@ def read_sounding_segments(path: Path, header: AudioHeader, most: int, settings:
         first, last = _sounding(samples)
         if first == last and starts == every:
             raise _silent()
-        # A clip that was filled up to a segment is none that is too short.
-        starts = segment_starts(last - first, settings)[:most] or starts[: last > first]
+        # A clip that was filled up to a segment is not one that is too short.
+        starts = (segment_starts(last - first, settings)[:most] or starts[:1]) if first < last else range(0)
     if not starts:
         return np.zeros((0, settings.segment_samples), np.float32), np.zeros(0, np.int64)
     segments, start_samples = _cut(samples[first:last], starts, settings)

@@ -12,12 +12,11 @@ from umc_cli.cli.devices import frequency_axis
 from umc_cli.cli.options import Json, Quiet
 from umc_cli.cli.plot import text_plot
 from umc_cli.cli.settings_options import Given, with_options
-from umc_cli.config import Option, Settings, Workspace, find_workspace, load_settings
+from umc_cli.config import Option, Settings, Workspace, find_workspace, load_settings, refuse_without_effect
 from umc_cli.errors import SettingsError
 from umc_cli.settings.measure_ir import (
     SECTION,
     STIMULUS_SECTION,
-    WITHOUT_EFFECT_IF_BLIND,
     MakeStimulusSettings,
     MeasureIrSettings,
 )
@@ -58,6 +57,8 @@ def command(
     Options of --make-stimulus are those of the section "make-stimulus" of umc.toml and of UMC_MAKE_STIMULUS_<OPTION>.
     """
     if make_stimulus is not None:
+        for option in _typed_options(MeasureIrSettings, given | {"overwrite": None}):
+            raise SettingsError(f"{option} has no effect with --make-stimulus", "leave it out")
         _make_stimulus(make_stimulus, files or [], of_stimulus, bool(given["overwrite"]), as_json, quiet)
         return
     for option in _typed_options(MakeStimulusSettings, of_stimulus):
@@ -66,9 +67,7 @@ def command(
 
     workspace = find_workspace(Path.cwd())
     settings = load_settings(MeasureIrSettings, workspace, SECTION, given)
-    if settings.blind:
-        for option in _typed_options(MeasureIrSettings, {name: given[name] for name in WITHOUT_EFFECT_IF_BLIND}):
-            raise SettingsError(f"{option} has no effect with --blind", "leave it out")
+    refuse_without_effect(settings, settings.without_effect_on(files or []), given)
     report = measure(workspace, settings, files or [])
     _show(report, as_json, quiet)
     if not (as_json or quiet):

@@ -8,7 +8,7 @@ import typer
 from umc_cli.cli import render
 from umc_cli.cli.options import Json, Quiet, Verbose
 from umc_cli.cli.settings_options import Given, with_options
-from umc_cli.config import find_workspace, load_settings
+from umc_cli.config import find_workspace, load_settings, refuse_without_effect
 from umc_cli.settings.simulate import SECTION, SimulateSettings
 
 
@@ -37,6 +37,8 @@ def command(
 
     workspace = find_workspace(Path.cwd())
     settings = load_settings(SimulateSettings, workspace, SECTION, given)
+    if clips is not None:
+        refuse_without_effect(settings, {"source": f"the clips of {clips} are played"}, given)
     try:
         report = simulate(
             workspace, settings, clips, lambda step: None if quiet else render.err().print(step, markup=False)

@@ -18,6 +18,9 @@ CONVERSIONS = {
 }
 """Methods that convert a share of the samples to other devices."""
 
+UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
+"""Those of `CONVERSIONS` that any of several converters can serve."""
+
 SELF_TRAINING = "self-training"
 
 METHODS: dict[str, str] = {

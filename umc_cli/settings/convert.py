@@ -108,6 +108,15 @@ class ConvertSettings(ConversionSettings, SegmentSettings, SplitSettings, Worker
         """Return how many segments are converted at once on a compute device."""
         return self.batch_size or (256 if device.startswith("cuda") else 32)
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        reasons = self.without_network(() if self.converter == "auto" else (self.converter,))
+        if "shards" not in self.write:
+            reasons |= dict.fromkeys(("dtype", "compression"), "no shards are written (--write)")
+        if self.audio is None:
+            reasons["bit_depth"] = "no audio files are written (--write shards,flac)"
+        return reasons
+
     @property
     def in_processes(self) -> bool:
         """Tell whether processes of their own make the shards."""

@@ -39,3 +39,10 @@ class EvaluateConversionSettings(SegmentSettings, ConverterEngineSettings, Split
     """Classifiers of each kind, trained from different seeds."""
     save_verdict: Annotated[bool, Option(RESULT)] = False
     """Let the converter auto of umc convert go by what is measured here (checkpoints/nearest_converters.json)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        reasons = self.without_network(self.converters)
+        if not self.probe:
+            reasons["seeds"] = "no classifiers are trained (--no-probe)"
+        return reasons

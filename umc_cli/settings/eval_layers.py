@@ -40,3 +40,7 @@ class EvaluateLayersSettings(SegmentSettings, ComputeDeviceSettings, SplitSettin
     """Picture to draw: .png, .svg or .pdf."""
     overwrite: Annotated[bool, Option("Figure")] = False
     """Replace an existing picture."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        return {} if self.figure else {"overwrite": "no picture is drawn (--figure)"}

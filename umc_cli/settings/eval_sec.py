@@ -46,3 +46,15 @@ class EvaluateSecSettings(SegmentSettings, ComputeDeviceSettings, SplitSettings)
     """Picture to show in report.html; may be repeated."""
     split: Annotated[SplitName, Option(RECORDINGS, words=SPLIT_NAMES)] = "test"
     """Split that is classified: train, val, test or train-converter."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        reasons: dict[str, str] = {}
+        if self.output is None:
+            reasons |= dict.fromkeys(("overwrite", "picture"), "no report is written (--output)")
+        if not self.bootstrap:
+            reasons["seed"] = "nothing is drawn (--bootstrap 0)"
+        if self.predictions and not self.model:
+            names = ("compute_device", *SegmentSettings.model_fields)
+            reasons |= dict.fromkeys(names, "predictions are scored alone, without a classifier (--model)")
+        return reasons

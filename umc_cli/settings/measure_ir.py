@@ -1,5 +1,6 @@
 """Settings of `umc measure-ir`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,7 @@ SECTION = "measure-ir"
 STIMULUS_SECTION = "make-stimulus"
 STIMULUS_WORDS = ("impulse", "sweep", "response")
 
-WITHOUT_EFFECT_IF_BLIND = ("stimulus", "window_ms", "channel", "calibration", "reference", "tone", "microphone")
-"""Settings of other ways of measuring; typed beside --blind they are refused."""
+_OF_A_STIMULUS = ("stimulus", "window_ms", "channel", "calibration", "reference", "tone", "microphone")
 
 _BLIND, _CHAIN, _STIMULUS, _RESULT = "Without a stimulus", "Measurement chain", "Making a stimulus", "Result"
 
@@ -52,6 +52,27 @@ class MeasureIrSettings(Settings):
     """Draw response, spread, noise floor and signal to noise: .png, .svg or .pdf."""
     overwrite: Annotated[bool, Option(_RESULT)] = False
     """Replace a record or a stimulus."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        return dict.fromkeys(_OF_A_STIMULUS, "--blind measures without a stimulus") if self.blind else {}
+
+    def without_effect_on(self, files: Sequence[Path]) -> dict[str, str]:
+        """Return the settings that have no effect on these files, and why."""
+        from umc_cli.response.curve_files import CURVE_READERS  # it loads numpy
+
+        suffixes = {path.suffix.lower() for path in files}
+        responses = {path.suffix.lower() for path in (self.calibration, self.reference) if path is not None}
+        reasons: dict[str, str] = {}
+        if suffixes and suffixes <= {*CURVE_READERS}:
+            reasons = dict.fromkeys(("stimulus", "window_ms"), "the file is a curve")
+            if self.tone is None:
+                reasons["channel"] = "the file is a curve"
+        elif suffixes == {".sofa"} and self.stimulus != "response":
+            reasons["stimulus"] = "the file is an impulse response"
+        if files and ".xml" not in suffixes | responses:
+            reasons["microphone"] = "no file is an Android XML file"
+        return reasons
 
 
 class MakeStimulusSettings(Settings):

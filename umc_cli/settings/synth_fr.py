@@ -43,3 +43,17 @@ class SynthFrSettings(Settings):
     """Differences that each method draws for each device left out and each seed."""
     coverage_seeds: Annotated[int, Field(ge=1), Option(_COVERAGE)] = 3
     """Repetitions with other seeds."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        if self.coverage:
+            reasons = {"n": "--coverage draws --coverage-drawn differences by every method"}
+            if not self.method_settings:
+                reasons["method"] = "--coverage measures every method"
+        else:
+            reasons = dict.fromkeys(("coverage_drawn", "coverage_seeds"), "it belongs to --coverage")
+            if self.method == "piecewise":
+                reasons["learn_from"] = "piecewise learns nothing"
+        if self.output is None and self.figure is None:
+            reasons["overwrite"] = "nothing is written (--output, --figure)"
+        return reasons

@@ -30,6 +30,15 @@ class TrainSettings(
     ] = None
     """Copy the kept weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        if self.pair is None:
+            return {}
+        return {
+            "devices": "--pair names the devices",
+            **dict.fromkeys(("film_encoder", "condition"), "generators of a --pair have no condition"),
+        }
+
     @property
     def run_name(self) -> str:
         """Return the name of the run's folder."""

@@ -50,6 +50,23 @@ class TrainSecSettings(
     method_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods, by method: `[train-sec.method_settings.mixup]`."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that have no effect beside the others, and why."""
+        from umc_cli.sec.methods import UNIFIED_METHODS, parse_method  # they load torch
+
+        plan = parse_method(self.method)
+        reasons: dict[str, str] = {}
+        if plan.conversion not in UNIFIED_METHODS:
+            reasons["unified"] = f"method {self.method} is not a unified one"
+        if plan.conversion != "unified-synth":
+            reasons["invented"] = f"method {self.method} invents no devices"
+        elif any(target.startswith("synth:") for target in self.targets):
+            reasons["invented"] = "--targets names the invented devices"
+        if not plan.conversion:  # --targets may stay, so that one command can try all methods
+            names = ("converter", "checkpoint", "converted_share")
+            reasons |= dict.fromkeys(names, f"method {self.method} converts nothing")
+        return reasons
+
     @property
     def cut(self) -> FeatureSegmentSettings:
         """Return which segments a recording gives, and for which features."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
-from umc_cli.audio.manifest import Clip, Recordings, find_recordings
+from umc_cli.audio.manifest import Clip, Recordings, find_recordings, recordings_if_any
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.conversion.chosen.choice import AUTO, choose_conversion, left_out_lines, make_ready
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -224,11 +224,8 @@ def choose_what_to_convert(
     root = output_root(settings, workspace)
     updated = run_to_update(settings, root)
     registry = DeviceRegistry(workspace.devices)
-    everything = (
-        find_recordings(workspace.data, workspace.splits)
-        if files is None or workspace.data.is_dir()
-        else Recordings((), ())
-    )
+    find = find_recordings if files is None else recordings_if_any
+    everything = find(workspace.data, workspace.splits)
     chosen = (
         everything
         if files is None

@@ -11,7 +11,7 @@ from typing import Any
 
 from umc_cli.atomic_write import explain_os_errors, write_text
 from umc_cli.audio.feature_settings import FeatureSegmentSettings
-from umc_cli.audio.manifest import FailedInput, Recordings, find_recordings
+from umc_cli.audio.manifest import FailedInput, Recordings, find_recordings, recordings_if_any
 from umc_cli.config import Workspace, dump_settings
 from umc_cli.errors import SettingsError
 from umc_cli.evaluation.device_table import (
@@ -229,9 +229,8 @@ def _warn_of_choice(models: Sequence[SecModel], settings: EvaluateSecSettings, w
 
 def _recordings(workspace: Workspace, is_needed: bool) -> Recordings:
     """Return the workspace's recordings; none where it has no data folder and nobody needs them."""
-    if is_needed or workspace.data.is_dir():
-        return find_recordings(workspace.data, workspace.splits)
-    return Recordings((), ())
+    find = find_recordings if is_needed else recordings_if_any
+    return find(workspace.data, workspace.splits)
 
 
 def _outside_models(

@@ -62,7 +62,7 @@ def load_pretrain_settings(workspace: Workspace, material: str, given: Mapping[s
     if foreign:
         option = f"--{foreign[0].replace('_', '-')}"
         raise SettingsError(f"{option} has no effect with --pretrain", "see docs/commands/train.md, leave it out")
-    request = load_settings(PretrainSettings, workspace, SECTION, given)
+    request = load_settings(PretrainSettings, workspace, SECTION, given, is_whole=False)
     return load_over_preset(request, workspace, SECTION, given, PRETRAINING_PRESETS, KIND, "--pretrain")
 
 

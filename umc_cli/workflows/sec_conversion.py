@@ -27,10 +27,9 @@ from umc_cli.conversion.random_targets import convert_to_random_targets
 from umc_cli.conversion.transport_files import Learning, not_told
 from umc_cli.errors import SettingsError
 from umc_cli.runtime import compute_device
+from umc_cli.sec.methods import UNIFIED_METHODS
 from umc_cli.sec.target_draws import draw_targets
 
-UNIFIED_METHODS = ("unified-real", "unified-synth", "adapt")
-"""The methods that any of several converters can serve."""
 _UNIFIED = ("refiner_transport", "refiner_quantile", "refiner", "film_gan")
 """Best first."""
 CONVERTERS_OF_METHODS: dict[str, tuple[str, ...]] = {

@@ -13,9 +13,8 @@ from umc_cli.conversion.chosen.targets import names_invented
 from umc_cli.conversion.generator_checkpoint import check_is_conditioned
 from umc_cli.conversion.generator_settings import SHIPPED_GENERATOR
 from umc_cli.errors import InputError, SettingsError
-from umc_cli.sec.methods import MethodPlan
+from umc_cli.sec.methods import UNIFIED_METHODS, MethodPlan
 from umc_cli.settings.train_sec import TrainSecSettings
-from umc_cli.workflows.sec_conversion import UNIFIED_METHODS
 from umc_cli.workflows.train import GENERATOR_NAME
 
 PAPERS_CONVERTER = "film_gan"

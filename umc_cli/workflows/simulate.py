@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umc_cli import atomic_write
 from umc_cli.audio.files import AUDIO_SUFFIXES
-from umc_cli.audio.manifest import Clip, Recordings, assign_splits, find_recordings
+from umc_cli.audio.manifest import Clip, Recordings, assign_splits, recordings_if_any
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id
@@ -131,7 +131,7 @@ def labelled_clips(folder: Path) -> Recordings:
 
 
 def _clips_of_a_device(workspace: Workspace, source: str | None) -> Recordings:
-    found = find_recordings(workspace.data, workspace.splits) if workspace.data.is_dir() else Recordings((), ())
+    found = recordings_if_any(workspace.data, workspace.splits)
     devices = sorted({clip.device for clip in found.clips})
     if source is None and len(devices) > 1:
         raise SettingsError(f"there are recordings of {', '.join(devices)}", "name one with --source")

@@ -95,7 +95,7 @@ def load_train_settings(workspace: Workspace, given: Mapping[str, Any]) -> Train
     Raises:
         SettingsError: the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    request = load_settings(TrainSettings, workspace, SECTION, given)
+    request = load_settings(TrainSettings, workspace, SECTION, given, is_whole=False)
     return load_over_preset(request, workspace, SECTION, given, ADVERSARIAL_PRESETS, KIND)
 
 

@@ -57,7 +57,7 @@ def load_train_sec_settings(workspace: Workspace, given: Mapping[str, Any]) -> T
     Raises:
         SettingsError: no source is named, the preset is unknown, a value is not allowed, or there is no run to resume.
     """
-    request = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""})
+    request = load_settings(TrainSecSettings, workspace, SECTION, given, {"source": ""}, is_whole=False)
     if not request.source and not (request.resume and request.name):
         raise _no_source(workspace)
     return load_over_preset(request, workspace, SECTION, given, SEC_PRESETS, KIND)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.manifest import Clip, find_recordings
+from umc_cli.audio.manifest import Clip, recordings_if_any
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import ADAPTED_WITH, Conversion
 from umc_cli.conversion.chosen.known import gaps
@@ -150,7 +150,7 @@ class _Records:
 
     @cached_property
     def _clips(self) -> Sequence[Clip]:
-        return find_recordings(self._workspace.data).clips if self._workspace.data.is_dir() else ()
+        return recordings_if_any(self._workspace.data, self._workspace.splits).clips
 
 
 def _convert(

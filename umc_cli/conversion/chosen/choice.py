@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umc_cli.audio.manifest import Recordings, find_recordings
+from umc_cli.audio.manifest import Recordings, recordings_if_any
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -13,6 +13,7 @@ from umc_cli.conversion.chosen.known import HeardTooLittle, find_weights, gaps, 
 from umc_cli.conversion.chosen.record_checks import check_ingredients
 from umc_cli.conversion.chosen.recorded_floors import RecordedFloors, add_recorded_floors
 from umc_cli.conversion.chosen.remedies import (
+    caution_about_engine,
     caution_about_eq,
     caution_about_few,
     caution_about_generator,
@@ -57,9 +58,7 @@ def open_conversion(
         SettingsError: something is unknown or missing; the message says what.
     """
     if recordings is None:
-        recordings = Recordings((), ())
-        if workspace.data.is_dir():
-            recordings = find_recordings(workspace.data, workspace.splits)
+        recordings = recordings_if_any(workspace.data, workspace.splits)
     conversion = choose_conversion(workspace, settings, recordings, segments)
     return make_ready(conversion, recordings, KeptKnowledge(tables_folder), segments=segments, warnings=warnings)
 
@@ -168,7 +167,11 @@ def choose_conversion(
         cautions = (*conversion.cautions, *((caution,) if caution else ()))
         conversion = replace(conversion, ingredients=ingredients, cautions=cautions)
     lost = [name for name in few if is_left_out_as_few(name, conversion)]
-    more = [caution_about_generator(conversion), *(caution_about_few(name, few[name]) for name in lost)]
+    more = [
+        caution_about_generator(conversion),
+        caution_about_engine(conversion, settings),
+        *(caution_about_few(name, few[name]) for name in lost),
+    ]
     unread = tuple(failed for name in lost for failed in few[name].unread)
     conversion = replace(conversion, cautions=(*conversion.cautions, *filter(None, more)), unread=unread)
     if tables and conversion.needs_level_tables:

@@ -1,5 +1,6 @@
 """Settings that say which conversion is meant. Loads no torch: help is made from them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,9 @@ CONVERTER_NAMES = (
 )
 """As `conversion.converters.CONVERTERS` has them; kept here too because that loads numpy (a test compares them)."""
 
+CONVERTERS_WITH_NETWORK = frozenset({"refiner_transport", "refiner_quantile", "refiner", "film_gan"})
+"""What engine and precision are of."""
+
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
 
@@ -31,6 +35,13 @@ class ConverterEngineSettings(ComputeDeviceSettings):
     """Engine of the network: torch, torch-compile, openvino or auto."""
     precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
     """fp32, bf16, fp16 or auto (the fastest that the machine supports)."""
+
+    @staticmethod
+    def without_network(converters: Sequence[str]) -> dict[str, str]:
+        """Return why engine and precision have no effect on these converters (none: any), if they have none."""
+        if not converters or CONVERTERS_WITH_NETWORK & {*converters}:
+            return {}
+        return dict.fromkeys(("engine", "precision"), f"{' and '.join(converters)} computes no network")
 
 
 class ConversionSettings(ConverterEngineSettings):

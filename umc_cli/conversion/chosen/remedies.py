@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from umc_cli.conversion.chosen.conversion import Conversion
+from umc_cli.conversion.chosen.conversion_settings import ConversionSettings
 from umc_cli.conversion.chosen.known import HeardTooLittle, first_gap
 from umc_cli.conversion.converters import CONVERTERS
 from umc_cli.conversion.converters.contract import Ingredients, Need
@@ -102,6 +103,13 @@ def caution_about_generator(conversion: Conversion) -> str | None:
         "record than eq_noise, quantile and the refiners are (docs/shipped-film-gan.md). To compare with the paper, "
         "train one on your devices: umc train"
     )
+
+
+def caution_about_engine(conversion: Conversion, settings: ConversionSettings) -> str | None:
+    """Return a warning where a network's engine or precision is asked for, and the converter has no network."""
+    reasons = settings.without_network((conversion.converter,))
+    asked = [name for name in reasons if getattr(settings, name) != "auto"]
+    return f"{' and '.join(asked)} have no effect: {reasons[asked[0]]}" if asked else None
 
 
 def is_left_out_as_few(target: str, conversion: Conversion) -> bool:
