@@ -36,5 +36,7 @@ class SplitSettings(Settings):
     def applied_to(self, workspace: Workspace) -> Workspace:
         """Return the workspace with these rules over its own."""
         own = workspace.splits
-        rules = SplitRules(own.shares if self.shares is None else self.shares, {**own.names, **(self.split_map or {})})
+        is_told = self.shares is not None
+        names = {**own.names, **(self.split_map or {})}
+        rules = SplitRules(self.shares or own.shares, names, shares_are_of_call=is_told)
         return replace(workspace, splits=rules)

@@ -40,6 +40,8 @@ class SplitRules:
     """Of the recordings of each label that have no split, in the order in which they are dealt."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What a manifest calls its splits, in our names. With any, those that are neither ours nor in it are refused."""
+    shares_are_of_call: bool = False
+    """The command was told the shares, so that it says where they have no effect."""
 
     def split_at(self, position: float) -> str:
         """Return the split of a recording at a position from 0 to 1 among those of its label."""

@@ -135,7 +135,7 @@ def test_a_map_that_meets_no_manifest_or_no_split_is_refused(tmp_path: Path) -> 
 
 
 def test_shares_that_nothing_gets_are_told(tmp_path: Path) -> None:
-    shares = SplitRules(shares=parse_shares("train=50,test=50"))
+    shares = SplitRules(shares=parse_shares("train=50,test=50"), shares_are_of_call=True)
     assert read_manifest(write_manifest(tmp_path, ["train", "test"]), shares).warnings == (
         "shares of the splits have no effect: manifest.csv gives every recording a split",
     )

@@ -522,7 +522,7 @@ def test_recordings_that_a_blind_estimate_cannot_read_are_listed(
 def test_a_blind_estimate_refuses_what_it_would_ignore(umc: Umc, option: str, value: object) -> None:
     run = umc(*BLIND, option, value)
     assert run.exit_code == 2
-    assert f"{option} has no effect with --blind" in run.stderr
+    assert f"{option} has no effect: --blind measures without a stimulus" in run.stderr
 
 
 @pytest.mark.parametrize("stimulus", [SineSweep(repeats=8), ImpulseTrain(repeats=57)], ids=["sweeps", "impulses"])

@@ -211,9 +211,9 @@ def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
             f"the split map has no effect: no row of {path} has split {' or '.join(map(repr, rules.names))}",
             f"the rows have: {', '.join(sorted(splits)) or 'no split'}; correct the map, or leave it out",
         )
-    have_all_splits = bool(clips) and all(clip.split for clip in clips)
+    shares_count = not rules.shares_are_of_call or not clips or any(not clip.split for clip in clips)
     found = _recordings(clips, failed, rules)
-    if not have_all_splits or rules.shares == DEFAULT_RULES.shares:
+    if shares_count:
         return found
     warning = f"shares of the splits have no effect: {path.name} gives every recording a split"
     return replace(found, warnings=(*found.warnings, warning))
