@@ -1,13 +1,16 @@
 """Batches of the classifier: which samples are converted, which are left alone, and what decides it."""
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from umc_cli.audio.log_mel import log_mel
+from umc_cli.sec.augmentations.contract import AugmentationMaterial
 from umc_cli.sec.dataset import SecSegments, TrainingBatches, class_weights, step_random
-from umc_cli.sec.method_parts import SampleAlterations
+from umc_cli.sec.method_parts import SampleAlterations, sample_alterations
+from umc_cli.sec.self_training import GivenLabels, UnlabeledSegments
 
 N_SEGMENTS, BATCH = 34, 8
 
@@ -94,3 +97,33 @@ def test_class_weights_let_every_class_count_the_same() -> None:
     weights = class_weights(np.array([0, 0, 0, 1]), 2)
     assert torch.allclose(weights, torch.tensor([4 / 6, 2.0]))
     assert float(weights[[0, 0, 0, 1]].mean()) == 1.0
+
+
+OF_SPECTROGRAMS = ("spec-augment", "mixup", "filter-augment")
+OF_WAVEFORMS = ("gaussian-noise", "room-reverb", "dir")
+"""`pitch-shift` is computed on the CPU."""
+
+
+@pytest.mark.parametrize("names", [OF_SPECTROGRAMS, OF_WAVEFORMS], ids=["spectrograms", "waveforms"])
+def test_a_batch_stays_on_its_device_once_it_is_there(names: tuple[str, ...]) -> None:
+    """Tensors on `meta` hold no values: to bring one back raises. Batches were made on the CPU, and converted there
+    and back.
+    """
+    meta = torch.device("meta")
+    noise = np.random.default_rng(0).normal(0, 0.1, (N_SEGMENTS, 20_480)).astype(np.float32)
+    unlabeled = UnlabeledSegments(np.zeros((3, 80, 80), np.float16), np.zeros(3, np.int64))
+    of = AugmentationMaterial(np.zeros((2, 128)), mean_db=-50.0, std_db=12.0)
+    batch = TrainingBatches(
+        SecSegments(np.zeros((N_SEGMENTS, 80, 80), np.float16), np.arange(N_SEGMENTS) % 3, noise),
+        n_classes=3,
+        batch_size=BATCH,
+        seed=0,
+        alterations=sample_alterations(names, {}, of),
+        converter=Raise(),
+        unlabeled=unlabeled,
+        given=GivenLabels(np.arange(3), np.zeros(3, np.int64)),
+        torch_device=meta,
+    ).get(0)
+    assert (batch.log_mel.device, batch.log_mel.dtype, batch.log_mel.shape) == (meta, torch.float32, (BATCH, 80, 80))
+    assert (batch.targets.device, batch.targets.shape) == (meta, (BATCH, 3))
+    assert batch.n_converted

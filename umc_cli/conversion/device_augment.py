@@ -37,12 +37,11 @@ class DeviceAugment(nn.Module):
             given = log_mel[chosen].reshape(-1, *log_mel.shape[-2:])
             with torch.no_grad():
                 converted = convert_to_random_targets(
-                    given,
+                    given.to(self.conversion.torch_device),
                     dict.fromkeys(self.conversion.targets, converter),
-                    self.conversion.torch_device,
                     random,
                 )
-            result[chosen] = converted.reshape(-1, *log_mel.shape[1:])
+            result[chosen] = converted.reshape(-1, *log_mel.shape[1:]).to(result)
         return result
 
     def extra_repr(self) -> str:

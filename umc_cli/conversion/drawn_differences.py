@@ -24,8 +24,6 @@ class DrawnConversions:
 
     generator: GeneratorConverter
     sampler: Sampler
-    torch_device: torch.device
-    """Where the generator computes; batches are made on the CPU."""
     weights: str | None = None
     """What it computes with, in words."""
     converter: str = "film_gan"
@@ -38,11 +36,10 @@ class DrawnConversions:
         return self.generator.describe() | {"differences": DRAWN_BY}
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
-        """Shape: [B, 80, 80] dB -> the same, on the device of `log_mel`. `random`: on the CPU."""
+        """Shape: [B, 80, 80] dB -> the same, on the device that the generator computes on. `random`: on the CPU."""
         numbers = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=random)))
         curves_db = torch.from_numpy(self.sampler.draw(len(log_mel), numbers))
-        begun = self.generator.begin(log_mel.to(self.torch_device))
-        return self.generator.convert_each(begun, curves_db).to(log_mel.device, log_mel.dtype)
+        return self.generator.convert_each(self.generator.begin(log_mel), curves_db)
 
 
 def drawn_conversions(conversion: Conversion) -> DrawnConversions:
@@ -54,4 +51,4 @@ def drawn_conversions(conversion: Conversion) -> DrawnConversions:
     generator = conversion.built
     assert isinstance(generator, GeneratorConverter)
     sampler = fit_method(DRAWN_BY, np.empty((0, N_BANDS)))
-    return DrawnConversions(generator, sampler, conversion.torch_device, conversion.weights())
+    return DrawnConversions(generator, sampler, conversion.weights())

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from umc_cli.evaluation.macro_f1 import score_device
 from umc_cli.runtime import autocast, autocast_dtype
 from umc_cli.sec.augmentations.contract import set_random
 from umc_cli.sec.batch_norm import normalise_over_ranks
+from umc_cli.sec.batches_ahead import BatchesAhead
 from umc_cli.sec.classifier_settings import SecSettings
 from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, class_weights, step_random
 from umc_cli.sec.network import SecNetwork, predict_logits
@@ -54,11 +54,13 @@ def sec_step(
     loss.backward()  # type: ignore[no-untyped-call]
     ranks.sum_gradients(network.parameters())
     converted_share = batch.share * batch.n_converted / len(batch.targets)
-    sums = ranks.sum(torch.tensor([loss.item(), converted_share], dtype=torch.float64))
-    norms = [torch.linalg.vector_norm(weight.grad) for weight in network.parameters() if weight.grad is not None]
+    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    loss_here, gradient_norm = torch.stack([loss.detach(), norm]).tolist()  # all at once: a GPU is waited for
+    sums = ranks.sum(torch.tensor([loss_here, converted_share], dtype=torch.float64))
     losses = {
         "classification_loss": sums[0].item(),
-        "gradient_norm": float(torch.linalg.vector_norm(torch.stack(norms))),
+        "gradient_norm": gradient_norm,
         "converted_share": sums[1].item(),
     }
     check_finite(losses, index)
@@ -95,9 +97,7 @@ class SecTraining:
         weights = class_weights(batches.segments.label, batches.n_classes) if settings.balance_classes else None
         self._class_weights = weights.to(torch_device) if weights is not None else None
         self._autocast_dtype = autocast_dtype(settings.precision, torch_device)
-        # The next batch is made while the network works on this one.
-        self._ahead = ThreadPoolExecutor(1, "umc-batches", torch.set_num_threads, (1,))
-        self._next: tuple[int, Future[TrainingBatch]] | None = None
+        self._ahead = BatchesAhead(torch_device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -121,7 +121,7 @@ class SecTraining:
         rate = self._settings.learning_rate_at(index % self._steps_per_round // self.steps_per_epoch)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        batch = self._batch(index)
+        batch = self._ahead.get(self._batches, index)
         # Every step has random numbers of its own, so that a run that goes on needs no state of them.
         random = step_random(self._settings.seed, index, of_network=True, rank=self._ranks.rank)
         set_random(self.network, random)
@@ -199,9 +199,7 @@ class SecTraining:
         if len(own):
             logits = predict_logits(self.network, own, self._torch_device, _BATCH)
         given = surest(self._ranks.whole(logits, n), unlabeled.device, ROUND_SHARES[number - 1])
-        if self._next is not None:
-            self._next[1].result()  # of the labels before
-            self._next = None
+        self._ahead.forget()  # they have the labels before
         self._batches = replace(self._batches, given=given)
         self.network.load_state_dict(self._fresh_network().state_dict())
         self._optimiser = self._fresh_optimiser()
@@ -216,12 +214,3 @@ class SecTraining:
         return torch.optim.AdamW(
             self.network.parameters(), self._settings.learning_rate, weight_decay=self._settings.weight_decay
         )
-
-    def _batch(self, index: int) -> TrainingBatch:
-        if self._next is not None and self._next[0] == index:
-            batch = self._next[1].result()
-        else:
-            batch = self._batches.get(index)
-        self._next = (index + 1, self._ahead.submit(self._batches.get, index + 1))
-        log_mel = batch.log_mel.to(self._torch_device, non_blocking=True)
-        return replace(batch, log_mel=log_mel, targets=batch.targets.to(self._torch_device, non_blocking=True))

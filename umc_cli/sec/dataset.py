@@ -20,9 +20,11 @@ from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.sec.method_parts import SampleAlterations
 from umc_cli.sec.self_training import SAMPLE_SHARE, GivenLabels, UnlabeledSegments
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
+from umc_cli.training.row_numbers import sent
 
 _ORDER, _STEP, _NETWORK = 0, 1, 2
 """Streams of random numbers of one seed."""
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class SegmentConverter(Protocol):
     def __call__(self, segments: Tensor, rows: NDArray[np.int64], random: torch.Generator, /) -> Tensor:
         """Convert every segment to a device drawn at random.
 
-        Shape: [B, 80, 80] dB -> the same. For features of one's own: waveforms [B, n], full scale 1 -> features.
-        `rows`: [B], which training segments these are. `random`: on the CPU.
+        Shape: [B, 80, 80] dB, on the compute device -> the same, there or on the CPU. For features of one's own:
+        waveforms [B, n], full scale 1, on the CPU -> features. `rows`: [B], which training segments these are.
+        `random`: on the CPU.
         """
         ...
 
@@ -85,6 +88,8 @@ class TrainingBatches:
     """What self-training learns from, too."""
     given: GivenLabels | None = None
     """Labels that some of `unlabeled` got, from the second round on."""
+    torch_device: torch.device = _CPU
+    """Where spectrograms are altered and converted, and stay. All random numbers are drawn on the CPU."""
 
     @property
     def per_epoch(self) -> int:
@@ -109,19 +114,19 @@ class TrainingBatches:
         if self.unlabeled and self.given:
             recorded = torch.rand(len(rows), generator=random) >= SAMPLE_SHARE
             drawn = torch.randint(len(self.given.row), (len(rows),), generator=random)[~recorded].numpy()
-            levels = self.unlabeled.log_mel[self.given.row[drawn]].astype(np.float32)
-            levels_db[~recorded] = torch.from_numpy(levels)
+            levels = torch.from_numpy(self.unlabeled.log_mel[self.given.row[drawn]])
+            self._put(levels_db, (~recorded).nonzero().squeeze(1), levels)
             targets[~recorded] = F.one_hot(torch.from_numpy(self.given.label[drawn]), self.n_classes).float()
         converted = torch.empty(0, dtype=torch.int64)
         if self.converter:
             drawn_to = torch.rand(len(rows), generator=random) < self.converted_share
             converted = (drawn_to & recorded).nonzero().squeeze(1)
             if len(converted):
-                given = levels_db[converted] if waveforms is None else waveforms[converted]
-                levels_db[converted] = self.converter(given, rows[converted.numpy()], random)
+                given = levels_db[self._there(converted)] if waveforms is None else waveforms[converted]
+                self._put(levels_db, converted, self.converter(given, rows[converted.numpy()], random))
         for alter in self.alterations.spectrogram:
             levels_db, targets = alter(levels_db, targets, random)
-        return TrainingBatch(levels_db, targets, len(converted), len(rows) / len(whole))
+        return TrainingBatch(levels_db, self._there(targets), len(converted), len(rows) / len(whole))
 
     @property
     def _fewest(self) -> int:
@@ -140,14 +145,27 @@ class TrainingBatches:
         """Return features, and the waveforms if these are what is converted: for features of one's own."""
         segments = self.segments
         if segments.waveform is None:
-            return torch.from_numpy(segments.log_mel[rows].astype(np.float32)), None
+            return self._stored(rows), None
         waveforms = torch.from_numpy(segments.waveform[rows])
+        has_own_features = features_of(segments.cut) is not None
+        # The features of one's own are computed on the CPU, and Apple's GPUs lack the double precision of the others.
+        if self.alterations.waveform and not has_own_features and self.torch_device.type != "mps":
+            waveforms = self._there(waveforms)
         for alter in self.alterations.waveform:
             waveforms = alter(waveforms, random)
-        are_converted = waveforms if features_of(segments.cut) else None
+        are_converted = waveforms if has_own_features else None
         if not self.alterations.waveform:
-            return torch.from_numpy(segments.log_mel[rows].astype(np.float32)), are_converted
-        return spectrograms(waveforms, segments.cut), are_converted
+            return self._stored(rows), are_converted
+        return self._there(spectrograms(waveforms, segments.cut)), are_converted
+
+    def _stored(self, rows: NDArray[np.int64]) -> Tensor:
+        return self._there(torch.from_numpy(self.segments.log_mel[rows])).float()
+
+    def _put(self, levels_db: Tensor, rows: Tensor, values: Tensor) -> None:
+        levels_db[self._there(rows)] = self._there(values).float()
+
+    def _there(self, values: Tensor) -> Tensor:
+        return values if values.device.type == self.torch_device.type else sent(values, self.torch_device)
 
 
 def step_random(seed: int, index: int, of_network: bool = False, rank: int = 0) -> torch.Generator:

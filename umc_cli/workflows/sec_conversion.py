@@ -57,16 +57,14 @@ class OnTheFlyConversions:
     made_with: Mapping[str, str]
     """What the conversions rest on, for the report."""
     converters: Mapping[str, Converter]
-    """By target."""
-    torch_device: torch.device
-    """Where they compute; batches are made on the CPU."""
+    """By target. They compute where the spectrograms are."""
     weights: str | None = None
     """What they compute with, in words, if a converter has weights."""
 
     def __call__(self, log_mel: Tensor, rows: NDArray[np.int64], random: torch.Generator) -> Tensor:
         """Shape: [B, 80, 80] dB -> the same."""
         converters = {target: self.converters[target] for target in self.targets}
-        return convert_to_random_targets(log_mel, converters, self.torch_device, random)
+        return convert_to_random_targets(log_mel, converters, random)
 
 
 @dataclass(frozen=True)
@@ -207,7 +205,7 @@ def on_the_fly(
     if features:
         return WaveformConversions(converter, targets, made_with, by_target, features, weights)
     converters = {target: conversion.built for target, conversion in by_target.items()}
-    return OnTheFlyConversions(converter, targets, made_with, converters, torch_device, weights)
+    return OnTheFlyConversions(converter, targets, made_with, converters, weights)
 
 
 def _adapted_by_target(conversion: Conversion) -> dict[str, str]:

@@ -159,6 +159,7 @@ def build_training(
         converted_share=settings.converted_share,
         ranks=ranks,
         unlabeled=_unlabeled(stores[0], chosen.unlabeled) if plan.self_trains else None,
+        torch_device=torch_device,
     )
     held_out = _segments(stores[:1], HELD_OUT_PART, chosen.held_out, chosen.classes, settings)
     network = SecNetworkSettings(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,18 @@ class Converter(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Return what a shard must say of how it was made (engine, precision, checkpoint sha256), if anything."""
+        ...
+
+
+@runtime_checkable
+class ConvertsToEach(Converter, Protocol):
+    """A converter that also takes a target for each segment: for a GPU one call instead of one for every target."""
+
+    def convert_to_each(self, begun: Any, targets: Sequence[str]) -> Tensor:
+        """Return what each segment's own target would have recorded: what `convert` does, but for rounding.
+
+        Shape: begun with [B, 80, 80], B targets -> [B, 80, 80] float32, dB.
+        """
         ...
 
 

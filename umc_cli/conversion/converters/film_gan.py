@@ -1,5 +1,6 @@
 """`film_gan`: the trained generator, steered by the difference of the two devices (paper, section 3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from umc_cli.errors import SettingsError
 from umc_cli.precision import Precision
 from umc_cli.response.difference import level_difference_db
 from umc_cli.response.frequency_response import REFERENCE_HZ, band_centres_hz
+from umc_cli.training.row_numbers import sent
 
 
 class GeneratorConverter:
@@ -67,6 +69,15 @@ class GeneratorConverter:
         stem, offset_db = begun
         converted = self._engine.trunk(stem, *self._film[target])
         offset_db = offset_db + self._level_difference_db[target]
+        return denormalise(converted, offset_db, self._normalisation).clamp_min_(FLOOR_DB)
+
+    def convert_to_each(self, begun: tuple[Any, Tensor], targets: Sequence[str]) -> Tensor:
+        """Return every segment as its own target would have recorded it. Shape: [B, 80, 80] dB, as of `convert`."""
+        stem, offset_db = begun
+        gamma, beta = (torch.cat([self._film[target][number] for target in targets]) for number in range(2))
+        difference_db = torch.tensor([self._level_difference_db[target] for target in targets])[:, None, None]
+        converted = self._engine.trunk(stem, gamma, beta)
+        offset_db = offset_db + sent(difference_db, offset_db.device)
         return denormalise(converted, offset_db, self._normalisation).clamp_min_(FLOOR_DB)
 
     def convert_each(self, begun: tuple[Any, Tensor], fr_difference_db: Tensor) -> Tensor:

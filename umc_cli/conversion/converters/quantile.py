@@ -3,6 +3,9 @@
 Needs no measured response and no training, only unpaired recordings of both devices of similar content.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from umc_cli.conversion.converters.contract import Ingredients
@@ -30,6 +33,12 @@ class QuantileMapper:
         position, n_segments = begun
         levels = level_at(position, self._targets[target])
         return levels.reshape(len(levels), n_segments, -1).transpose(0, 1)
+
+    def convert_to_each(self, begun: tuple[QuantilePosition, int], targets: Sequence[str]) -> Tensor:
+        """Read the levels of each segment's own target. Shape: [B, 80, 80], dB."""
+        position, n_segments = begun
+        by_segment = (part.reshape(len(part), n_segments, -1).transpose(0, 1) for part in vars(position).values())
+        return level_at(QuantilePosition(*by_segment), torch.stack([self._targets[target] for target in targets]))
 
     def describe(self) -> dict[str, str]:
         """Nothing beyond the tables, which lie beside run.json."""

@@ -1,9 +1,12 @@
 """`refiner` and `refiner_quantile`: a trained network corrects what `eq_noise` or `quantile` makes of a recording."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
@@ -68,6 +71,23 @@ class RefiningConverter:
             mapped = level_at(begun.position, self._quantiles_db[target].expand(len(begun.log_mel), -1, -1))
         maps, start = refiner_maps(begun.signal, begun.log_mel, self._pairs[target], mapped)
         return refined(start, self._engines[target](maps)).clamp_min_(FLOOR_DB)
+
+    def convert_to_each(self, begun: _Begun, targets: Sequence[str]) -> Tensor:
+        """Return every segment as its own target would have recorded it. Shape: [B, 80, 80] dB, as of `convert`."""
+        pairs = [self._pairs[target] for target in targets]
+        pair = KnownPair(
+            gain_db=torch.stack([each.gain_db for each in pairs]),
+            source_floor_db=self._source_floor_db,
+            target_floor_db=torch.stack([each.target_floor_db for each in pairs]),
+        )
+        mapped = None
+        if begun.position is not None:
+            mapped = level_at(begun.position, torch.stack([self._quantiles_db[target] for target in targets]))
+        maps, start = refiner_maps(begun.signal, begun.log_mel, pair, mapped)
+        runs = [(engine, len([*same])) for engine, same in groupby(self._engines[target] for target in targets)]
+        parts = zip(runs, maps.split([count for _, count in runs]), strict=True)  # type: ignore[no-untyped-call]
+        residual = torch.cat([engine(part) for (engine, _), part in parts])
+        return refined(start, residual).clamp_min_(FLOOR_DB)
 
     def describe(self) -> dict[str, str]:
         """Return the engine, the precision actually used, and the checkpoint of targets without an adapted one."""

@@ -1,13 +1,15 @@
 """`transport` and `refiner_transport`: what another converter makes, moved by linear optimal transport of segments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
-from umc_cli.conversion.converters.contract import Converter, Ingredients
+from umc_cli.conversion.converters.contract import ConvertsToEach, Ingredients
 from umc_cli.conversion.transport import PARTS
 
 
@@ -26,7 +28,7 @@ class _Map:
 class Transporter:
     """Converts as another converter does, then moves components of whole segments, where there is a map."""
 
-    def __init__(self, start: Converter, ingredients: Ingredients) -> None:
+    def __init__(self, start: ConvertsToEach, ingredients: Ingredients) -> None:
         self._start = start
         device = torch.device(ingredients.torch_device)
         # Batches of any size give the same result in double precision, which Apple's GPUs do not have.
@@ -45,7 +47,16 @@ class Transporter:
 
     def convert(self, begun: Any, target: str) -> Tensor:
         """Return what `target` would have recorded. Shape: [B, 80, 80] dB; where moved, not below -100 dB."""
-        started = self._start.convert(begun, target)
+        return self._moved(self._start.convert(begun, target), target)
+
+    def convert_to_each(self, begun: Any, targets: Sequence[str]) -> Tensor:
+        """Return every segment as its own target would have recorded it. Shape: [B, 80, 80] dB, as of `convert`."""
+        runs = [(target, len([*same])) for target, same in groupby(targets)]
+        started = self._start.convert_to_each(begun, targets)
+        parts = started.split([count for _, count in runs])  # type: ignore[no-untyped-call]
+        return torch.cat([self._moved(part, target) for (target, _), part in zip(runs, parts, strict=True)])
+
+    def _moved(self, started: Tensor, target: str) -> Tensor:
         if target not in self._maps:
             return started
         own = self._maps[target]
