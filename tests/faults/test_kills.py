@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import N_KILLS
+from tests.conftest import N_KILLS, run_here
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 from tests.test_resume import leftovers, shards
 from umc_cli.checkpoint import read_checkpoint
+from umc_cli.cli.app import main
 from umc_cli.training.metrics import read_metrics
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -101,7 +102,12 @@ def progress(folder: Path) -> tuple[int, int]:
 @pytest.mark.timeout(600 + 60 * N_KILLS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
-    recordings: Path, start_umc: Start, run_umc: Callable[..., Run], name: str
+    recordings: Path,
+    start_umc: Start,
+    run_umc: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     def command(result: str) -> tuple[str, ...]:
         resume = ("--resume",) if (recordings / "runs" / result / "settings.json").exists() else ()
@@ -122,17 +128,20 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
             shutil.copytree(recordings / "earlier", recordings / "runs" / result)
         return result
 
-    def run_to_its_end(result: str, is_forked: bool) -> int:
-        run = run_umc(*command(result), cwd=recordings, timeout=300, is_forked=is_forked)
+    def check_end(run: Run) -> int:
         assert run.exit_code in (0, 1), run.stderr
         assert "Traceback" not in run.stderr
         return run.exit_code
 
+    def run_to_its_end(result: str) -> int:
+        return check_end(run_umc(*command(result), cwd=recordings, timeout=300))
+
     whole = recordings / "runs/whole"
-    # In a process from nothing: whatever depends on a hash seed would differ.
-    exit_code = run_to_its_end(begin("whole"), is_forked=False)
+    # In this process, which has a hash seed of its own: whatever depends on it would differ in the forks.
+    monkeypatch.chdir(recordings)
+    exit_code = check_end(run_here(monkeypatch, capfd, main, [*command(begin("whole"))]))
     started = time.monotonic()
-    run_to_its_end(begin("measured"), is_forked=True)
+    run_to_its_end(begin("measured"))
     longest_s = time.monotonic() - started
     check_result(recordings / "runs/measured", whole)
     moments = random.Random(f"{name} {N_KILLS}")
@@ -159,6 +168,6 @@ def test_runs_ended_at_random_moments_come_out_as_if_undisturbed(
             assert "Traceback" not in said
         met["during" if progress(folder) != before else "before"] += 1
         met["within a file"] += bool(leftovers(folder))
-    assert run_to_its_end(result, is_forked=True) == exit_code
+    assert run_to_its_end(result) == exit_code
     check_result(recordings / "runs" / result, whole)
     logging.getLogger(__name__).info("%s: %d signals, %s", name, N_KILLS, dict(met))
