@@ -5,15 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.forked_umc import CAN_FORK, Process, Server, spawning_from
+from tests.forked_umc import CAN_FORK, Process, Server, loaded_server, serving, spawning_from
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
 
 PROJECT = Path(__file__).parent.parent
@@ -91,21 +91,36 @@ def environment_of_umc() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
+_SERVER = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Where all tests run, let the workers share one server of processes, which loads while they collect tests."""
+    config = node.config
+    if CAN_FORK and config.args_source == pytest.Config.ArgsSource.TESTPATHS:
+        if _SERVER not in config.stash:
+            until_the_end = ExitStack()
+            config.stash[_SERVER] = until_the_end.enter_context(serving(environment_of_umc()))
+            config.add_cleanup(until_the_end.close)
+        node.workerinput["server"] = str(config.stash[_SERVER])
+
+
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server | None]:
+def server(request: pytest.FixtureRequest) -> Iterator[Server | None]:
     """What processes are forked from, where that can be done."""
     if not CAN_FORK:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="umc-") as folder:  # sockets have short names
+    with ExitStack() as until_the_end:
+        shared = getattr(request.config, "workerinput", {}).get("server")
+        path = Path(shared) if shared else until_the_end.enter_context(serving(environment_of_umc()))
+        server: Server | None = None
         try:
-            server = Server(Path(folder), environment_of_umc())
+            server = loaded_server(path)
         except RuntimeError as error:  # a library starts a thread when it is loaded
             warnings.warn(f"processes start from nothing, which takes minutes more: {error}", stacklevel=1)
-            yield None
-            return
         yield server
-        server.close()
 
 
 @pytest.fixture(scope="session")

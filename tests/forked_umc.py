@@ -15,6 +15,7 @@ import atexit
 import ctypes
 import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -24,10 +25,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ CAN_FORK = sys.platform == "linux" and hasattr(socket, "recv_fds")
 _NUMBER = struct.Struct("i")
 _END = struct.Struct("id")
 """Exit code, and seconds of processors."""
+_LONGEST_START_S = 120
 _LOADED = (
     *("umc_cli.cli.app", "umc_cli.api", "umc_cli.workflows.demo", "umc_cli.workflows.pretrain"),
     *("umc_cli.workflows.train_sec", "umc_cli.workflows.evaluate_sec", "umc_cli.workflows.evaluate_conversion"),
@@ -52,31 +56,52 @@ _LOADED = (
 )
 
 
+@dataclass(frozen=True)
 class Server:
-    """The process that loads and forks; started when it is first needed, ended with `close`."""
+    """The process that has loaded the libraries, and forks."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """`folder`: for the socket; `environment`: of the libraries while they load."""
-        self._path = folder / "umc"
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(self._path)],
+    path: Path
+    """Its socket."""
+
+
+@contextmanager
+def serving(environment: Mapping[str, str]) -> Iterator[Path]:
+    """Start a server, and end it with the block; what it has started goes on. Yield its path while it still loads.
+
+    `environment`: of the libraries while they load.
+    """
+    with tempfile.TemporaryDirectory(prefix="umc-") as folder:  # sockets have short names
+        path = Path(folder) / "umc"
+        with subprocess.Popen(
+            [sys.executable, __file__, "serve", str(path)],
             env=dict(environment),
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != b"ready\n":
+        ) as process:
+            yield path
+            process.communicate()
+
+
+def loaded_server(path: Path) -> Server:
+    """Return the server once it has loaded the libraries; another process may have started it.
+
+    Raises:
+        RuntimeError: it cannot serve.
+    """
+    until = time.monotonic() + _LONGEST_START_S
+    while not path.exists():
+        if (failed := _failure_of(path)).exists():
+            raise RuntimeError(failed.read_text())
+        if time.monotonic() > until:
             raise RuntimeError("the server did not start")
+        time.sleep(0.02)
+    return Server(path)
 
-    @property
-    def path(self) -> Path:
-        """Return its socket."""
-        return self._path
 
-    def close(self) -> None:
-        """End it; what it has started goes on."""
-        self._process.communicate()
+def _failure_of(path: Path) -> Path:
+    """Return where a server says why it cannot serve."""
+    return path.with_suffix(".failed")
 
 
 class Process:
@@ -213,10 +238,12 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return content
 
 
-def _serve(path: str) -> list[str]:
-    """Load, wait, and fork; return in every fork, with what it is to run."""
-    import importlib
+def _load() -> None:
+    """Load what processes are to find.
 
+    Raises:
+        RuntimeError: a library has started a thread.
+    """
     gc.disable()  # the libraries' objects stay: to look through them while they load takes seconds
     atexit.register(_leave_libraries)  # what is registered first runs last
     for name in _LOADED:
@@ -228,14 +255,18 @@ def _serve(path: str) -> list[str]:
     libc.on_exit(libc._exit, None)  # once Python has ended: torch's C++ takes 0.2 s to take itself apart
     n_threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     if n_threads != 1:
-        sys.exit(f"{n_threads} threads: a fork might hang")
+        raise RuntimeError(f"{n_threads} threads: a fork might hang")
     gc.freeze()
     gc.enable()
+
+
+def _serve(path: Path) -> list[str]:
+    """Wait, and fork; return in every fork, with what it is to run."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(f"{path}.new")
     listener.listen(64)
-    os.write(1, b"ready\n")
+    Path(f"{path}.new").rename(path)  # there once it answers
     while True:
         if 0 in select.select([listener, 0], [], [])[0]:
             os._exit(0)
@@ -243,7 +274,7 @@ def _serve(path: str) -> list[str]:
         if os.fork() == 0:
             listener.close()
             command, starter = _wait_for_one(connection)
-            for module, name, value in spawning_from(Path(path)):
+            for module, name, value in spawning_from(path):
                 setattr(module, name, value)
             if command[0] == "-c":
                 Path("/proc/self/comm").write_text(f"of-{starter}")  # for tests that look for it
@@ -331,7 +362,14 @@ def _become(command: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        _become(_serve(sys.argv[2]))
+        socket_path = Path(sys.argv[2])
+        try:
+            _load()
+        except Exception as error:
+            Path(f"{socket_path}.new").write_text(f"{type(error).__name__}: {error}")
+            Path(f"{socket_path}.new").rename(_failure_of(socket_path))
+            raise
+        _become(_serve(socket_path))
     else:  # run SERVER COMMAND...: what a shell starts
         process = Process(Path(sys.argv[2]), sys.argv[3:], Path.cwd(), os.environ)
         sys.exit(process.wait())
