@@ -196,8 +196,9 @@ def forked_worlds(server: Server | None, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings draw nothing: a picture takes longer than the rest of a small run. Others look at pictures."""
-    module = "umc_cli.conversion.converter_training.adversarial_training"
-    monkeypatch.setattr(f"{module}.draw_conversion_figure", lambda *_, **__: None)
+    for module in ("adversarial_training", "pretraining"):
+        name = f"umc_cli.conversion.converter_training.{module}.draw_conversion_figure"
+        monkeypatch.setattr(name, lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

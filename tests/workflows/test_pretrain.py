@@ -32,7 +32,9 @@ def sounds(workspace: Path) -> Path:
     return workspace
 
 
-def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_become_a_refiner_that_convert_uses(
+    umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     dry = umc(*SMOKE, "--max-steps", "8", "--save-every", "4", "--publish", "--dry-run")
     assert not (sounds / "runs").exists()
     run = umc(*SMOKE, "--max-steps", "8", "--save-every", "4", "--publish")
@@ -49,6 +51,7 @@ def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkey
     scores = [row["validation_score"] for row in read_metrics(folder) if "validation_score" in row]
     assert scores == [run.json["best_score"]]
     assert (folder / "pictures").is_dir()
+    request.getfixturevalue("no_pictures")
     published = sounds / "checkpoints/refiner.safetensors"
     assert load_refiner(published).training["name"] == "refiner-smoke"
 
@@ -73,6 +76,7 @@ def test_clips_become_a_refiner_that_convert_uses(umc: Umc, sounds: Path, monkey
     assert re.match(r"run 'refiner-smoke', (8|10) steps, 20\d\d-\d\d-\d\d \(", converted.json["weights"])
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Path) -> None:
     run = umc(*SMOKE, "--max-steps", "1")
     assert run.json["published"] == []
@@ -82,6 +86,7 @@ def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Pat
     assert "weights: the weights that ship with umc\n" in converted.stderr
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_wide_family_is_a_setting(umc: Umc, sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("FAMILY", "wide"), ("OBJECTIVE", "share"), ("TEXTURE_WEIGHT", "0.1"), ("BF16", "true")):
         monkeypatch.setenv(f"UMC_PRETRAIN_{name}", value)

@@ -67,6 +67,7 @@ def test_it_says_what_the_run_then_does_and_writes_nothing(
     ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_part_of_many_recordings_tells_of_all(workspace: Path, umc: Umc) -> None:
     for number in range(16):
         write_audio(workspace / f"data/pixel3/hiss/long{number}.wav", noise(5.0, seed=number))
@@ -133,6 +134,7 @@ def test_a_folder_that_is_missing_or_in_the_way_is_said(workspace: Path, umc: Um
     assert dry.exit_code == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_recordings_that_cannot_be_read_are_listed(workspace: Path, umc: Umc) -> None:
     for command in (GENERATOR, CLASSIFIER):
         (workspace / f"data/{DEVICES[0]}/hiss/0.wav").write_bytes(b"no sound")
@@ -141,6 +143,7 @@ def test_recordings_that_cannot_be_read_are_listed(workspace: Path, umc: Umc) ->
     assert "1 recording cannot be read" in umc(*CLASSIFIER, "--name", "other", "--dry-run").stderr
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_lines_say_what_is_converted_to_and_told_apart(umc: Umc) -> None:
     shown = umc(*CLASSIFIER, "--method", "eq", "--targets", "pixel3,xperia1", "--dry-run").stdout
     assert "would tell    2 labels: hiss, thud" in shown

@@ -47,17 +47,31 @@ class LinearDiscriminant:
         `shrinkage`, 0 to 1: share of the mean variance in the covariance. No class gets less than a share
         1 / (samples + 1) of its prior, so that one surprise cannot outweigh everything.
         """
-        projected = ((features - self.mean) / self.scale) @ self.axes
+        (log_probabilities,) = self.tempered(self.logits(self.projected(features), shrinkage), (temperature,))
+        of_classes: Values = log_probabilities.T
+        return of_classes
+
+    def projected(self, features: Values) -> Values:
+        """Return features along the principal axes. Shape: [N, D] -> [N, D]."""
+        along_axes: Values = ((features - self.mean) / self.scale) @ self.axes
+        return along_axes
+
+    def logits(self, projected: Values, shrinkage: float) -> Values:
+        """Return what tells classes apart, without their priors. Shape: [N, D] of `projected` -> [K, N]."""
         mean_variance = max(float(self.variances.mean()), np.finfo(float).eps)
         variances = (1 - shrinkage) * self.variances + shrinkage * mean_variance
         weights = self.class_means / variances
-        logits = projected @ weights.T - 0.5 * (weights * self.class_means).sum(axis=1)
-        logits = logits / temperature + self.log_priors
+        logits: Values = weights @ projected.T - 0.5 * (weights * self.class_means).sum(axis=1, keepdims=True)
+        return logits
+
+    def tempered(self, logits: Values, temperatures: Sequence[float]) -> Values:
+        """Return the log probability of each class. Shape: [K, N] of `logits` -> [temperatures, K, N]."""
+        logits = logits / np.asarray(temperatures)[:, None, None] + self.log_priors[:, None]
         logits -= logits.max(axis=1, keepdims=True)
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         share = 1 / (self.n_samples + 1)
-        log_probabilities: Values = np.log((1 - share) * probabilities + share * np.exp(self.log_priors))
+        log_probabilities: Values = np.log((1 - share) * probabilities + share * np.exp(self.log_priors)[:, None])
         return log_probabilities
 
 
@@ -131,12 +145,13 @@ def choose_linear(
 
 def _choose(features: Values, labels: NDArray[np.intp], folds: NDArray[np.intp], n_classes: int) -> tuple[float, float]:
     """Return the shrinkage and the temperature of the least cross-entropy; the stronger ones of equals."""
-    loss = dict.fromkeys(((shrinkage, hot) for shrinkage in SHRINKAGES for hot in TEMPERATURES), 0.0)
+    losses = np.zeros((len(SHRINKAGES), len(TEMPERATURES)))
     for fold in np.unique(folds):
         known, tested = folds != fold, folds == fold
         discriminant = fit_linear_discriminant(features[known], labels[known], n_classes)
-        rows = np.arange(int(tested.sum()))
-        for shrinkage, temperature in loss:
-            log_probabilities = discriminant.log_probabilities(features[tested], shrinkage, temperature)
-            loss[shrinkage, temperature] -= float(log_probabilities[rows, labels[tested]].sum())
-    return min(loss, key=lambda choice: loss[choice])
+        projected, rows = discriminant.projected(features[tested]), np.arange(int(tested.sum()))
+        for number, shrinkage in enumerate(SHRINKAGES):
+            log_probabilities = discriminant.tempered(discriminant.logits(projected, shrinkage), TEMPERATURES)
+            losses[number] -= log_probabilities[:, labels[tested], rows].sum(axis=1)
+    shrinkage, temperature = divmod(int(losses.argmin()), len(TEMPERATURES))
+    return SHRINKAGES[shrinkage], TEMPERATURES[temperature]

@@ -3,6 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from umc_cli.atomic_write import atomic_path
@@ -26,8 +27,14 @@ def check_figure_name(path: Path) -> str:
 def figure_png(figure: Figure, dots_per_inch: int) -> bytes:
     """Return `figure` as a PNG."""
     png = BytesIO()
-    figure.savefig(png, format="png", dpi=dots_per_inch)
+    _print_png(figure, png, dots_per_inch)
     return png.getvalue()
+
+
+def _print_png(figure: Figure, file: BytesIO | Path, dots_per_inch: int) -> None:
+    """Draw `figure` once: `savefig` draws it twice, the first time in vain where nothing is to be cut off."""
+    figure.set_dpi(dots_per_inch)
+    FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
 
 
 def write_figure(path: Path, figure: Figure, dots_per_inch: int = 300) -> None:
@@ -38,7 +45,10 @@ def write_figure(path: Path, figure: Figure, dots_per_inch: int = 300) -> None:
         EnvironmentFault: the file cannot be written.
     """
     file_format = check_figure_name(path)
-    # Without a date the same data gives the same file.
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
     with atomic_path(path) as partial:
-        figure.savefig(partial, format=file_format, dpi=dots_per_inch, metadata=undated)
+        if file_format == "png":
+            _print_png(figure, partial, dots_per_inch)
+        else:
+            # Without a date the same data gives the same file.
+            undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[file_format]
+            figure.savefig(partial, format=file_format, dpi=dots_per_inch, metadata=undated)
