@@ -12,6 +12,7 @@ import torch
 from tests.conversion.generators import NORMALISATION, small_generator, write_small_checkpoint
 from tests.samples import RATE_HZ, Run, noise, write_audio
 from umc_cli.checkpoint import read_checkpoint, write_checkpoint
+from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import save_generator
 from umc_cli.conversion.refiner_settings import SHIPPED_REFINER
@@ -61,6 +62,12 @@ def workspace(recorded: Path, tmp_path: Path) -> Path:
 def small(umc: Umc) -> Umc:
     """Return a function that runs `umc train-sec` with the small network for two steps, with further options."""
     return lambda *options: umc("train-sec", "--source", SOURCE, *SMALL, *options)
+
+
+@pytest.fixture
+def engine_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert as where OpenVINO is not made for the processor: it takes two seconds to load a generator."""
+    monkeypatch.setattr(openvino_package, "is_installed", lambda: False)
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -144,6 +151,7 @@ def converted_by(workspace: Path, method: str) -> dict[str, Any]:
     return {name: about[name] for name in ("converter", "targets", "made_with")}
 
 
+@pytest.mark.usefixtures("engine_is_torch")
 def test_unified_real_of_paper_is_the_papers_generator_though_refiners_are_there(umc: Umc, workspace: Path) -> None:
     refused = umc("train-sec", "--source", SOURCE, "--method", "unified-real", *PAPER)
     assert refused.exit_code == 2
@@ -160,6 +168,7 @@ def test_unified_real_of_paper_is_the_papers_generator_though_refiners_are_there
     assert converted_by(workspace, "unified-real")["converter"] == "refiner_transport"
 
 
+@pytest.mark.usefixtures("engine_is_torch")
 def test_unified_synth_of_paper_draws_a_difference_for_every_sample(umc: Umc, workspace: Path) -> None:
     """It needs no record of any device, not even of the source."""
     for path in (workspace / "data").glob(f"{SOURCE}/*/*"):
@@ -223,6 +232,7 @@ def test_every_method_trains(small: Umc, workspace: Path, method: str) -> None:
     assert sum(report["n_held_out"].values()) == 1
 
 
+@pytest.mark.usefixtures("engine_is_torch")
 def test_mc_and_adapt_take_what_they_need(small: Umc, umc: Umc, workspace: Path) -> None:
     lacking = small("--method", "mc")
     assert lacking.exit_code == 2
