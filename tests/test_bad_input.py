@@ -102,7 +102,11 @@ BAD_FILES: dict[str, tuple[str, Edit, str]] = {
     "half an OGG": ("ogg", write_half, "truncated|ends"),
     "half an MP3": ("mp3", write_half, "truncated|ends"),
     "text": ("wav", lambda path: path.write_text("hello, this is text\n" * 99), "cannot be decoded"),
-    "text as MP3": ("mp3", lambda path: path.write_text("hello, this is text\n" * 99), "cannot be decoded"),
+    "text as MP3": (
+        "mp3",
+        lambda path: path.write_text("hello, this is text\n" * 99),
+        "cannot be decoded: Format not rec",
+    ),
     "NaN": ("wav", not_a_number, "NaN"),
     "infinite": ("wav", lambda path: write_audio(path, with_values(np.inf, -np.inf), subtype="FLOAT"), "NaN or inf"),
     "absurd": ("wav", lambda path: write_audio(path, with_values(1e30), subtype="FLOAT"), "NaN or inf|full scale"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
-from umc_cli.audio.cancellation import mix_loss_db
+from umc_cli.audio.cancellation import compare_mix
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.config import dump_settings
@@ -25,18 +25,23 @@ def inverted(seconds: float = 2.0, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("channels", "loss_db"),
+    ("channels", "loss_db", "loudest", "dead"),
     [
-        (inverted(), -36.0),
-        (np.stack([noise(), noise()], axis=1), 0.0),
-        (np.stack([noise(), noise(seed=1)], axis=1), -3.0),
-        (np.stack([noise(), 0 * noise()], axis=1), -6.02),
-        (np.stack([0 * noise(), 0 * noise()], axis=1), 0.0),
+        (inverted(), -36.0, 1, None),
+        (np.stack([noise(), noise()], axis=1), 0.0, 1, None),
+        (np.stack([noise(), 0.1 * noise(seed=1)], axis=1), -5.98, 1, None),
+        (np.stack([noise(), 0 * noise()], axis=1), -6.02, 1, 2),
+        (np.stack([0.005 * noise(seed=1), noise(), noise()], axis=1), -3.5, 2, 1),
+        (np.stack([0 * noise(), 0 * noise()], axis=1), 0.0, 1, None),
     ],
 )
-def test_what_mixing_loses(tmp_path: Path, channels: np.ndarray, loss_db: float) -> None:
+def test_what_mixing_loses(
+    tmp_path: Path, channels: np.ndarray, loss_db: float, loudest: int, dead: int | None
+) -> None:
     path = write_audio(tmp_path / "x.wav", channels, subtype="FLOAT")
-    assert mix_loss_db(path, read_header(path)) == pytest.approx(loss_db, abs=0.15)
+    mix = compare_mix(path, read_header(path))
+    assert mix.loss_db == pytest.approx(loss_db, abs=0.15)
+    assert (mix.loudest, mix.dead) == (loudest, dead)
 
 
 def test_a_channel_is_read_as_it_is(tmp_path: Path) -> None:
@@ -53,6 +58,28 @@ def test_no_channel_leaves_the_ids_of_runs_as_they_are() -> None:
     assert dump_settings(ChannelSegmentSettings()) == dump_settings(SegmentSettings())
     assert dump_settings(ChannelSegmentSettings(channel=2))["channel"] == 2
     assert ChannelSegmentSettings(channel=2, hop=512).segments == SegmentSettings(hop=512)
+
+
+def test_a_channel_that_holds_nothing_is_warned_of(workspace: Path, convert: Umc) -> None:
+    stereo = np.stack([0 * noise(), noise()], axis=1)
+    write_audio(workspace / f"data/{SOURCE}/a/half.wav", stereo)
+    write_audio(workspace / f"data/{SOURCE}/a/both.wav", np.stack([noise(), noise()], axis=1))
+    (warning,) = convert("--json").json["warnings"]
+    assert warning == (
+        "channels hold next to nothing: in 1 of 2 recordings with several channels that were looked at "
+        f"(data/{SOURCE}/a/half.wav: channel 1), so that the mean of all is too quiet, there by 6 dB: choose one with "
+        "--channel 2"
+    )
+
+
+def test_recordings_of_low_sample_rates_are_warned_of(workspace: Path, convert: Umc) -> None:
+    write_audio(workspace / f"data/{SOURCE}/a/telephone.wav", noise(), rate_hz=8_000)
+    write_audio(workspace / f"data/{SOURCE}/a/speech.wav", noise(), rate_hz=16_000)
+    (warning,) = convert("--json").json["warnings"]
+    assert warning == (
+        f"2 of 6 recordings have a sample rate below 22,050 Hz (the lowest: data/{SOURCE}/a/telephone.wav, 8,000 Hz): "
+        "they hold nothing above half of it, where targets may hold sound"
+    )
 
 
 def test_channels_that_cancel_are_warned_of_and_one_can_be_chosen(workspace: Path, convert: Umc) -> None:

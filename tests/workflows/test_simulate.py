@@ -115,6 +115,18 @@ def test_clips_that_cannot_be_read_are_listed_and_the_others_recorded(umc: Umc, 
     assert not (workspace / "nothing").exists()
 
 
+def test_clips_without_a_label_are_told_and_system_files_are_none(umc: Umc, workspace: Path) -> None:
+    write_audio(workspace / "clips/a/one.wav")
+    write_audio(workspace / "clips/flat.wav")
+    write_audio(workspace / "clips/@eaDir/one.wav")
+    (workspace / "clips/a/._one.wav").write_bytes(b"Mac OS X")
+    run = umc("simulate", "clips", "--devices", "1", "--json")
+    assert (run.exit_code, run.json["n_clips"]) == (1, 1)
+    (failed,) = run.json["failed"]
+    assert failed["path"].endswith("clips/flat.wav")
+    assert failed["reason"] == "does not lie in <label>/"
+
+
 def test_an_interruption_leaves_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,5 +1,7 @@
-"""Channels that cancel: of a recording with one capsule inverted, the mean of all channels is next to nothing."""
+"""What the mean of all channels loses: of a recording with one capsule inverted it is next to nothing, and a channel
+that holds nothing makes it quieter."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,32 @@ from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 
 FAR_BELOW_DB = -10.0
 """Two channels without anything in common lose 3 dB by mixing, one channel beside a silent one 6 dB."""
+DEAD_DB = -40.0
+"""Below the loudest channel: no microphone heard the same sounds there."""
 
 _SECONDS = 4
 _MOST_CHANNELS = 8
 
 
-def mix_loss_db(path: Path, header: AudioHeader) -> float:
-    """Return the level of the mean of all channels above that of the loudest one, over 4 s in the middle, in dB.
+@dataclass(frozen=True)
+class Mix:
+    """How the mean of all channels compares with the loudest one."""
 
-    0 for silence, where nothing can be lost. Of more than eight channels the first eight are compared.
+    loss_db: float
+    """Level of the mean above that of the loudest channel; 0 for silence, where nothing can be lost."""
+    loudest: int
+    """Channel, counted from 1."""
+    dead: int | None
+    """The first channel that is next to silent beside it; None where there is none."""
+
+
+NOTHING_LOST = Mix(0.0, 1, None)
+
+
+def compare_mix(path: Path, header: AudioHeader) -> Mix:
+    """Compare the mean of all channels with each of them, over 4 s in the middle of a recording.
+
+    Of more than eight channels the first eight are compared.
 
     Raises:
         InputError: see `read_samples`.
@@ -28,5 +47,9 @@ def mix_loss_db(path: Path, header: AudioHeader) -> float:
     def power(channel: int | None) -> float:
         return float(np.square(read_samples(path, header, start, stop, channel), dtype=np.float64).mean())
 
-    loudest = max(power(number) for number in range(1, min(header.channels, _MOST_CHANNELS) + 1))
-    return float(10 * np.log10(max(power(None), 1e-20) / loudest)) if loudest > 1e-20 else 0.0
+    powers = [power(number) for number in range(1, min(header.channels, _MOST_CHANNELS) + 1)]
+    most = max(powers)
+    if most <= 1e-20:
+        return NOTHING_LOST
+    dead = next((number for number, own in enumerate(powers, 1) if own < most * 10 ** (DEAD_DB / 10)), None)
+    return Mix(float(10 * np.log10(max(power(None), 1e-20) / most)), powers.index(most) + 1, dead)

@@ -47,6 +47,7 @@ _HEAD_BYTES = 4096
 _LOUDEST = 1e6
 """Float samples may exceed full scale (1), but not by 120 dB: squared, they would leave the range of float32."""
 
+_NO_SUCH_FILE = "File does not exist or is not a regular file"
 _GUARD_SECONDS = 0.5
 """Decoded before the wanted samples, far beyond the length of the resampler's filter and of an MP3 frame."""
 
@@ -321,6 +322,8 @@ def _explain(path: Path) -> Iterator[None]:
             raise InputError("no longer exists", "put it back, or convert again without it") from error
         reason = (str(error).splitlines() or ["no reason given"])[0]
         reason = reason.removeprefix(f"Error opening {str(path)!r}: ").rstrip(".")
+        if reason.startswith(_NO_SUCH_FILE):  # what libsndfile says of a file that its MP3 reader refuses
+            reason = "Format not recognised"
         raise InputError(
             f"cannot be decoded: {reason}", "it is damaged or not audio: record it again, or export it as WAV or FLAC"
         ) from error

@@ -221,18 +221,24 @@ def read_manifest(path: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
 
 def scan_folders(data: Path, rules: SplitRules = DEFAULT_RULES) -> Recordings:
     """Find the audio files in `<data>/<device>/<label>/**`; symbolic links are followed, loops are not."""
+    return _scan(data, (), rules)
+
+
+def scan_labels(folder: Path, device: str) -> Recordings:
+    """Find the audio files in `<folder>/<label>/**`, as `scan_folders` does: recordings of one device."""
+    return _scan(folder, (device,), DEFAULT_RULES)
+
+
+def _scan(folder: Path, above: tuple[str, ...], rules: SplitRules) -> Recordings:
     clips: list[Clip] = []
     failed: list[FailedInput] = []
     passed_over: Counter[str] = Counter()
-    for path in _walk(data, set(), failed, passed_over):
-        place = path.relative_to(data).parts
+    right_place = "".join(("<device>/", "<label>/")[len(above) :])
+    for path in _walk(folder, set(), failed, passed_over):
+        place = (*above, *path.relative_to(folder).parts)
         if len(place) < 3:
             failed.append(
-                FailedInput(
-                    str(path),
-                    "does not lie in <device>/<label>/",
-                    "move it into a folder named after its label",
-                )
+                FailedInput(str(path), f"does not lie in {right_place}", "move it into a folder named after its label")
             )
         else:
             clips.append(clip_at(str(path), place))

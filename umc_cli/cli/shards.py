@@ -64,7 +64,7 @@ def _show(report: "ShardsReport", as_json: bool) -> None:
             )
         render.print_table(table)
         if report.n_verified:
-            render.err().print(f"{report.n_verified} shards are intact")
+            render.err().print(f"intact: {render.count(report.n_verified, 'shard')}")
         if report.n_audio_files:
             render.err().print(render.count(report.n_audio_files, "audio file"))
     raise typer.Exit(report.exit_code)

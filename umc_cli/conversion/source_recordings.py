@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from umc_cli.audio.cancellation import FAR_BELOW_DB, mix_loss_db
+from umc_cli.audio.cancellation import FAR_BELOW_DB, NOTHING_LOST, Mix, compare_mix
+from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import MANIFEST_NAMES, Clip, FailedInput, Recordings
 from umc_cli.audio.time_limit import within
 from umc_cli.errors import InputError, SettingsError, guess
@@ -118,10 +119,10 @@ def _reasons(failed: Sequence[FailedInput]) -> str:
     return "; ".join(parts) + more
 
 
-def cancellation_warnings(files: Iterable[PlannedFile], root: Path, workers: int, timeout_s: float) -> list[str]:
-    """Warn of recordings whose channels cancel when they are mixed; some, spread over all, are looked at.
+def channel_warnings(files: Iterable[PlannedFile], root: Path, workers: int, timeout_s: float) -> list[str]:
+    """Warn of recordings whose channels cancel when they are mixed, or hold nothing.
 
-    `root`: what their relative paths start from. `timeout_s`: for each.
+    Some, spread over all, are looked at. `root`: what their relative paths start from. `timeout_s`: for each.
     """
     chosen: list[PlannedFile] = []
     stride = 1
@@ -131,20 +132,46 @@ def cancellation_warnings(files: Iterable[PlannedFile], root: Path, workers: int
             if len(chosen) > _LOOKED_AT:
                 chosen, stride = chosen[::2], 2 * stride
 
-    def loss_db(file: PlannedFile) -> float:
+    def mix(file: PlannedFile) -> Mix:
         try:
-            return within(timeout_s, lambda: mix_loss_db(root / file.path, file.header))
+            return within(timeout_s, lambda: compare_mix(root / file.path, file.header))
         except InputError:  # it is listed as failed where it is converted
-            return 0.0
+            return NOTHING_LOST
 
     with ThreadPoolExecutor(workers) as pool:
-        losses_db = list(pool.map(loss_db, chosen))
-    cancelling = [index for index, loss in enumerate(losses_db) if loss < FAR_BELOW_DB]
-    if not cancelling:
+        mixes = list(zip(chosen, pool.map(mix, chosen), strict=True))
+    among = f"of {len(chosen)} recordings with several channels that were looked at"
+    warnings = []
+    cancelling = [(file, mix) for file, mix in mixes if mix.loss_db < FAR_BELOW_DB]
+    if cancelling:
+        file, worst = min(cancelling, key=lambda entry: entry[1].loss_db)
+        warnings.append(
+            f"channels cancel: in {len(cancelling)} {among} the mean of all lies more than {-FAR_BELOW_DB:.0f} dB "
+            f"below the loudest ({file.path}: {-worst.loss_db:.0f} dB); one may be inverted: choose one with "
+            "--channel 1"
+        )
+    dead = [(file, mix) for file, mix in mixes if mix.dead is not None and mix.loss_db >= FAR_BELOW_DB]
+    if dead:
+        file, first = dead[0]
+        warnings.append(
+            f"channels hold next to nothing: in {len(dead)} {among} ({file.path}: channel {first.dead}), so that the "
+            f"mean of all is too quiet, there by {-first.loss_db:.0f} dB: choose one with --channel {first.loudest}"
+        )
+    return warnings
+
+
+def low_rate_warnings(files: Iterable[PlannedFile]) -> list[str]:
+    """Warn of recordings whose sample rate is too low for the highest bands."""
+    n_files = n_low = 0
+    lowest: PlannedFile | None = None
+    for file in files:
+        n_files += 1
+        if file.sample_rate_hz < SAMPLE_RATE_HZ:
+            n_low += 1
+            lowest = file if lowest is None or file.sample_rate_hz < lowest.sample_rate_hz else lowest
+    if lowest is None:
         return []
-    worst = min(cancelling, key=lambda index: losses_db[index])
-    of = f"{len(cancelling)} of {len(chosen)} recordings with several channels"
     return [
-        f"channels cancel: in {of} that were looked at the mean of all lies more than {-FAR_BELOW_DB:.0f} dB below the "
-        f"loudest ({chosen[worst].path}: {-losses_db[worst]:.0f} dB); one may be inverted: choose one with --channel 1"
+        f"{n_low} of {n_files} recordings have a sample rate below {SAMPLE_RATE_HZ:,} Hz (the lowest: {lowest.path}, "
+        f"{lowest.sample_rate_hz:,} Hz): they hold nothing above half of it, where targets may hold sound"
     ]

@@ -4,15 +4,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umc_cli import atomic_write
-from umc_cli.audio.files import AUDIO_SUFFIXES
-from umc_cli.audio.manifest import Clip, Recordings, assign_splits, recordings_if_any
+from umc_cli.audio.manifest import Recordings, recordings_if_any, scan_labels
 from umc_cli.config import Workspace
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import DeviceRegistry, check_device_id
@@ -77,7 +76,7 @@ def simulate(
         responses_db = np.array([phone.frequency_response_db for phone in DeviceRegistry()])
     random = np.random.default_rng(settings.seed)
     devices = [draw_device(name, responses_db, random) for name in ids]
-    report = SimulateReport(str(output), ids, unseen, 0, 0, 0, failed=list(found.failed))
+    report = SimulateReport(str(output), ids, unseen, 0, 0, 0, failed=list(found.failed), warnings=list(found.warnings))
     say(f"{len(devices)} devices record {len(found.clips)} clips")
     with _whole_folder(output) as partial:
         written = write_simulated_data_set(
@@ -118,16 +117,10 @@ def labelled_clips(folder: Path) -> Recordings:
     """
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}", "name a folder that holds <label>/*.wav")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    clips = []
-    for path in paths:
-        place = path.relative_to(folder)
-        if len(place.parts) > 1:
-            recording = place.with_suffix("").as_posix()
-            clips.append(Clip(str(path), "source", label=place.parts[0], split="", recording=recording))
-    if not clips:
+    found = scan_labels(folder, "source")
+    if not found.clips:
         raise SettingsError(f"{folder} holds no recordings in folders of labels", "put them into <label>/*.wav")
-    return Recordings(tuple(assign_splits(clips)), ())
+    return found
 
 
 def _clips_of_a_device(workspace: Workspace, source: str | None) -> Recordings:
@@ -143,7 +136,7 @@ def _clips_of_a_device(workspace: Workspace, source: str | None) -> Recordings:
             f"no recordings of {source or 'any device'} in {workspace.data}",
             f"put them into {workspace.data}/<device>/<label>/, or name a folder that holds <label>/*.wav{there}",
         )
-    return Recordings(clips, tuple(found.failed))
+    return replace(found, clips=clips)
 
 
 def _ids(settings: SimulateSettings) -> list[str]:
