@@ -418,6 +418,8 @@ def test_no_data_folder(workspace: Path, convert: Umc) -> None:
         (["--targets", "pixel3,nobody"], "unknown device 'nobody'"),
         (["--targets", SOURCE], "is the source itself"),
         (["--targets", ","], "target"),
+        (["--targets", f"all,{TARGET}"], "target 'all' stands for no device"),
+        (["--targets", "ALL"], "target 'ALL' stands for no device"),
         (["--converter", "magic"], "unknown converter 'magic'"),
         (["--converter", "quantile"], "quantile lacks recordings of pixel3"),
         (["--converter", "film_gan", "--checkpoint", "nowhere"], "cannot read checkpoint nowhere"),

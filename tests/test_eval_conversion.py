@@ -223,6 +223,11 @@ def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, rec
             "cannot read checkpoint none.safetensors",
             "give an existing",
         ),
+        (
+            ("--source", "plain", "--checkpoint", "small.safetensors", "--converters", "eq,refiner"),
+            "--checkpoint has no effect: none of the converters takes small.safetensors",
+            "leave it out, or measure film_gan",
+        ),
         (("--source", "plain", "--hop", "30000", "--split", "test"), "only 8 segments of plain", "add recordings"),
         (("--source", "plain", "--split", "tets"), "--split is 'tets': must be 'train'", "umc eval conversion"),
         (("--source", "plain", "--seeds", "0"), "--seeds is '0': must be at least 1", "umc eval conversion --help"),
@@ -230,7 +235,8 @@ def test_a_noise_floor_above_the_recordings_is_warned_of(evaluate: Evaluate, rec
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_is_refused(evaluate: Evaluate, options: tuple[str, ...], message: str, hint: str) -> None:
+def test_what_is_refused(recorded: Path, evaluate: Evaluate, options: tuple[str, ...], message: str, hint: str) -> None:
+    write_small_checkpoint(recorded / "small.safetensors")
     run = evaluate(*options)
     assert run.exit_code == 2
     assert run.stdout == ""

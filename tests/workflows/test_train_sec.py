@@ -632,6 +632,9 @@ def test_labels_of_val_that_nothing_is_trained_on_are_left_out_and_named(small: 
     report = small("--json").json
     assert report["n_held_out"] == {SOURCE: 4}
     assert "labels in split val that nothing is trained on are left out: odd" in report["warnings"]
+    assert not [text for text in report["warnings"] if "--held-out-share" in text]
+    told = small("--json", "--held-out-share", "0.3", "--name", "told").json["warnings"]
+    assert "--held-out-share has no effect: the recordings in split val validate" in told
 
 
 def test_by_default_a_classifier_learns_from_four_fifths(

@@ -127,6 +127,11 @@ def evaluate_conversion(
     _check(settings)
     workspace = settings.applied_to(workspace)
     weights = find_weights(workspace, settings.checkpoint)
+    if weights.takers and settings.converters and not {*weights.takers} & {*settings.converters}:
+        raise SettingsError(
+            f"--checkpoint has no effect: none of the converters takes {settings.checkpoint}",
+            f"leave it out, or measure {' or '.join(weights.takers)}",
+        )
     recordings = find_recordings(workspace.data, workspace.splits)
     clips = [clip for clip in recordings.clips if is_device_id(clip.device)]
     if settings.save_verdict and any(clip.role == settings.split for clip in for_converters(clips)):

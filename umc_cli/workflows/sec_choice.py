@@ -16,6 +16,7 @@ from umc_cli.errors import SettingsError, guess
 from umc_cli.response.device import DeviceRegistry, check_device_id
 from umc_cli.sec.audio_conversions import check_audio_folder
 from umc_cli.sec.backbones import build_backbone
+from umc_cli.sec.classifier_settings import SEC_PRESETS
 from umc_cli.sec.method_parts import NetworkParts, check_method_settings, network_parts
 from umc_cli.sec.methods import SELF_TRAINING, MethodPlan, parse_method
 from umc_cli.settings.train_sec import TrainSecSettings
@@ -134,6 +135,8 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
     train = [clip for clip in [*own, *foreign] if clip.recording not in held_out]
     validated = sorted(of_val, key=lambda clip: clip.file) or [clip for clip in own if clip.recording in held_out]
     warnings = list(recordings.warnings)
+    if of_val and settings.held_out_share != SEC_PRESETS[settings.preset].held_out_share:
+        warnings.append(f"--held-out-share has no effect: the recordings in split {VAL} validate")
     alone = sorted({clip.label for clip in validated} - {clip.label for clip in train})
     if alone and of_val:
         warnings.append(f"labels in split {VAL} that nothing is trained on are left out: {', '.join(alone)}")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from umc_cli.config import Workspace, means_all
+from umc_cli.config import ALL, Workspace, means_all
 from umc_cli.errors import SettingsError
 from umc_cli.response.device import Device, DeviceRegistry, check_device_id, unknown_device
 from umc_cli.response.invented_devices import invent_targets, is_invented, unmeasured
@@ -51,6 +51,10 @@ def read_targets(
                 "leave it out of --targets; umc convert --with-source keeps its recordings as they are",
             )
         if check_device_id(name) not in allowed:
+            if name.lower() in ALL:
+                raise SettingsError(
+                    f"target {name!r} stands for no device", "write --targets all, and nothing beside it"
+                )
             raise unknown_device(name, allowed - {source})
     return Targets(tuple(dict.fromkeys(names)), is_all=False)
 
