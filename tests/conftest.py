@@ -123,13 +123,21 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server | None]:
         yield server
 
 
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY))
+from umc_cli.cli.app import main
+main()
+"""
+
+
 @pytest.fixture(scope="session")
 def start_umc(server: Server | None) -> Callable[..., Any]:
     """Return a function that starts `python -m umc_cli` as a process of its own.
 
     It is forked from one that has loaded the libraries, or, with `is_forked=False` or options that need it, starts
     from nothing. `slow_after`: so many files are made at once, the others take their time; `held_after`: the others
-    wait for a file `go-on` (`tests/slow_umc.py`).
+    wait for a file `go-on` (`tests/slow_umc.py`). `largest_file`: no file gets larger, in bytes, as on a full disk.
     """
 
     def start(
@@ -139,6 +147,7 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
         is_forked: bool = True,
         slow_after: int | None = None,
         held_after: int | None = None,
+        largest_file: int | None = None,
         **options: Any,
     ) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
@@ -148,6 +157,8 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
             if number is not None:
                 module = ["tests.slow_umc", how, str(number)]
         command = ["-m", *module, *arguments]
+        if largest_file is not None:
+            command = ["-c", LIMITED.format(largest_file), *arguments]
         if server and is_forked and len(pipes) == 3 and all(name.startswith("UMC_") for name in env or {}):
             return Process(server.path, command, cwd, environment, **pipes)
         return subprocess.Popen([sys.executable, *command], cwd=cwd, env=environment, **pipes)

@@ -191,8 +191,13 @@ def test_the_benchmark_of_planning_plans_every_row(
     script = PROJECT / "examples/benchmarks/plan.py"
     benchmark = runpy.run_path(str(script), run_name="example")
 
+    once = (
+        "import runpy, sys; main = runpy.run_path(sys.argv[1])['main']; main.__globals__['RUNS'] = 1; del sys.argv[0]"
+    )
+
     def in_a_process(task: str, folder: Path) -> Any:
-        run = run_script(str(script), "--task", task, "--folder", str(folder), cwd=tmp_path)
+        asked = ("--task", task, "--folder", str(folder))
+        run = run_script("-c", f"{once}; main.__globals__['RUNS'] = 1; main()", str(script), *asked, cwd=tmp_path)
         assert run.exit_code == 0, run.stderr
         return json.loads(run.stdout)
 

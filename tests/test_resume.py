@@ -1,7 +1,6 @@
 """Runs that end early, at any moment and for any reason, and the ones that go on after them."""
 
 import hashlib
-import resource
 import signal
 import subprocess
 import threading
@@ -222,11 +221,7 @@ def test_a_full_disk_is_a_fault_that_the_next_run_gets_over(
     """A limit on the size of files stands for the full disk: it stops run.json, or the shards at different moments."""
     root = busy_workspace / "converted"
     command = (*COMMAND[:-1], "32")
-    run = run_umc(
-        *command,
-        cwd=busy_workspace,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY)),
-    )
+    run = run_umc(*command, cwd=busy_workspace, largest_file=n_bytes)
     assert run.exit_code == 3, run.stderr
     assert "no room left to write" in run.stderr
     assert "free disk space" in run.stderr

@@ -53,6 +53,8 @@ from umc_cli.workflows.shards import list_shards, verify_shards
 SOURCE, TARGET = "xperia1v", "pixel3"
 SEGMENTS_A_FILE = 10
 BATCH, SEGMENTS_A_SHARD = 32, 1024
+RUNS = 20
+"""Of each step that is timed."""
 LINKS_A_FILE = 10_000
 """File systems allow some ten thousand hard links to a file."""
 
@@ -162,9 +164,9 @@ def use_shards(folder: Path) -> dict[str, Any]:
 
 
 def milliseconds(function: Callable[[], object], n_segments: int) -> float:
-    """Return what a segment takes: the least of twenty runs, after one that is not counted."""
+    """Return what a segment takes: the least of `RUNS` runs, after one that is not counted."""
     taken = []
-    for _ in range(21):
+    for _ in range(1 + RUNS):
         started = time.perf_counter()
         function()
         taken.append(time.perf_counter() - started)

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 
 from tests.conftest import PROJECT
 from tests.conversion.generators import NORMALISATION, small_generator, tilt_db
+from tests.samples import Run
 from umc_cli.conversion.engines import (
     ENGINES,
     build_engine,
@@ -167,24 +167,25 @@ def test_openvino_prints_nothing_whatever_the_command_line(
     assert sys.argv is arguments
 
 
-def test_openvino_leaves_the_process_able_to_handle_signals() -> None:
+def test_openvino_leaves_the_process_able_to_handle_signals(run_script: Callable[..., Run]) -> None:
     """Engines that came and went, also in another thread, must not take the stack that Ctrl-C is handled on."""
     program = """
 import gc, os, signal, threading
 import torch
-from tests.conversion.generators import small_generator
-from umc_cli.conversion.engines.openvino_engine import OpenVinoEngine
-from umc_cli.conversion.engines.precisions import choose_precision, torch_precision
+from umc_cli.conversion.engines.openvino_engine import OpenVinoRefinerEngine
+from umc_cli.conversion.refiner_network import Refiner
+from umc_cli.conversion.refiner_settings import RefinerSettings
 from umc_cli.precision import Precision
 signal.signal(signal.SIGINT, lambda *_: print("handled"))
-engines = [OpenVinoEngine(small_generator(), Precision.FP32, torch.device("cpu"), 1)]
+refiner = Refiner(RefinerSettings(widths=(4, 6, 8, 8)))
+engines = [OpenVinoRefinerEngine(refiner, Precision.FP32, torch.device("cpu"), 1)]
 drop = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
 drop.start()
 drop.join()
 os.kill(os.getpid(), signal.SIGINT)
 """
-    ended = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=200)
-    assert (ended.returncode, ended.stdout) == (0, "handled\n")
+    ended = run_script("-c", program, cwd=PROJECT)
+    assert (ended.exit_code, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -145,11 +144,7 @@ def test_a_training_that_fills_the_disk_keeps_its_last_state_and_goes_on(workspa
     assert run_umc(*TRAIN, "full", "--max-steps", "3", cwd=workspace).exit_code == 0
     state = (workspace / "runs/full/state.safetensors").read_bytes()
     limit = len(state) // 2
-    run = run_umc(
-        *(*TRAIN, "full", "--resume", "--max-steps", "6"),
-        cwd=workspace,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
-    )
+    run = run_umc(*TRAIN, "full", "--resume", "--max-steps", "6", cwd=workspace, largest_file=limit)
     assert run.exit_code == 3, run.stderr
     assert "no room left to write" in run.stderr
     assert "Traceback" not in run.stderr
