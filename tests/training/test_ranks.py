@@ -9,7 +9,8 @@ import torch
 from tests.forked_umc import Server
 from tests.training.processes import run_in_ranks
 from umc_cli.errors import EnvironmentFault, SettingsError
-from umc_cli.training.ranks import ONE_PROCESS, Ranks, is_first_process, joined, reader_threads, refuse_several
+from umc_cli.training.ranks import ONE_PROCESS, Ranks, joined, reader_threads
+from umc_cli.training.torchrun import is_first_process, refuse_several
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

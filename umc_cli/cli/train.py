@@ -16,6 +16,7 @@ from umc_cli.cli.training_progress import training_progress
 from umc_cli.config import RUN, find_workspace
 from umc_cli.conversion.converter_training.adversarial_settings import ADVERSARIAL_PRESETS
 from umc_cli.settings.train import SECTION, TrainSettings
+from umc_cli.training.torchrun import is_first_process, refuse_several
 
 if TYPE_CHECKING:
     from umc_cli.workflows.train import TrainProgress, TrainReport
@@ -55,6 +56,7 @@ def command(
             show_dry_run(partial(train_dry_run, workspace, settings), as_json, quiet, verbose)
         run, name, command = partial(train, workspace, settings), settings.run_name, "umc train"
     else:
+        refuse_several("umc train --pretrain")  # before torch is loaded
         from umc_cli.workflows.pretrain import load_pretrain_settings, train_refiner
 
         refiner_settings = load_pretrain_settings(workspace, pretrain, given)
@@ -100,8 +102,6 @@ def run_training(
 
 def show_report(report: "TrainReport", resume: str, as_json: bool, quiet: bool, verbose: bool, best: str) -> None:
     """Print what a training did; `resume` is the command that resumes it, `best` what the best score is called."""
-    from umc_cli.training.ranks import is_first_process
-
     if not is_first_process():
         return
     render.print_problems(report, quiet, verbose, "recording", "could not be read")

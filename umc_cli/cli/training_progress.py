@@ -169,7 +169,7 @@ def _in_words(row: Mapping[str, float]) -> str:
 
 def training_progress(quiet: bool) -> QuietTraining:
     """Return what suits where standard error goes. Of several processes that train together, the first one talks."""
-    from umc_cli.training.ranks import is_first_process
+    from umc_cli.training.torchrun import is_first_process
 
     if quiet or not is_first_process():
         return QuietTraining()

@@ -20,7 +20,7 @@ from umc_cli.sec.target_draws import draw_targets
 from umc_cli.shards import schema
 from umc_cli.shards.schema import read_shard_header
 from umc_cli.shards.updates import LiveRows, find_shards
-from umc_cli.training.ranks import is_first_process
+from umc_cli.training.torchrun import is_first_process
 
 _FOLDER = "converted"
 _MAY_DIFFER = frozenset({"label", "split", "batch_size", "dtype"})

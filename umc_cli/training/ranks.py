@@ -17,6 +17,7 @@ from torch import Tensor
 
 from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import compute_device, cpu_count, machine_fault, processor_count
+from umc_cli.training.torchrun import n_processes, number_of
 
 _LONGEST_WAIT = timedelta(hours=2)
 """For other ranks: the first one may read many recordings, while the others wait."""
@@ -107,12 +108,8 @@ def reader_threads() -> int:
 
     The first process reads while the others wait, and the single thread that torchrun gives each is for arithmetic.
     """
-    is_torchruns = _n_processes() > 1 and os.environ.get("OMP_NUM_THREADS") == "1"
+    is_torchruns = n_processes() > 1 and os.environ.get("OMP_NUM_THREADS") == "1"
     return processor_count() if is_torchruns else cpu_count()
-
-
-def _n_processes() -> int:
-    return _number("WORLD_SIZE", 1)
 
 
 def _local_rank() -> int:
@@ -122,29 +119,7 @@ def _local_rank() -> int:
             'start the training with torchrun, or set it: LOCAL_RANK="$SLURM_LOCALID" under srun, '
             'LOCAL_RANK="$OMPI_COMM_WORLD_LOCAL_RANK" under mpirun',
         )
-    return _number("LOCAL_RANK", 0)
-
-
-def _number(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
-    if not text.isdecimal():
-        raise SettingsError(f"the variable {name} is {text!r}, not a number", "start the training with torchrun")
-    return int(text)
-
-
-def is_first_process() -> bool:
-    """Tell whether this process is the first, or the only one, of those that torchrun started."""
-    return _number("RANK", 0) == 0
-
-
-def refuse_several(what: str) -> None:
-    """Refuse to do alone in several processes what each of them would do.
-
-    Raises:
-        SettingsError: torchrun started more than one process.
-    """
-    if _n_processes() > 1:
-        raise SettingsError(f"{what} works in one process only", "start it without torchrun")
+    return number_of("LOCAL_RANK", 0)
 
 
 @contextmanager
@@ -157,7 +132,7 @@ def joined(device_name: str) -> Iterator[tuple[Ranks, torch.device]]:
         SettingsError: no such device here, or one device for several ranks.
         EnvironmentFault: the other processes cannot be reached.
     """
-    count = _n_processes()
+    count = n_processes()
     device = compute_device(device_name)
     if count == 1:
         yield ONE_PROCESS, device

@@ -29,9 +29,9 @@ from umc_cli.shards.run_folder import locked
 from umc_cli.simulation.simulated_device import Waveform
 from umc_cli.splits import FOR_CONVERTERS
 from umc_cli.training.folder import load_over_preset, note_start, run_path, settle_run
-from umc_cli.training.ranks import refuse_several
 from umc_cli.training.run import check_not_passed, run_training
 from umc_cli.training.schedule import ScheduleSettings
+from umc_cli.training.torchrun import refuse_several
 from umc_cli.workflows.train import TrainProgress, TrainReport, of_result
 
 SIMULATED = "simulated"

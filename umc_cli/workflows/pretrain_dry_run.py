@@ -15,7 +15,7 @@ from umc_cli.errors import InputError
 from umc_cli.runtime import compute_device, compute_threads, explain_machine_faults
 from umc_cli.settings.pretrain import PretrainSettings
 from umc_cli.training.folder import check_same_recordings, run_path
-from umc_cli.training.ranks import refuse_several
+from umc_cli.training.torchrun import refuse_several
 from umc_cli.workflows.pretrain import (
     KIND,
     LONGEST_S,

@@ -9,10 +9,11 @@ from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_
 from umc_cli.settings.train import TrainSettings
 from umc_cli.training.devices import find_training_devices
 from umc_cli.training.folder import check_same_recordings, run_path
-from umc_cli.training.ranks import reader_threads, refuse_several
+from umc_cli.training.ranks import reader_threads
 from umc_cli.training.run import total_steps
 from umc_cli.training.segment_counts import count_segments, sample_of
 from umc_cli.training.segment_store import segment_bytes, segments_fingerprint
+from umc_cli.training.torchrun import refuse_several
 from umc_cli.workflows.train import SEGMENTS_NAME, check_levels, places_of_weights
 from umc_cli.workflows.training_dry_run import (
     STEPS_TIMED,

@@ -10,9 +10,10 @@ from umc_cli.config import Workspace
 from umc_cli.runtime import compute_device, compute_threads, cpu_count, explain_machine_faults, training_precision
 from umc_cli.settings.train_sec import TrainSecSettings
 from umc_cli.training.folder import check_same_recordings, run_path
-from umc_cli.training.ranks import reader_threads, refuse_several
+from umc_cli.training.ranks import reader_threads
 from umc_cli.training.segment_counts import count_segments, sample_of
 from umc_cli.training.segment_store import segment_bytes, segments_fingerprint
+from umc_cli.training.torchrun import refuse_several
 from umc_cli.workflows.sec_choice import choose_what_to_train
 from umc_cli.workflows.train_sec import (
     HELD_OUT_PART,
