@@ -138,6 +138,7 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
     It is forked from one that has loaded the libraries, or, with `is_forked=False` or options that need it, starts
     from nothing. `slow_after`: so many files are made at once, the others take their time; `held_after`: the others
     wait for a file `go-on` (`tests/slow_umc.py`). `largest_file`: no file gets larger, in bytes, as on a full disk.
+    `own_group`: it and what it spawns are a group of processes.
     """
 
     def start(
@@ -148,6 +149,7 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
         slow_after: int | None = None,
         held_after: int | None = None,
         largest_file: int | None = None,
+        own_group: bool = False,
         **options: Any,
     ) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
@@ -160,8 +162,9 @@ def start_umc(server: Server | None) -> Callable[..., Any]:
         if largest_file is not None:
             command = ["-c", LIMITED.format(largest_file), *arguments]
         if server and is_forked and len(pipes) == 3 and all(name.startswith("UMC_") for name in env or {}):
-            return Process(server.path, command, cwd, environment, **pipes)
-        return subprocess.Popen([sys.executable, *command], cwd=cwd, env=environment, **pipes)
+            return Process(server.path, command, cwd, environment, own_group=own_group, **pipes)
+        command = [sys.executable, *command]
+        return subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=own_group, **pipes)
 
     return start
 

@@ -118,10 +118,12 @@ class Process:
         stdout: Any = None,
         stderr: Any = None,
         passed: Sequence[int] = (),
+        own_group: bool = False,
     ) -> None:
         """`command`: `-m`, a module and its arguments, `-c` and code, or a script and its arguments.
 
-        `passed`: further file descriptors, which keep their numbers.
+        `passed`: further file descriptors, which keep their numbers. `own_group`: of processes, with those that it
+        spawns, as a terminal gives each command.
         """
         self.args, self.returncode, self.processor_s = list(command), None, 0.0
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -144,7 +146,8 @@ class Process:
                 their_end = theirs[1] if is_stdout else number if wanted is None else _number_of(wanted)
                 mine.append(None)
             theirs.append(their_end)
-        content = json.dumps([list(command), str(cwd), dict(environment), [0, 1, 2, *passed], os.getpid()]).encode()
+        place = [str(cwd), dict(environment), [0, 1, 2, *passed], own_group, os.getpid()]
+        content = json.dumps([list(command), *place]).encode()
         socket.send_fds(self._connection, [_NUMBER.pack(len(content))], [*theirs, *passed])
         self._connection.sendall(content)
         for descriptor in opened:
@@ -321,7 +324,9 @@ def _wait_for_one(connection: socket.socket) -> tuple[list[str], int]:
     """Fork the process and wait for its end; return in the process alone: its command, and who has started it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, _, _ = socket.recv_fds(connection, _NUMBER.size, 32)
-    command, folder, environment, numbers, starter = json.loads(_exactly(connection, _NUMBER.unpack(size)[0]))
+    command, folder, environment, numbers, own_group, starter = json.loads(
+        _exactly(connection, _NUMBER.unpack(size)[0])
+    )
     child = os.fork()
     if child:
         for number in (0, 1, 2, *streams):
@@ -333,6 +338,10 @@ def _wait_for_one(connection: socket.socket) -> tuple[list[str], int]:
         finally:
             os._exit(0)
     connection.close()
+    if own_group:
+        os.setpgid(0, 0)
+    elif os.getsid(starter) == os.getsid(0):
+        os.setpgid(0, os.getpgid(starter))
     away = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 1 + max(*numbers, *streams)) for stream in streams]
     for stream in streams:
         os.close(stream)

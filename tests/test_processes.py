@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run, environment_of_umc
-from tests.samples import noise, write_audio
+from tests.samples import Run, noise, write_audio
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.conversion import processes
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -52,17 +49,15 @@ def test_the_result_is_that_of_one_process_whoever_resumes_it(workspace: Path, u
     assert content_of(workspace / "together") == expected
 
 
-def test_ctrl_c_ends_all_processes(workspace: Path) -> None:
+def test_ctrl_c_ends_all_processes(workspace: Path, start_umc: Callable[..., Any]) -> None:
     for index in range(8):
         write_audio(workspace / f"data/xperia1v/a/more{index}.wav", noise(seed=index))
-    command = [sys.executable, "-m", "tests.slow_umc", "held", "1", *CONVERT, "--processes", "2"]
-    pipes = {"stderr": subprocess.PIPE, "text": True, "env": environment_of_umc()}
-    with subprocess.Popen(command, cwd=workspace, start_new_session=True, **pipes) as run:
+    with start_umc(*CONVERT, "--processes", "2", cwd=workspace, held_after=1, own_group=True) as run:
         until = time.monotonic() + 120
         while not list(workspace.glob("converted/*/shard-*.h5")) and run.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)
-        _, said = run.communicate(timeout=60)
+        said = run.communicate(timeout=60)[1].decode()
     assert (run.returncode, "Traceback" in said) == (130, False), said
     assert "run the same command again to resume" in said
     assert not is_left(run.pid)
