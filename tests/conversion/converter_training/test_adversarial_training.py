@@ -15,7 +15,7 @@ from umc_cli.training.run import VALIDATION_SCORE, NonFiniteLossError, check_fin
 from umc_cli.training.schedule import ScheduleSettings
 
 CPU = torch.device("cpu")
-EVERY_STEP = ScheduleSettings(epochs=1000, max_steps=20, log_every=1, validate_every=10, save_every=5)
+EVERY_STEP = ScheduleSettings(epochs=1000, max_steps=8, log_every=1, validate_every=4, save_every=2)
 
 
 def training(settings: AdversarialSettings = TINY, n_devices: int = 3, is_pair: bool = False) -> AdversarialTraining:
@@ -178,12 +178,12 @@ def test_an_interrupted_run_gives_the_losses_of_one_that_was_not(tmp_path: Path,
 
     whole, second = Watcher(), Watcher()
     run_training(tmp_path / "whole", subject(), EVERY_STEP, {}, whole)
-    with pytest.raises(KeyboardInterrupt):  # the state is of step 10: steps 11 to 13 are done again
-        run_training(tmp_path / "parts", subject(), EVERY_STEP, {}, Watcher(kill_after=13))
+    with pytest.raises(KeyboardInterrupt):  # the state is of step 4: step 5 is done again
+        run_training(tmp_path / "parts", subject(), EVERY_STEP, {}, Watcher(kill_after=5))
     assert run_training(tmp_path / "parts", subject(), EVERY_STEP, {}, second).is_finished
-    assert [without_time(row) for row in whole.rows[10:]] == [without_time(row) for row in second.rows]
+    assert [without_time(row) for row in whole.rows[4:]] == [without_time(row) for row in second.rows]
     rows = [[without_time(row) for row in read_metrics(tmp_path / name)] for name in ("whole", "parts")]
-    assert len(rows[0]) == 20
+    assert len(rows[0]) == 8
     assert rows[0] == rows[1]
     for name in ("best", "last"):
         contents = [load_generator(tmp_path / folder / f"{name}.safetensors") for folder in ("whole", "parts")]
@@ -192,10 +192,10 @@ def test_an_interrupted_run_gives_the_losses_of_one_that_was_not(tmp_path: Path,
 
 @pytest.mark.usefixtures("no_pictures")
 def test_stopping_in_order_loses_no_step(tmp_path: Path) -> None:
-    whole, first, second = Watcher(), Watcher(), Watcher(stop_after=7)
+    whole, first, second = Watcher(), Watcher(), Watcher(stop_after=3)
     run_training(tmp_path / "whole", training(), EVERY_STEP, {}, whole)
     stopped = run_training(tmp_path / "parts", training(), EVERY_STEP, {}, second)
-    assert (stopped.n_steps, stopped.is_finished) == (7, False)
+    assert (stopped.n_steps, stopped.is_finished) == (3, False)
     assert run_training(tmp_path / "parts", training(), EVERY_STEP, {}, first).is_finished
     assert [without_time(row) for row in whole.rows] == [without_time(row) for row in second.rows + first.rows]
 
