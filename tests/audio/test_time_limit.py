@@ -1,11 +1,15 @@
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
+from functools import partial
 
 import pytest
 
 from umc_cli.audio.time_limit import TimedOutError, within
+from umc_cli.errors import InputError
 
 
 def test_one_thread_reads_for_a_caller_until_it_hangs() -> None:
@@ -30,6 +34,30 @@ def test_each_caller_has_a_thread_that_ends_with_it() -> None:
     found[0].join(10)
     assert not found[0].is_alive()
     assert within(10, threading.current_thread) is not found[0]
+
+
+def test_what_a_failed_read_held_goes_with_it() -> None:
+    """Files and resamplers, not some time later: libraries complain of what is left when Python ends."""
+
+    class Held:
+        pass
+
+    def read(held: Held) -> None:
+        raise InputError("is broken", f"{held}")
+
+    held = Held()
+    still_there = weakref.ref(held)
+    gc.disable()
+    try:
+        with pytest.raises(InputError, match="is broken"):
+            within(10, partial(read, held))
+        del held
+        deadline = time.monotonic() + 10
+        while still_there() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)  # the reading thread lets go of it in its own time
+        assert still_there() is None
+    finally:
+        gc.enable()
 
 
 def test_what_reading_raises_is_raised_at_once() -> None:

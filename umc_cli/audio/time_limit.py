@@ -37,7 +37,10 @@ def within(timeout_s: float, read: Callable[[], Result]) -> Result:
             result.exception(timeout_s / _WAITS)
         if result.done():
             _of_this_thread.hand = hand  # one that hangs is not asked again
-            return result.result()
+            try:
+                return result.result()
+            finally:
+                del result  # else it and what was raised keep each other, with all that was being read
     raise TimedOutError(
         f"reading took longer than {timeout_s:g} s",
         "check the disk or the network that it lies on, then run again; --reader-timeout-s gives more time",
