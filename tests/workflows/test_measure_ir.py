@@ -503,9 +503,11 @@ def test_recordings_that_a_blind_estimate_cannot_read_are_listed(
 ) -> None:
     recorded_in_daily_life(1, 2)
     (workspace / "data" / "unknown" / "low" / "broken.wav").write_bytes(b"RIFF")
+    write_audio(workspace / "data" / "unknown" / "flat.wav")
     run = umc(*BLIND, "--json")
     assert (run.exit_code, run.json["exit_code"], run.json["written"]) == (1, 1, True)
-    (failed,) = run.json["failed"]
+    misplaced, failed = run.json["failed"]
+    assert misplaced["path"].endswith("flat.wav")
     assert failed["path"].endswith("broken.wav")
     assert "cannot be decoded" in failed["reason"]
     shown = umc(*BLIND, "--overwrite")

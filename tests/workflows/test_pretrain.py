@@ -78,7 +78,12 @@ def test_clips_become_a_refiner_that_convert_uses(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_smoke_run_leaves_the_shipped_weights_to_convert(umc: Umc, sounds: Path) -> None:
+    with (sounds / "data/manifest.csv").open("a") as file:
+        file.write(f"{SOURCE}/hiss/lost.wav,{SOURCE},hiss,training\n")
+    dry = umc(*SMOKE, "--max-steps", "1", "--dry-run")
     run = umc(*SMOKE, "--max-steps", "1")
+    for report in (dry, run):
+        assert "unknown split 'training'" in " ".join(entry["reason"] for entry in report.json["failed"])
     assert run.json["published"] == []
     assert "the weights that ship with umc stay" in run.json["publication"]
     assert not (sounds / "checkpoints").exists()

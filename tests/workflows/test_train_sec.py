@@ -564,10 +564,14 @@ def test_a_recording_that_cannot_be_read_is_listed_and_the_rest_trained_on(small
     for path in (workspace / "data" / SOURCE / "low").iterdir():
         if path.stem in "02468":
             path.write_bytes(b"RIFF")
-    run = small("--json")
-    assert run.exit_code == 1
-    assert run.json["n_steps"] == 2
-    assert run.json["failed"]
+    write_audio(workspace / "data" / SOURCE / "flat.wav")
+    for options in ((), ("--dry-run", "--name", "planned")):
+        run = small("--json", *options)
+        assert run.exit_code == 1
+        reasons = {Path(entry["path"]).name: entry["reason"] for entry in run.json["failed"]}
+        assert reasons.pop("flat.wav") == "does not lie in <device>/<label>/"
+        assert reasons
+    assert small("--json", "--name", "other").json["n_steps"] == 2
 
 
 def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(

@@ -91,7 +91,7 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
         snr_db=rounded(snr_db),
     )
     report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
-    report.failed = [*(listed.failed if listed else ()), *before.failed, *after.failed]
+    report.failed = [*recordings.failed, *(listed.failed if listed else ()), *before.failed, *after.failed]
     report.reference_noise_floor_db = rounded(to_response_bands(before.spectra.noise_floor_db))
     _check_with_pairs(report, before, after, found.difference_db, trusted)
     if not found.labels:

@@ -78,6 +78,9 @@ class WhatToPretrain:
     start: Refiner | None
     size: WorldSettings
     schedule: ScheduleSettings
+    failed: tuple[FailedInput, ...]
+    """What the data folder holds that could not even be chosen."""
+    warnings: tuple[str, ...]
 
     @property
     def responses_db(self) -> NDArray[np.float64]:
@@ -107,7 +110,8 @@ def choose_what_to_pretrain(workspace: Workspace, settings: PretrainSettings) ->
         SettingsError: there are too few recordings, or the weights to begin with are of another size.
     """
     registry = DeviceRegistry(workspace.devices)
-    clips = _one_a_recording(find_recordings(workspace.data, workspace.splits).clips)
+    found = find_recordings(workspace.data, workspace.splits)
+    clips = _one_a_recording(found.clips)
     if len(clips) <= _FEWEST_SOUNDS:
         raise _too_few(len(clips), workspace)
     # A wide world learns from one half of its sounds what it knows for the other one.
@@ -127,6 +131,8 @@ def choose_what_to_pretrain(workspace: Workspace, settings: PretrainSettings) ->
             validate_every=settings.validate_every,
             save_every=settings.save_every,
         ),
+        failed=found.failed,
+        warnings=found.warnings,
     )
 
 
@@ -179,7 +185,8 @@ def train_refiner(workspace: Workspace, settings: PretrainSettings, progress: Tr
             **of_result(result, settings.batch_size),
             published=publication.paths,
             publication=publication.reason,
-            failed=failed,
+            failed=[*wanted.failed, *failed],
+            warnings=list(wanted.warnings),
         )
 
 

@@ -95,7 +95,8 @@ def pretrain_dry_run(workspace: Workspace, settings: PretrainSettings, progress:
         at_start_s = world_s * (1 + math.ceil(WORLDS_AT_START / workers))
         beside = Beside(read_s + at_start_s, 0, least_step_s=a_world_s / settings.steps_per_world)
         estimate(report, training, wanted.schedule, "best", torch_device, beside)
-    report.failed = all_failed(unreadable, failed)
+    report.failed = all_failed(wanted.failed, unreadable, failed)
+    report.warnings = [*wanted.warnings, *report.warnings]
     report.publishes = [str(workspace.checkpoints / REFINER_NAME)]
     report.say_when_published(settings.publish)
     report.seconds = time.monotonic() - started

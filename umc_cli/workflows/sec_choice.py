@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from umc_cli.audio.feature_settings import segment_shape
-from umc_cli.audio.manifest import Clip, Recordings, find_recordings, for_converters
+from umc_cli.audio.manifest import Clip, FailedInput, Recordings, find_recordings, for_converters
 from umc_cli.config import Workspace, means_all
 from umc_cli.conversion.chosen.choice import AUTO
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -40,6 +40,8 @@ class ChosenRecordings:
     """Of the targets, for self-training; none without."""
     classes: tuple[str, ...]
     warnings: list[str]
+    failed: tuple[FailedInput, ...] = ()
+    """What the data folder holds that could not even be chosen."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _choose(recordings: Recordings, settings: TrainSecSettings, plan: MethodPlan
     if unheard:
         warnings.append(f"labels that {settings.source} did not record: {', '.join(unheard)}")
     unlabeled = _unlabeled(recordings, targets, {clip.recording for clip in validated}) if plan.self_trains else []
-    return ChosenRecordings(train, validated, unlabeled, classes, warnings)
+    return ChosenRecordings(train, validated, unlabeled, classes, warnings, recordings.failed)
 
 
 def _unlabeled(recordings: Recordings, targets: Targets, validated: Set[str]) -> list[Clip]:

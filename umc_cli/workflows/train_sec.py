@@ -241,7 +241,7 @@ def _report(
         n_segments={device: n_segments[device] for device in devices},
         n_held_out={device: n_held_out if device == settings.source else 0 for device in devices},
         **of_result(result, settings.batch_size),
-        failed=list(store.failed),
+        failed=[*chosen.failed, *store.failed],
         warnings=chosen.warnings,
     )
 

@@ -105,7 +105,7 @@ def train_sec_dry_run(workspace: Workspace, settings: TrainSecSettings, progress
             share_validated=min(1.0, built.n_held_out / n_held_out) if n_held_out else 1.0,
         )
         estimate(report, built.training, schedule, settings.keep, torch_device, beside)
-    report.failed = all_failed(counts.failed, built.store.failed)
+    report.failed = all_failed(chosen.failed, counts.failed, built.store.failed)
     report.warnings = [*chosen.warnings, *report.warnings]
     if settings.silence_gate is not None:
         report.warnings.append("segments that --silence-gate leaves out are counted: only their sound would tell")
