@@ -177,6 +177,22 @@ def explain_machine_faults(remedy: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def explain_compiler_faults(problem: str, remedy: str) -> Iterator[None]:
+    """Turn what `torch.compile` raises into an `EnvironmentFault`. `remedy`: how to do without it."""
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    try:
+        yield
+    except (TorchDynamoException, CppCompileError, InvalidCxxCompiler) as error:
+        cause = getattr(error, "inner_exception", error)
+        raise EnvironmentFault(
+            f"{problem}: {type(cause).__name__}: {cause}"[:300],
+            f"install a C++ compiler such as g++, or {remedy}",
+        ) from error
+
+
 def has_bf16_units(device: torch.device | str) -> bool:
     """Tell whether bf16 is faster than fp32 on a device.
 

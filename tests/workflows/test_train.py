@@ -2,6 +2,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,22 @@ def test_ctrl_c_leaves_a_state_and_says_how_to_go_on(start_umc: Callable[..., An
     done = read_metrics(workspace / "runs/long")[-1]["step"]
     more = umc("train", "--name", "long", "--resume", "--max-steps", str(done + 2), "--json", "--quiet").json
     assert more["n_steps"] == done + 2
+
+
+def test_what_cannot_be_compiled_is_a_fault_and_the_run_goes_on_without(
+    small: Umc, umc: Umc, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backend(*_: object) -> None:
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch.compiler.reset()
+    fault = small("--compile", "--name", "fast")
+    assert fault.exit_code == 3
+    assert "the generator cannot be compiled here: RuntimeError: no g++" in fault.stderr
+    assert "install a C++ compiler such as g++, or do without it (--no-compile)" in " ".join(fault.stderr.split())
+    assert "compile" not in json.loads((workspace / "runs/fast/settings.json").read_text())["settings"]
+    assert umc("train", "--name", "fast", "--resume", "--json", "--quiet").json["n_steps"] == 2
 
 
 def test_a_killed_run_goes_on_with_the_losses_of_one_that_was_not(

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from umc_cli.audio.segment_settings import SegmentSettings
-from umc_cli.config import RECORDINGS, RUN, Names, Option
+from umc_cli.config import MACHINE, RECORDINGS, RUN, Names, Option
 from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.machine_settings import ComputeDeviceSettings, WorkerSettings
 from umc_cli.split_settings import SplitSettings
@@ -38,6 +38,10 @@ class TrainSettings(
             "devices": "--pair names the devices",
             **dict.fromkeys(("film_encoder", "condition"), "generators of a --pair have no condition"),
         }
+
+    compile: Annotated[bool, Option(MACHINE)] = False
+    """Compile the generator (torch.compile; needs a C++ compiler): the first step takes minutes, the others less time.
+    On CUDA, which this has never run on, with channels last. Changes results by rounding."""
 
     @property
     def run_name(self) -> str:

@@ -6,7 +6,7 @@ from umc_cli.config import RUN, Option, Settings, dump_settings
 
 MAY_CHANGE = frozenset({"name", "epochs", "max_steps", "log_every", "validate_every", "save_every", "precision"})
 """Settings that a resumed run may change: they decide no step's result, except for rounding."""
-_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device", "dry_run"})
+_OF_THE_CALL = frozenset({"resume", "overwrite", "publish", "workers", "compute_device", "compile", "dry_run"})
 """Settings of one call, not of the run."""
 
 

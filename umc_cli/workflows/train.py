@@ -126,7 +126,9 @@ def train(workspace: Workspace, settings: TrainSettings, progress: TrainProgress
                 settings.workers or reader_threads(),
             )
             is_pair = settings.pair is not None
-            training = AdversarialTraining(settings, segments, chosen.records, is_pair, torch_device, ranks)
+            training = AdversarialTraining(
+                settings, segments, chosen.records, is_pair, torch_device, ranks, settings.compile
+            )
             if ranks.is_first:
                 check_not_passed(folder, settings, training.steps_per_epoch)
                 note_start(folder, run_id, KIND, settings.of_the_run(), segments.fingerprint, segments.content_sha256)

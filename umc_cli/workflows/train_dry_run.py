@@ -72,7 +72,10 @@ def train_dry_run(workspace: Workspace, settings: TrainSettings, progress: Plann
         n_read = sum(map(len, (*segments.train, *segments.held_out)))
         n_all = sum(report.n_segments.values()) + sum(report.n_held_out.values())
         read_s = (time.monotonic() - reading) * n_all / n_read
-        training = AdversarialTraining(settings, segments, chosen.records, settings.pair is not None, torch_device)
+        is_pair = settings.pair is not None
+        training = AdversarialTraining(
+            settings, segments, chosen.records, is_pair, torch_device, is_compiled=settings.compile
+        )
         # So many segments are validated on, those to train on if none are held out.
         wanted = min(VALIDATED_SEGMENTS, sum(report.n_held_out.values()) or VALIDATED_SEGMENTS)
         there = sum(map(len, segments.held_out)) or VALIDATED_SEGMENTS

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -37,7 +38,8 @@ from umc_cli.errors import SettingsError
 from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
-from umc_cli.runtime import autocast_dtype
+from umc_cli.runtime import autocast_dtype, explain_compiler_faults
+from umc_cli.training.compiling import compile_when_called
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.row_numbers import sent
@@ -62,8 +64,10 @@ class AdversarialTraining:
         is_pair: bool,
         torch_device: torch.device,
         ranks: Ranks = ONE_PROCESS,
+        is_compiled: bool = False,
     ) -> None:
-        """`devices`: the records of `segments.devices`, in the same order; `is_pair`: one-to-one, exactly two.
+        """`devices`: the records of `segments.devices`, in the same order; `is_pair`: one-to-one, exactly two;
+        `is_compiled`: the generator, at the first step.
 
         Raises:
             SettingsError: the records are over different mel bands, or there are more ranks than segments computed at
@@ -88,6 +92,8 @@ class AdversarialTraining:
             translator = self._translator(settings.generator)
             discriminators = Discriminators(len(devices), settings.ndf)
         translator.to(torch_device)
+        if is_compiled and torch_device.type == "cuda":
+            translator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         discriminators.to(torch_device)
         betas = (settings.beta1, settings.beta2)
         self.networks = Networks(
@@ -97,6 +103,9 @@ class AdversarialTraining:
             torch.optim.Adam(translator.parameters(), settings.learning_rate, betas),
             torch.optim.Adam(discriminators.parameters(), settings.learning_rate, betas),
         )
+        self._is_compiled = is_compiled
+        if is_compiled:  # the average, a copy made before, computes as ever
+            compile_when_called(translator.generators().values())
         self._step_settings = StepSettings(
             settings.loss_weights, settings.average_decay, autocast_dtype(settings.precision, torch_device)
         )
@@ -124,21 +133,23 @@ class AdversarialTraining:
 
         Raises:
             NonFiniteLossError: see `training_step`.
+            EnvironmentFault: the generator is to be compiled, and cannot be.
         """
         rate = self._settings.learning_rate_at(index // self.steps_per_epoch)
         for optimiser in (self.networks.translator_optimiser, self.networks.discriminator_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        losses = training_step(
-            self.networks,
-            self._batch(),
-            _parts(self._settings),
-            self._buffers,
-            self._random,
-            self._step_settings,
-            index,
-            self._ranks,
-        )
+        with self._explained():
+            losses = training_step(
+                self.networks,
+                self._batch(),
+                _parts(self._settings),
+                self._buffers,
+                self._random,
+                self._step_settings,
+                index,
+                self._ranks,
+            )
         return losses | {"learning_rate": rate}
 
     def validate(self) -> dict[str, float]:
@@ -242,6 +253,11 @@ class AdversarialTraining:
             source.id,
             source.band_centres_hz,
         )
+
+    def _explained(self) -> AbstractContextManager[None]:
+        if not self._is_compiled:
+            return nullcontext()
+        return explain_compiler_faults("the generator cannot be compiled here", "do without it (--no-compile)")
 
     def _batch(self) -> AdversarialBatch:
         """Draw the segments of a step."""

@@ -8,14 +8,13 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch._dynamo import maybe_mark_dynamic
-from torch._dynamo.exc import TorchDynamoException
 from torch.utils._pytree import tree_leaves
 
 from umc_cli.conversion.engines.torch_engine import TorchEngine, TorchRefinerEngine, drop_idle_biases
 from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner_network import Refiner
-from umc_cli.errors import EnvironmentFault
 from umc_cli.precision import Precision
+from umc_cli.runtime import explain_compiler_faults
 
 
 class CompiledEngine(TorchEngine):
@@ -50,13 +49,7 @@ def compiled(call: Callable[ParametersT, ResultT]) -> Callable[ParametersT, Resu
     def compiled_call(*args: ParametersT.args, **kwargs: ParametersT.kwargs) -> ResultT:
         for tensor in tree_leaves(args):
             maybe_mark_dynamic(tensor, 0)
-        try:
+        with explain_compiler_faults("engine 'torch-compile' cannot compile the network here", "use --engine torch"):
             return fast(*args, **kwargs)
-        except TorchDynamoException as error:
-            cause = getattr(error, "inner_exception", error)
-            raise EnvironmentFault(
-                f"engine 'torch-compile' cannot compile the network here: {type(cause).__name__}: {cause}"[:300],
-                "install a C++ compiler such as g++, or use --engine torch",
-            ) from error
 
     return compiled_call
