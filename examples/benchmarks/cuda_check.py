@@ -49,7 +49,7 @@ STAGES = {
     "pipeline": Stage(conversion.measure_pipeline, 50, is_timed=True),
     "end-to-end": Stage(conversion.measure_end_to_end, 110, is_timed=True),
     "engines": Stage(engines.measure_engines, 90, is_timed=True),
-    "training": Stage(training.measure_training, 80, is_timed=True),
+    "training": Stage(training.measure_training, 110, is_timed=True),
     "memory": Stage(conversion.check_memory, 40, is_timed=True),
     "classifier": Stage(training.measure_classifier, 50, is_timed=True),
 }

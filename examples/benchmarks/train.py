@@ -1,6 +1,6 @@
 """Speed and memory of a training step with the paper's networks, over a plain PyTorch loop, side by side in one run.
 
-    python examples/benchmarks/train.py [--json] [--batch 16] [--repeats 3]
+    python examples/benchmarks/train.py [--json] [--batch 16] [--repeats 3] [--preset paper] [--compile]
 
 Prints a table on standard error; with --json one JSON object on standard output. Absolute figures depend on the
 machine; the ratio is what to compare. The plain loop is what one writes first: fp32, one generator call per direction,
@@ -43,20 +43,25 @@ def segments() -> TrainingSegments:
     return TrainingSegments(DEVICES, tuple(drawn), tuple(part[:2] for part in drawn), normalisation, (), "")
 
 
-def our_step(batch: int, device: torch.device, precision: Precision) -> Callable[[], object]:
-    """Return the step of `umc train --preset paper`, with another batch."""
-    settings = ADVERSARIAL_PRESETS["paper"].model_copy(update={"batch_size": batch, "precision": precision})
+def our_step(
+    preset: str, batch: int, device: torch.device, precision: Precision, is_compiled: bool
+) -> Callable[[], object]:
+    """Return the step of `umc train`, with another batch than the preset's."""
+    settings = ADVERSARIAL_PRESETS[preset].model_copy(update={"batch_size": batch, "precision": precision})
     registry = DeviceRegistry()
     records = [registry.get(name) for name in DEVICES]
-    training = AdversarialTraining(settings, segments(), records, is_pair=False, torch_device=device)
+    training = AdversarialTraining(
+        settings, segments(), records, is_pair=False, torch_device=device, is_compiled=is_compiled
+    )
     return lambda: training.step(0)
 
 
-def plain_step(batch: int, device: torch.device) -> Callable[[], object]:
+def plain_step(preset: str, batch: int, device: torch.device) -> Callable[[], object]:
     """Return a plain step of the same networks."""
     torch.manual_seed(0)
-    generator = Generator(ADVERSARIAL_PRESETS["paper"].generator).to(device)
-    discriminators = [Discriminator(64).to(device) for _ in DEVICES]
+    settings = ADVERSARIAL_PRESETS[preset]
+    generator = Generator(settings.generator).to(device)
+    discriminators = [Discriminator(settings.ndf).to(device) for _ in DEVICES]
     weights = [weight for network in discriminators for weight in network.parameters()]
     optimisers = (
         torch.optim.Adam(generator.parameters(), 5e-4, (0.5, 0.999)),
@@ -114,11 +119,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--batch", type=int, default=16, help="segments a step")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--preset", default="paper", choices=[*ADVERSARIAL_PRESETS], help="whose networks")
+    parser.add_argument("--compile", action="store_true", help="ours as `umc train --compile` computes it")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(cpu_count())
     precision = training_precision(Precision.AUTO, device)
-    steps = [our_step(arguments.batch, device, precision), plain_step(arguments.batch, device)]
+    preset, batch = arguments.preset, arguments.batch
+    steps = [our_step(preset, batch, device, precision, arguments.compile), plain_step(preset, batch, device)]
     ours, plain = in_turn(steps, arguments.repeats, device)
     figures = {
         "training_over_plain_torch": plain / ours,

@@ -93,7 +93,7 @@ class AdversarialTraining:
             discriminators = Discriminators(len(devices), settings.ndf)
         translator.to(torch_device)
         if is_compiled and torch_device.type == "cuda":
-            translator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            translator.to(memory_format=torch.channels_last)
         discriminators.to(torch_device)
         betas = (settings.beta1, settings.beta2)
         self.networks = Networks(
