@@ -45,6 +45,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         umc_cli.converter  # noqa: B018
 
 
+def test_what_the_data_folder_holds_in_vain_is_told(workspace: Path) -> None:
+    (workspace / f"data/{SOURCE}/flat.wav").write_bytes(b"RIFF")
+    warnings: list[str] = []
+    umc_cli.open_conversion(SOURCE, TARGET, "eq", workspace=workspace, warnings=warnings)
+    path = workspace / f"data/{SOURCE}/flat.wav"
+    assert f"the data folder holds what cannot be used: {path}: does not lie in <device>/<label>/" in warnings
+
+
 def test_a_conversion_gives_what_the_command_writes(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

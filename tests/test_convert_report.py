@@ -263,6 +263,19 @@ def test_a_header_that_does_not_come_is_a_failed_input(
     assert run.json["n_segments"] == 6
 
 
+def test_what_gives_no_segment_is_counted(workspace: Path, convert: Callable[..., Run]) -> None:
+    write_audio(workspace / f"data/{SOURCE}/a/short.wav", noise(0.5))
+    write_audio(workspace / f"data/{SOURCE}/a/quiet.wav", 1e-4 * noise(3.0))
+    write_audio(workspace / f"data/{SOURCE}/a/torn.flac", noise(3.0)).write_bytes(b"fLaC")
+    for _ in range(2):  # and where all is there already
+        run = convert("--short-clips", "drop", "--silence-gate", "-60", "--json")
+        assert (run.exit_code, run.json["n_segments"]) == (1, 8)
+        assert run.json["warnings"] == [
+            f"1 of 6 recordings give no segment: they are shorter than one (such as data/{SOURCE}/a/short.wav)",
+            "the silence gate leaves out 3 of 11 segments",
+        ]
+
+
 def test_a_recording_split_over_shards_fails_once(workspace: Path, umc: Umc) -> None:
     path = write_audio(workspace / f"data/{SOURCE}/a/long.flac", noise(8))
     content = bytearray(path.read_bytes())

@@ -160,6 +160,20 @@ def channel_warnings(files: Iterable[PlannedFile], root: Path, workers: int, tim
     return warnings
 
 
+def short_clip_warnings(files: Iterable[PlannedFile]) -> list[str]:
+    """Warn of recordings that give no segment, because they are shorter than one and such are dropped."""
+    n_files = n_short = 0
+    example = ""
+    for file in files:
+        n_files += 1
+        if not file.n_segments:
+            n_short += 1
+            example = example or file.path
+    if not n_short:
+        return []
+    return [f"{n_short} of {n_files} recordings give no segment: they are shorter than one (such as {example})"]
+
+
 def low_rate_warnings(files: Iterable[PlannedFile]) -> list[str]:
     """Warn of recordings whose sample rate is too low for the highest bands."""
     n_files = n_low = 0

@@ -143,6 +143,11 @@ def complete(
     report.failed = [*(plan.failed if part is None or part.number == 1 else ()), *failed]
     if n_shards and not report.n_segments and not report.failed:
         report.warnings.append("no segment reaches the level of the silence gate: the shards are empty")
+    elif n_shards and part is None and plan.settings["segments"]["silence_gate"] is not None:
+        lost = {entry.path for entry in failed}
+        n_readable = sum(file.n_segments for file in plan.files if file.path not in lost)
+        if n_gated := n_readable - report.n_segments:
+            report.warnings.append(f"the silence gate leaves out {n_gated} of {n_readable} segments")
     if part is None:
         report.n_files = plan.summary.n_files  # with those that give no segment
     report.n_files -= len(failed)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from umc_cli.audio.manifest import Recordings, recordings_if_any
+from umc_cli.audio.manifest import FailedInput, Recordings, recordings_if_any
 from umc_cli.audio.segment_settings import SegmentSettings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.conversion import Conversion
@@ -59,8 +59,18 @@ def open_conversion(
     """
     if recordings is None:
         recordings = recordings_if_any(workspace.data, workspace.splits)
+        if warnings is not None:
+            warnings += [*recordings.warnings, *_unusable(recordings.failed)]
     conversion = choose_conversion(workspace, settings, recordings, segments)
     return make_ready(conversion, recordings, KeptKnowledge(tables_folder), segments=segments, warnings=warnings)
+
+
+def _unusable(failed: Sequence[FailedInput]) -> list[str]:
+    """Return a warning of what the data folder holds that cannot be used, if there is any."""
+    if not failed:
+        return []
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [f"the data folder holds what cannot be used: {failed[0].path}: {failed[0].reason}{more}"]
 
 
 def make_ready(
