@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.response.measurements import microphone, recorded, rms, true_shape_db
 from tests.response.test_blind_response import LABELS, simulated, sounds
@@ -504,7 +505,11 @@ def test_recordings_that_a_blind_estimate_cannot_read_are_listed(
     recorded_in_daily_life(1, 2)
     (workspace / "data" / "unknown" / "low" / "broken.wav").write_bytes(b"RIFF")
     write_audio(workspace / "data" / "unknown" / "flat.wav")
+    first = min((workspace / "data" / "unknown").rglob("*.wav"))
+    sound, rate_hz = soundfile.read(first)
+    write_audio(first, np.stack([sound, 0 * sound], axis=1), rate_hz)
     run = umc(*BLIND, "--json")
+    assert f"the channels of {first} differ: channel 2 holds next to nothing" in " ".join(run.json["warnings"])
     assert (run.exit_code, run.json["exit_code"], run.json["written"]) == (1, 1, True)
     misplaced, failed = run.json["failed"]
     assert misplaced["path"].endswith("flat.wav")

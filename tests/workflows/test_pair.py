@@ -144,7 +144,9 @@ def test_weights_that_are_not_nearer_are_not_kept(umc: Umc, side_by_side: Path) 
 def test_of_a_few_seconds_nothing_is_kept_that_could_not_be_measured(umc: Umc, side_by_side: Path) -> None:
     """Ten segments of 5.2 s that overlap by half: seven are learned from, one is held out."""
     for name, pattern in (("near", [1.0]), ("phone", [0.5, 0.3, 0.2])):
-        write_audio(side_by_side / f"data/{name}/a/one.wav", recorded(np.convolve(sounds(5.2), pattern)[:114_660], 1))
+        sound = recorded(np.convolve(sounds(5.2), pattern)[:114_660], 1)
+        channels = sound if name == "near" else np.stack([0 * sound, sound], axis=1)
+        write_audio(side_by_side / f"data/{name}/a/one.wav", channels)
     rows = [
         "path,device,label,split,recording",
         *(f"{name}/a/one.wav,{name},a,train-mc,one" for name in ("near", "phone")),
@@ -155,6 +157,11 @@ def test_of_a_few_seconds_nothing_is_kept_that_could_not_be_measured(umc: Umc, s
     assert run.exit_code == 0, run.stderr
     assert (run.json["held_back_s"], run.json["is_kept"]) == (0.5, False)
     warnings = " ".join(run.json["warnings"])
+    assert re.search(
+        r"the channels of \S+one.wav differ: channel 1 holds next to nothing. Their mean, which is measured, lies 6 dB "
+        r"below channel 2: keep that channel alone \(sox IN.wav OUT.wav remix 2\)",
+        warnings,
+    )
     assert "only 0.5 s could be held out to measure on, at least 1 s are needed" in warnings
     assert re.search(r"learned from only 3\.\d s, so they tell more about the sounds", warnings)
 

@@ -1,13 +1,16 @@
 """What the mean of all channels loses: of a recording with one capsule inverted it is next to nothing, and a channel
 that holds nothing makes it quieter."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from umc_cli.audio.files import AudioHeader, read_samples
+from umc_cli.audio.files import AudioHeader, read_header, read_samples
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
+from umc_cli.errors import InputError
 
 FAR_BELOW_DB = -10.0
 """Two channels without anything in common lose 3 dB by mixing, one channel beside a silent one 6 dB."""
@@ -53,3 +56,19 @@ def compare_mix(path: Path, header: AudioHeader) -> Mix:
         return NOTHING_LOST
     dead = next((number for number, own in enumerate(powers, 1) if own < most * 10 ** (DEAD_DB / 10)), None)
     return Mix(float(10 * np.log10(max(power(None), 1e-20) / most)), powers.index(most) + 1, dead)
+
+
+def mix_warnings(paths: Iterable[Path]) -> list[str]:
+    """Return a warning for each recording whose mean of all channels is not what its loudest channel heard."""
+    warnings = []
+    for path in paths:
+        with suppress(InputError):  # who reads all of it says so
+            header = read_header(path)
+            mix = compare_mix(path, header) if header.channels > 1 else NOTHING_LOST
+            if mix.dead is not None or mix.loss_db < FAR_BELOW_DB:
+                what = "cancel" if mix.loss_db < FAR_BELOW_DB else f"differ: channel {mix.dead} holds next to nothing"
+                warnings.append(
+                    f"the channels of {path} {what}. Their mean, which is measured, lies {-mix.loss_db:.0f} dB below "
+                    f"channel {mix.loudest}: keep that channel alone (sox IN.wav OUT.wav remix {mix.loudest})"
+                )
+    return warnings

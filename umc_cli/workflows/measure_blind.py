@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from umc_cli.audio.cancellation import mix_warnings
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
@@ -38,6 +39,8 @@ from umc_cli.workflows.measurement_record import (
 
 MOST_SEGMENTS = 2000
 """Of each device: half an hour."""
+_LOOKED_AT = 8
+"""Of each device's recordings, the channels of so many are compared."""
 
 
 def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[str]) -> MeasureIrReport:
@@ -64,8 +67,9 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
     everything = recordings.clips
     listed = list_files(files, settings.device, workspace.data, recordings) if files else None
     own = listed.clips if listed else everything
-    before = _read(_of(own=everything, device=reference_device, workspace=workspace))
-    after = _read(_of(own=own, device=settings.device, workspace=workspace))
+    of_reference = _of(own=everything, device=reference_device, workspace=workspace)
+    of_device = _of(own=own, device=settings.device, workspace=workspace)
+    before, after = _read(of_reference), _read(of_device)
     found = blind_difference(before.spectra, after.spectra)
     difference_db = to_response_bands(found.difference_db)
     at_reference_db = float(np.interp(REFERENCE_HZ, band_centres_hz(), difference_db))
@@ -92,6 +96,8 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
     )
     report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
     report.failed = [*recordings.failed, *(listed.failed if listed else ()), *before.failed, *after.failed]
+    looked_at = [*of_reference[:_LOOKED_AT], *of_device[:_LOOKED_AT]]
+    report.warnings += mix_warnings(clip.path for clip in looked_at)
     report.reference_noise_floor_db = rounded(to_response_bands(before.spectra.noise_floor_db))
     _check_with_pairs(report, before, after, found.difference_db, trusted)
     if not found.labels:

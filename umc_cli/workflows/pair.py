@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from umc_cli.audio.cancellation import mix_warnings
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import find_weights
@@ -44,6 +45,9 @@ from umc_cli.response.source_files import source_file, source_of_recordings
 from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, has_bf16_units, utc_now
 from umc_cli.settings.pair import PairSettings
 from umc_cli.workflows.report_base import Report
+
+_LOOKED_AT = 8
+"""Of each device's recordings, the channels of so many are compared."""
 
 LEAST_SEGMENTS = 6
 """To learn from, of each device."""
@@ -129,6 +133,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         if not settings.overwrite:
             _refuse_existing(files.keys() - {settings.reference_device}, own)
         material = read_side_by_side(files, settings.reference_device, progress.say)
+    material.warnings += mix_warnings(path for own in material.files.values() for path in own[:_LOOKED_AT])
     together = _enough(material)
     report = PairReport(
         settings.reference_device,
