@@ -199,6 +199,13 @@ def test_level_tables_follow_the_recordings(tmp_path: Path, umc: Umc, workspace:
     path.write_text(json.dumps(content))
     measured = load_level_tables(KeptKnowledge(tmp_path), [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db
     assert (measured == changed).all()
+    # Where the result is the same, the table of a run is one of this version from then on.
+    content = json.loads(path.read_text())
+    assert content["devices"][SOURCE].pop("method") == 2
+    path.write_text(json.dumps(content))
+    of_run = KeptKnowledge(tmp_path, of_run=[SOURCE])
+    assert (load_level_tables(of_run, [SOURCE], clips, SegmentSettings(), [])[SOURCE].levels_db == changed).all()
+    assert json.loads(path.read_text())["devices"][SOURCE]["method"] == 2
 
 
 def test_convert_refuses_where_levels_are_learned_from_another_sound(workspace: Path, umc: Umc) -> None:

@@ -9,6 +9,8 @@ from tests.conversion.devices import device, ingredients
 from tests.samples import noise, write_audio
 from umc_cli.audio.manifest import Clip, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings
+from umc_cli.checkpoint import read_metadata
+from umc_cli.conversion import transport_files
 from umc_cli.conversion.chosen.transport_start import transport_start
 from umc_cli.conversion.converters.contract import Ingredients
 from umc_cli.conversion.kept_knowledge import NOT_KEPT, KeptKnowledge
@@ -146,6 +148,31 @@ def test_a_run_that_grows_keeps_its_map(data: Path, tmp_path: Path) -> None:
     refused = load_transports(of_run, start_of(levels), fewer, cut, [])["b"]
     assert sha256_of(refused) != sha256_of(before)
     assert (tmp_path / file_name("transport", "b")).read_bytes() == written
+
+
+def test_a_map_of_an_earlier_method_is_learned_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the result is the same, the map of a run is one of this version from then on."""
+    clips = find_recordings(data).clips
+    path = tmp_path / file_name("transport", "b")
+    monkeypatch.setattr(transport_files, "_METHOD", 1)
+    before = load(tmp_path, clips, ["b"])["b"]
+    assert read_metadata(path)["made_from"][0] == 1
+    monkeypatch.undo()
+    levels = {
+        name: one.levels_db
+        for name, one in load_level_tables(NOT_KEPT, ["a", "b"], clips, SegmentSettings(), []).items()
+    }
+    told: list[str] = []
+    for _ in range(2):
+        of_run = KeptKnowledge(tmp_path, of_run=["b"])
+        again = load_transports(
+            of_run, start_of(levels), clips, SegmentSettings(), [], lambda *what: told.append(what[0])
+        )
+        assert sha256_of(again["b"]) == sha256_of(before)
+        assert read_metadata(path)["made_from"][0] == 2
+    assert told == ["b"], "the second time it is read"
 
 
 def test_maps_of_one_converter_do_not_serve_the_other(data: Path, tmp_path: Path) -> None:

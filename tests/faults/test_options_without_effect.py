@@ -17,11 +17,11 @@ REFUSED = {
     (*_CONVERT, "--bit-depth", "16"): "no audio files are written",
     (*_CONVERT, "--write", "flac", "--dtype", "float32"): "no shards are written",
     (*_CONVERT, "--write", "flac", "--compression", "gzip"): "no shards are written",
-    (*_CONVERT, "--engine", "torch"): "eq computes no network",
+    (*_CONVERT, "--engine", "openvino"): "eq computes no network",
     (*_CONVERT, "--precision", "bf16"): "eq computes no network",
     ("eval", "conversion", "--source", SOURCE, "--no-probe", "--seeds", "5"): "no classifiers are trained",
-    ("eval", "conversion", "--source", SOURCE, "--converters", "eq,quantile", "--engine", "torch"): (
-        "eq and quantile computes no network"
+    ("eval", "conversion", "--source", SOURCE, "--converters", "eq,quantile", "--engine", "openvino"): (
+        "eq and quantile compute no network"
     ),
     ("eval", "layers", "--source", SOURCE, "--overwrite"): "no picture is drawn",
     ("eval", "--overwrite"): "no report is written",
@@ -73,12 +73,16 @@ def test_what_umc_toml_says_is_for_other_calls_too(umc: Umc, workspace: Path) ->
 
 def test_a_default_that_is_spelled_out_is_no_wish(umc: Umc) -> None:
     assert umc(*_CONVERT, "--bit-depth", "24", "--engine", "auto").exit_code == 0
+    assert umc(*_CONVERT, "--engine", "torch", "--precision", "fp32").exit_code == 0, "so they are computed anyway"
 
 
 def test_an_engine_that_auto_does_not_need_is_told(umc: Umc, workspace: Path) -> None:
     for index in range(10):
         write_audio(workspace / f"data/other/a/{index}.wav")
         write_audio(workspace / f"data/{SOURCE}/a/more{index}.wav")
-    run = umc("convert", "--source", SOURCE, "--targets", "other", "--engine", "torch", "--precision", "fp32", "--json")
+    run = umc("convert", "--source", SOURCE, "--targets", "other", "--precision", "bf16", "--json")
     assert (run.exit_code, run.json["converter"]) == (0, "quantile")
-    assert "engine and precision have no effect: quantile computes no network" in run.json["warnings"]
+    assert "--precision bf16 has no effect: quantile computes no network" in run.json["warnings"]
+    assert not umc("convert", "--source", SOURCE, "--targets", "other", "--precision", "fp32", "--json").json[
+        "warnings"
+    ]

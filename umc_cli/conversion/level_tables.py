@@ -104,7 +104,11 @@ def load_level_tables(
                 "part of what `quantile` maps is content, not device"
             )
     # Rounded values are what the file holds, so a run that reads them gives the same rows as the one that wrote them.
-    new = {device: entry for device, entry in entries.items() if device not in kept.of_run or device not in before}
+    new = {
+        device: entry
+        for device, entry in entries.items()
+        if device not in kept.of_run or device not in before or entry["levels_db"] == before[device]["levels_db"]
+    }
     if path and kept.is_written and before | new != before:
         atomic_write.write_text(path, _format(before | new))
     return {device: _table(entries[device]) for device in devices}

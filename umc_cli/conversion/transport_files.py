@@ -21,7 +21,7 @@ from umc_cli.conversion.heard_segments import MOST_SEGMENTS
 from umc_cli.conversion.kept_knowledge import KeptKnowledge
 from umc_cli.conversion.level_quantiles import ReadSegments, read_segment_levels
 from umc_cli.conversion.level_tables import recordings_fingerprint
-from umc_cli.conversion.transport import PARTS, Levels, Sample, Transport, fit_transport, no_transport
+from umc_cli.conversion.transport import PARTS, Levels, Sample, Transport, fit_transport, no_transport, sha256_of
 from umc_cli.errors import SettingsError
 from umc_cli.shards.plan import hash_of
 
@@ -99,7 +99,7 @@ def load_transports(
             learning(target, number, len(targets))
             heard = heard or _sample(read, own[source], cuts[source])
             known = _learn(heard, _sample(read, own[target], cuts[target]), partial(start.convert, target=target))
-            if path and kept.is_written and of_run is None:
+            if path and kept.is_written and (of_run is None or sha256_of(of_run) == sha256_of(known)):
                 _write(path, known, about)
         found[target] = known
     if alike := [target for target, transport in found.items() if not len(transport.components)]:

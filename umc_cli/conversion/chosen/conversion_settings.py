@@ -28,6 +28,9 @@ CONVERTERS_WITH_NETWORK = frozenset({"refiner_transport", "refiner_quantile", "r
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
 
+_ANYWAY = (Precision.AUTO, Precision.FP32)
+
+
 class ConverterEngineSettings(ComputeDeviceSettings):
     """How the network of a converter is computed."""
 
@@ -36,12 +39,16 @@ class ConverterEngineSettings(ComputeDeviceSettings):
     precision: Annotated[Precision, Option(MACHINE)] = Precision.AUTO
     """fp32, bf16, fp16 or auto (the fastest that the machine supports)."""
 
-    @staticmethod
-    def without_network(converters: Sequence[str]) -> dict[str, str]:
-        """Return why engine and precision have no effect on these converters (none: any), if they have none."""
+    def without_network(self, converters: Sequence[str]) -> dict[str, str]:
+        """Return why engine and precision have no effect on these converters (none: any), if they have none.
+
+        Converters without network are computed by torch in fp32, and may be asked for that.
+        """
         if not converters or CONVERTERS_WITH_NETWORK & {*converters}:
             return {}
-        return dict.fromkeys(("engine", "precision"), f"{' and '.join(converters)} computes no network")
+        in_vain = {"engine": self.engine not in ("auto", "torch"), "precision": self.precision not in _ANYWAY}
+        reason = f"{' and '.join(converters)} {'computes' if len(converters) == 1 else 'compute'} no network"
+        return {name: reason for name, is_in_vain in in_vain.items() if is_in_vain}
 
 
 class ConversionSettings(ConverterEngineSettings):

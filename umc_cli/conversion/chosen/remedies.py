@@ -108,8 +108,8 @@ def caution_about_generator(conversion: Conversion) -> str | None:
 def caution_about_engine(conversion: Conversion, settings: ConversionSettings) -> str | None:
     """Return a warning where a network's engine or precision is asked for, and the converter has no network."""
     reasons = settings.without_network((conversion.converter,))
-    asked = [name for name in reasons if getattr(settings, name) != "auto"]
-    return f"{' and '.join(asked)} have no effect: {reasons[asked[0]]}" if asked else None
+    said = [f"--{name} {getattr(settings, name)} has no effect: {reason}" for name, reason in reasons.items()]
+    return "; ".join(said) or None
 
 
 def is_left_out_as_few(target: str, conversion: Conversion) -> bool:
