@@ -1,9 +1,12 @@
 """`freq-mixstyle`: statistics per frequency move between samples, the shape within a frequency stays."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from umc_cli.sec.augmentations.freq_mixstyle import FreqMixstyle, FreqMixstyleSettings
 
@@ -97,3 +100,21 @@ def test_gradients_flow_through_the_samples_but_not_through_their_statistics() -
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="alpha"):
         FreqMixstyleSettings(alpha=0)
+
+
+class RowsChosenFromTheHost(TorchDispatchMode):
+    """Counts the row numbers on the CPU that choose rows elsewhere: on a GPU, each waits for all that was computed."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten.index.Tensor:
+            self.count += sum(rows is not None and rows.device != args[0].device for rows in args[1])
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_row_numbers_are_sent_where_rows_are_chosen() -> None:
+    with RowsChosenFromTheHost() as chosen:
+        mixed = mixstyle()(torch.zeros(N, 1, 8, 8, device="meta"))
+    assert mixed.device.type == "meta"
+    assert chosen.count == 0  # it was 7

@@ -15,6 +15,7 @@ from umc_cli.config import Settings
 from umc_cli.sec.augmentations.contract import AugmentationMaterial, AugmentationSpec, Probability
 from umc_cli.sec.augmentations.draws import draw_beta, draw_chosen
 from umc_cli.sec.augmentations.frequency_statistics import frequency_statistics
+from umc_cli.training.row_numbers import sent
 
 
 class FreqMixstyleSettings(Settings):
@@ -40,12 +41,14 @@ class FreqMixstyle(nn.Module):
             return x
         chosen = draw_chosen(len(x), self.settings.probability, self.random)
         partners = torch.randperm(len(x), generator=self.random)[chosen]
-        share = draw_beta(len(chosen), self.settings.alpha, self.random).to(x)[:, None, None, None]
+        share = draw_beta(len(chosen), self.settings.alpha, self.random)[:, None, None, None]
+        # Drawn on the CPU; each would be sent anew wherever it chooses rows, and a GPU be waited for.
+        chosen, partners, share = (sent(drawn, x.device) for drawn in (chosen, partners, share.to(x.dtype)))
         mean, std = (statistic.detach() for statistic in frequency_statistics(x))
         normalised = (x[chosen] - mean[chosen]) / std[chosen]
         mixed_mean = torch.lerp(mean[partners], mean[chosen], share)
         mixed_std = torch.lerp(std[partners], std[chosen], share)
-        return x.index_copy(0, chosen.to(x.device), normalised * mixed_std + mixed_mean)
+        return x.index_copy(0, chosen, normalised * mixed_std + mixed_mean)
 
 
 def _build(settings: FreqMixstyleSettings, _: AugmentationMaterial) -> FreqMixstyle:
