@@ -30,7 +30,7 @@ def test_the_shipped_refiner_comes_nearer_than_both_rules_on_synthesised_sounds(
     sounds = [synthesize(label, seed) for label in SOUND_EVENTS for seed in range(2)]
     world = make_training_world(sounds, responses_db, WorldSettings(n_devices=6, n_sounds=20), seed=4)
     refiner = load_refiner(SHIPPED_REFINER).refiner
-    batch = draw_batch(world, 64, np.random.default_rng(0))
+    batch = draw_batch(world, 32, np.random.default_rng(0))
     for maps, start in (start_from_eq_noise(batch), start_from_quantile(batch)):
         with torch.inference_mode():
             converted = refined(start, refiner(maps))
