@@ -1,14 +1,13 @@
 """Fixtures that several tests share: a small workspace, the command line in this process and in its own."""
 
 import gc
-import importlib
 import os
 import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_collection(session: pytest.Session) -> Iterator[None]:
+def pytest_collection() -> Iterator[None]:
     """Leave out of the garbage collector's later rounds what collection has loaded: 600,000 objects, which stay."""
     gc.disable()
-    is_not_kept, sys.dont_write_bytecode = sys.dont_write_bytecode, False
-    _load_share(getattr(session.config, "workerinput", {}))
     yield
-    sys.dont_write_bytecode = is_not_kept
     gc.freeze()
     gc.enable()
-
-
-def _load_share(worker: Mapping[str, Any]) -> None:
-    """Where all tests run, load every so manyth module of tests: the assertions in it are rewritten by one worker."""
-    if "server" not in worker:
-        return
-    paths = sorted((PROJECT / "tests").rglob("test_*.py"))
-    for path in paths[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
-        with suppress(Exception, pytest.skip.Exception):  # collection will tell
-            importlib.import_module(".".join(path.relative_to(PROJECT).with_suffix("").parts))
 
 
 @pytest.fixture
