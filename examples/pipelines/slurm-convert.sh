@@ -7,8 +7,9 @@ set -euo pipefail
 n_parts=${1:?how many parts?}
 shift
 umc="umc -C $(printf %q "$PWD")"
-# One precision for all machines: a part that computes otherwise than the others is refused.
-convert="$umc convert --source ${SOURCE:?which device made the recordings?} --targets all --precision fp32 --quiet"
+# One precision for all machines: a part that computes otherwise than the others is refused. Said by a variable, which a
+# converter without a network passes over.
+convert="UMC_CONVERT_PRECISION=fp32 $umc convert --source ${SOURCE:?which device made the recordings?} --targets all --quiet"
 
 submit() {
     sbatch --parsable --ntasks=1 --cpus-per-task=8 --time=4:00:00 "$@"
