@@ -29,6 +29,9 @@ class TrainSettings(
         bool | None, Option(RUN, default="if better on held-out data than the current or shipped weights")
     ] = None
     """Copy the kept weights of a finished run to the workspace's checkpoints, where umc convert takes them."""
+    compile: Annotated[bool, Option(MACHINE)] = False
+    """Compile the generator (torch.compile; needs a C++ compiler): the first step takes minutes, the others less time.
+    On CUDA, which this has never run on, with channels last. Changes results by rounding."""
 
     def without_effect(self) -> dict[str, str]:
         """Return the settings that have no effect beside the others, and why."""
@@ -38,10 +41,6 @@ class TrainSettings(
             "devices": "--pair names the devices",
             **dict.fromkeys(("film_encoder", "condition"), "generators of a --pair have no condition"),
         }
-
-    compile: Annotated[bool, Option(MACHINE)] = False
-    """Compile the generator (torch.compile; needs a C++ compiler): the first step takes minutes, the others less time.
-    On CUDA, which this has never run on, with channels last. Changes results by rounding."""
 
     @property
     def run_name(self) -> str:
