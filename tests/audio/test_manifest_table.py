@@ -89,3 +89,11 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("sep=,\npath,device,label\n,,\na.wav,x,\n")
     found = read_manifest(tmp_path / "manifest.csv")
     assert found.failed[0].reason == "manifest.csv line 4: has no label"
+
+
+@pytest.mark.parametrize("rows", ['a.wav,x,"dog\nb.wav,x,cat\n', 'a.wav,x,"dog"s\n'])
+def test_a_quotation_mark_that_is_not_closed_is_named(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "manifest.csv").write_text(f"path,device,label\n{rows}")
+    with pytest.raises(SettingsError, match="cannot be read") as error:
+        read_manifest(tmp_path / "manifest.csv")
+    assert "close every quotation mark" in error.value.hint

@@ -67,7 +67,10 @@ def table_rows(path: Path, kind: TableKind) -> Iterator[tuple[int, Row]]:
     except UnicodeError as error:
         raise _not_text(path, encoding, kind) from error
     except csv.Error as error:
-        raise SettingsError(f"{kind.name} {path} cannot be read: {error}", "save it as UTF-8 text") from error
+        raise SettingsError(
+            f"{kind.name} {path} cannot be read: {error}",
+            'close every quotation mark (one within a field is written twice: ""), and save it as UTF-8 text',
+        ) from error
 
 
 def columns_problem(columns: Sequence[str]) -> str | None:
