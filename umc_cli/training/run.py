@@ -23,7 +23,7 @@ from torch import Tensor
 
 from umc_cli import atomic_write
 from umc_cli.checkpoint import read_checkpoint, read_metadata, write_checkpoint
-from umc_cli.errors import SettingsError
+from umc_cli.errors import EnvironmentFault, SettingsError
 from umc_cli.runtime import machine_fault, utc_now
 from umc_cli.training.metrics import MetricsWriter
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
@@ -204,7 +204,8 @@ def run_training(
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; what is in the folder stays.
         SettingsError: the state in the folder is broken.
-        EnvironmentFault: the folder cannot be written.
+        EnvironmentFault: the folder cannot be written, or a step met one.
+        KeyboardInterrupt: such a step was to be the last one before a stop.
     """
     result = RunResult(total_steps=total_steps(schedule, training.steps_per_epoch))
     validate_every = steps_between_validations(schedule, training.steps_per_epoch)
@@ -216,7 +217,7 @@ def run_training(
     with MetricsWriter(folder, ("step", "epoch", "seconds", *training.columns), result.n_steps) as metrics:
         started = time.monotonic() - result.seconds
         for index in range(result.n_steps, result.total_steps):
-            losses = training.step(index)
+            losses = _step(training, index, progress)
             result.n_steps = step = index + 1
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             n_summed += 1
@@ -240,9 +241,18 @@ def run_training(
     return result
 
 
+def _step(training: Training, index: int, progress: RunProgress) -> dict[str, float]:
+    try:
+        return training.step(index)
+    except EnvironmentFault as fault:
+        if progress.should_stop():  # Ctrl-C has ended a compiler, too, or another process of the training
+            raise KeyboardInterrupt from fault
+        raise
+
+
 def _follow(training: Training, result: RunResult, progress: RunProgress, ranks: Ranks) -> None:
     for index in range(result.n_steps, result.total_steps):
-        training.step(index)
+        _step(training, index, progress)
         result.n_steps = index + 1
         if ranks.any(progress.should_stop()):
             break

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
-from tests.conversion.training_data import TINY, training_devices, training_segments
+from tests.conversion.training_data import TINY, Watcher, names_in, training_devices, training_segments
 from umc_cli.conversion.converter_training.adversarial_settings import AdversarialSettings
 from umc_cli.conversion.converter_training.adversarial_training import AdversarialTraining
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.generator_checkpoint import load_generator
 from umc_cli.errors import EnvironmentFault
-from umc_cli.training.compiling import compile_when_called
+from umc_cli.training.run import run_training
+from umc_cli.training.schedule import ScheduleSettings
 
 CPU = torch.device("cpu")
 IN_PARTS = TINY.model_copy(update={"batch_size": 6, "micro_batch_size": 4, "identity_weight": 5.0})
@@ -86,26 +88,50 @@ def test_either_goes_on_where_the_other_was_and_writes_the_same(graphs: list[int
     assert graphs
 
 
-def test_without_a_compiler_the_first_step_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By torch's own compiler, which finds none."""
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+@pytest.fixture
+def a_weight_for_a_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It takes torch's own compiler a minute for the smallest generator."""
+
+    def amplified(generator: Generator, normalised: Tensor, difference_db: Tensor) -> Tensor:
+        weight: Tensor = generator.blocks[0].first[1].weight
+        return normalised * (1 + weight.sum()).square()
+
+    monkeypatch.setattr(Generator, "forward", amplified)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("a_weight_for_a_generator")
+def test_without_a_compiler_the_first_step_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(EnvironmentFault, match=r"generator cannot be compiled here: .*--no-compile"):
         training(True).step(0)
 
 
+@pytest.mark.usefixtures("a_weight_for_a_generator")
 def test_what_is_translated_into_code_computes_the_same() -> None:
-    """By torch's own compiler: the generator's kinds of layers. The smallest generator takes it a minute."""
+    found = []
+    for is_compiled in (True, False):
+        translator = training(is_compiled).networks.translator
+        converted = translator(torch.ones(2, 8, 8), [0, 1], [1, 0])
+        converted.sum().backward()
+        (gradient,) = (weight.grad for weight in translator.parameters() if weight.grad is not None)
+        found.append((converted, gradient))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(("stops", "error"), [(True, KeyboardInterrupt), (False, EnvironmentFault)])
+def test_ctrl_c_that_ends_the_compiler_ends_the_training(
+    stops: bool, error: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All processes of a terminal get it. It was a fault of the machine: no compiler."""
+
+    def backend(*_: object) -> None:
+        raise RuntimeError("g++ was ended")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch.compiler.reset()
-    torch.manual_seed(0)
-    plain = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2), nn.ReLU())
-    compiled = copy.deepcopy(plain)
-    compile_when_called([compiled])
-    x = torch.randn(2, 1, 8, 8)
-    for network in (plain, compiled):
-        network(x).square().sum().backward()  # type: ignore[no-untyped-call]
-    assert compiled.state_dict().keys() == plain.state_dict().keys()
-    assert compiled[1].weight.grad is not None
-    torch.testing.assert_close(compiled(x), plain(x), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(compiled[1].weight.grad, plain[1].weight.grad, rtol=1e-4, atol=1e-5)
+    progress = Watcher(stop_after=0 if stops else None)
+    with pytest.raises(error):
+        run_training(tmp_path, training(True), ScheduleSettings(epochs=1), {}, progress)
+    assert "state.safetensors" not in names_in(tmp_path)

@@ -39,7 +39,6 @@ from umc_cli.evaluation.report.conversion_figure import draw_conversion_figure
 from umc_cli.response.device import Device
 from umc_cli.response.difference import fr_difference_db
 from umc_cli.runtime import autocast_dtype, explain_compiler_faults
-from umc_cli.training.compiling import compile_when_called
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.row_numbers import sent
@@ -104,8 +103,8 @@ class AdversarialTraining:
             torch.optim.Adam(discriminators.parameters(), settings.learning_rate, betas),
         )
         self._is_compiled = is_compiled
-        if is_compiled:  # the average, a copy made before, computes as ever
-            compile_when_called(translator.generators().values())
+        for generator in translator.generators().values() if is_compiled else ():
+            generator.compile()  # weights keep their names, and the average, a copy made before, computes as ever
         self._step_settings = StepSettings(
             settings.loss_weights, settings.average_decay, autocast_dtype(settings.precision, torch_device)
         )
