@@ -46,6 +46,8 @@ def test_every_command_of_start_runs(tmp_path: Path, server: Server | None) -> N
         code = EXPECTED_CODE.search(line)
         command = line.partition(" #")[0].replace("--preset cpu", "--preset smoke --max-steps 4")
         script.append(f"{command} || [ $? -eq {code[1]} ]" if code else command)
+        if "cp -r" in command:  # half of the recordings must do
+            script.append("find data -name '*[02468].flac' -delete")
     forked = f"{forked_umc.__file__} run {server.path}" if server else ""
     (tmp_path / "umc").write_text(f'#!/bin/sh\nexec "{sys.executable}" {forked} -m umc_cli "$@"\n')
     (tmp_path / "umc").chmod(0o755)
