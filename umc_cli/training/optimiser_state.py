@@ -1,6 +1,7 @@
 """An optimiser's state as named tensors, as a training state stores it, and back; and names with a common beginning."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,12 @@ def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[st
         weight, _, entry = name.partition(".")
         kept.setdefault(int(weight), {})[entry] = value
     optimiser.load_state_dict({"state": kept, "param_groups": optimiser.state_dict()["param_groups"]})
+    # Files hold all tensors in one layout. In another one than its weight's, a moment costs a GPU a kernel of its own.
+    by_weight: Mapping[Any, dict[str, Tensor]] = optimiser.state
+    for weight, loaded in by_weight.items():
+        for entry, value in loaded.items():
+            if value.shape == weight.shape:
+                loaded[entry] = torch.empty_like(weight, requires_grad=False).copy_(value)
 
 
 def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ def row_numbers(numbers: Sequence[int], device: torch.device) -> Tensor:
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """Return what lies on the host on a device. To a GPU it is copied from pinned memory, beside the computing."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not values.numel():
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
 
