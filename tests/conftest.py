@@ -98,7 +98,8 @@ _SERVER = pytest.StashKey[Path]()
 def pytest_configure_node(node: Any) -> None:
     """Where all tests run, let the workers share one server of processes, which loads while they collect tests."""
     config = node.config
-    if CAN_FORK and config.args_source == pytest.Config.ArgsSource.TESTPATHS:
+    is_selected = config.option.keyword or config.option.markexpr
+    if CAN_FORK and config.args_source == pytest.Config.ArgsSource.TESTPATHS and not is_selected:
         if _SERVER not in config.stash:
             until_the_end = ExitStack()
             config.stash[_SERVER] = until_the_end.enter_context(serving(environment_of_umc()))

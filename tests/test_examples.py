@@ -191,13 +191,12 @@ def test_the_benchmark_of_planning_plans_every_row(
     script = PROJECT / "examples/benchmarks/plan.py"
     benchmark = runpy.run_path(str(script), run_name="example")
 
-    once = (
-        "import runpy, sys; main = runpy.run_path(sys.argv[1])['main']; main.__globals__['RUNS'] = 1; del sys.argv[0]"
-    )
+    program = "import runpy, sys; del sys.argv[0]; main = runpy.run_path(sys.argv[0])['main']"
+    program += "; main.__globals__['RUNS'] = 1; main()"  # each step once
 
     def in_a_process(task: str, folder: Path) -> Any:
         asked = ("--task", task, "--folder", str(folder))
-        run = run_script("-c", f"{once}; main.__globals__['RUNS'] = 1; main()", str(script), *asked, cwd=tmp_path)
+        run = run_script("-c", program, str(script), *asked, cwd=tmp_path)
         assert run.exit_code == 0, run.stderr
         return json.loads(run.stdout)
 
