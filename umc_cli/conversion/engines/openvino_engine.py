@@ -1,18 +1,16 @@
 """`openvino`: the generator compiled for the processor at hand, in bf16 where it has units for that, else in fp32."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from umc_cli.audio.log_mel_settings import LOG_MEL_SETTINGS
 from umc_cli.conversion.engines import openvino_package
 from umc_cli.conversion.engines.precisions import openvino_precision
-from umc_cli.conversion.generator import Generator, Stem
+from umc_cli.conversion.generator import Generator
 from umc_cli.conversion.refiner_network import Refiner
 from umc_cli.precision import Precision
 
@@ -28,17 +26,12 @@ class OpenVinoEngine:
     """
 
     def __init__(self, generator: Generator, precision: Precision, device: torch.device, threads: int) -> None:
-        self.precision, self._compile = _compiler(precision, device, threads)
-        # Here, as torch.export costs a second that nothing else needs.
-        from umc_cli.conversion.engines.openvino_export import EXAMPLE_BATCH, copy_for_export, to_openvino
+        self.precision, compile_model = _compiler(precision, device, threads)
+        # Here, as OpenVINO need not be installed.
+        from umc_cli.conversion.engines.openvino_generator import stem_model, trunk_model
 
-        self._exported = copy_for_export(generator)
-        stem = _Stem(self._exported).eval()
-        normalised = torch.zeros(EXAMPLE_BATCH, LOG_MEL_SETTINGS.n_mels, LOG_MEL_SETTINGS.n_frames)
-        with torch.no_grad():
-            self._stem_example = stem(normalised)
-        self._stem = self._compile(to_openvino(stem, (normalised,)))
-        self._trunk = self._compiled_trunk(1)
+        self._stem = compile_model(stem_model(generator))
+        self._trunk = compile_model(trunk_model(generator))
 
     def stem(self, normalised: Tensor) -> OpenVinoStem:
         """Shape: [B, 80, 80] float32 -> two arrays in the order that this engine's trunk takes."""
@@ -48,21 +41,7 @@ class OpenVinoEngine:
     def trunk(self, stem: OpenVinoStem, gamma: Tensor, beta: Tensor) -> Tensor:
         """Shape: gamma and beta [1 or B, 4 ngf] float32 -> [B, 80, 80] float32."""
         film = [gamma.detach().cpu().numpy(), beta.detach().cpu().numpy()]
-        request = self._trunk if len(gamma) == 1 else self._trunk_of_each
-        return torch.from_numpy(_infer(request, [*stem, *film])[0])
-
-    @cached_property
-    def _trunk_of_each(self) -> Any:
-        """The trunk with a gamma and a beta for every segment; compiled when it is first asked for."""
-        return self._compiled_trunk(len(self._stem_example[0]))
-
-    def _compiled_trunk(self, n_conditions: int) -> Any:
-        from umc_cli.conversion.engines.openvino_export import to_openvino
-
-        # Two tensors: given the same one twice, torch.export would make gamma and beta one input.
-        gamma, beta = torch.zeros(2, n_conditions, 4 * self._exported.settings.ngf).unbind()
-        example = (*self._stem_example, gamma.clone(), beta.clone())
-        return self._compile(to_openvino(_Trunk(self._exported).eval(), example))
+        return torch.from_numpy(_infer(self._trunk, [*stem, *film])[0])
 
 
 class OpenVinoRefinerEngine:
@@ -94,24 +73,6 @@ def _compiler(wanted: Precision, device: torch.device, threads: int) -> tuple[Pr
         "NUM_STREAMS": 1,
     }
     return precision, lambda model: core.compile_model(model, "CPU", settings).create_infer_request()
-
-
-class _Stem(nn.Module):
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, normalised: Tensor) -> Stem:
-        return self.generator.stem(normalised)
-
-
-class _Trunk(nn.Module):
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, x: Tensor, normed: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        return self.generator.trunk((x, normed), gamma, beta)
 
 
 def _infer(request: Any, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
