@@ -112,6 +112,7 @@ def _measure_classifier(check: Check, method: str) -> None:
         losses = step(self, index)
         ended.append(time.perf_counter())
         if index == _COMPARED_STEP:
+            self._ahead.forget()  # an engine computes one batch at a time
             again.append(make(self._batches, index))  # on the training's own stream
         return losses
 
