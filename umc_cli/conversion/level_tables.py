@@ -107,7 +107,7 @@ def load_level_tables(
     new = {
         device: entry
         for device, entry in entries.items()
-        if device not in kept.of_run or device not in before or entry["levels_db"] == before[device]["levels_db"]
+        if device not in kept.of_run or device not in before or entry == before[device] | {"method": _METHOD}
     }
     if path and kept.is_written and before | new != before:
         atomic_write.write_text(path, _format(before | new))
