@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.samples import SOURCE, TARGET, Run, noise, write_audio
-from umc_cli.audio.cancellation import compare_mix
+from umc_cli.audio.channel_mix import compare_mix
 from umc_cli.audio.files import read_header, read_samples
 from umc_cli.audio.segment_settings import ChannelSegmentSettings, SegmentSettings
 from umc_cli.config import dump_settings

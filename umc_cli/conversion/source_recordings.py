@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from umc_cli.audio.cancellation import FAR_BELOW_DB, NOTHING_LOST, Mix, compare_mix
+from umc_cli.audio.channel_mix import FAR_BELOW_DB, NOTHING_LOST, Mix, compare_mix
 from umc_cli.audio.log_mel_settings import SAMPLE_RATE_HZ
 from umc_cli.audio.manifest import MANIFEST_NAMES, Clip, FailedInput, Recordings
 from umc_cli.audio.time_limit import within

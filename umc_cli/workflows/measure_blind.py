@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from umc_cli.audio.cancellation import mix_warnings
+from umc_cli.audio.channel_mix import mix_warnings
 from umc_cli.audio.listed_files import list_files
 from umc_cli.audio.manifest import Clip, FailedInput, find_recordings
 from umc_cli.audio.segment_settings import SegmentSettings

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umc_cli.audio.cancellation import mix_warnings
+from umc_cli.audio.channel_mix import mix_warnings
 from umc_cli.audio.manifest import find_recordings
 from umc_cli.config import Workspace
 from umc_cli.conversion.chosen.known import find_weights

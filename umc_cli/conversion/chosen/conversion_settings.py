@@ -28,9 +28,6 @@ CONVERTERS_WITH_NETWORK = frozenset({"refiner_transport", "refiner_quantile", "r
 Targets = Annotated[Names, WordOrPath(prefix="synth:")]
 
 
-_ANYWAY = (Precision.AUTO, Precision.FP32)
-
-
 class ConverterEngineSettings(ComputeDeviceSettings):
     """How the network of a converter is computed."""
 
@@ -46,7 +43,10 @@ class ConverterEngineSettings(ComputeDeviceSettings):
         """
         if not converters or CONVERTERS_WITH_NETWORK & {*converters}:
             return {}
-        in_vain = {"engine": self.engine not in ("auto", "torch"), "precision": self.precision not in _ANYWAY}
+        in_vain = {
+            "engine": self.engine not in ("auto", "torch"),
+            "precision": self.precision not in (Precision.AUTO, Precision.FP32),
+        }
         reason = f"{' and '.join(converters)} {'computes' if len(converters) == 1 else 'compute'} no network"
         return {name: reason for name, is_in_vain in in_vain.items() if is_in_vain}
 
