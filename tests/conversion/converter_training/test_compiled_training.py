@@ -98,6 +98,7 @@ def a_weight_for_a_generator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     monkeypatch.setattr(Generator, "forward", amplified)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", False)  # a compiler run less, to try vectors
     torch.compiler.reset()
 
 
