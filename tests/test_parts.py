@@ -12,6 +12,7 @@ import pytest
 
 from tests.samples import SOURCE, TARGET, Run, damage_flac, noise, write_audio
 from tests.test_resume import COMMAND, leftovers, shards, stop, wait_for_shards
+from umc_cli.shards import run_folder
 from umc_cli.shards.part import Part, parse_part
 from umc_cli.shards.run_folder import locked
 
@@ -162,9 +163,10 @@ def test_while_a_part_is_at_work(many: Path, umc: Umc, start_umc: Start) -> None
     assert len(shards(root)) == 60
 
 
-def test_a_part_is_refused_while_a_whole_run_is_at_work(many: Path, run_umc: Umc) -> None:
+def test_a_part_is_refused_while_a_whole_run_is_at_work(many: Path, umc: Umc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "_LONGEST_LOOK_S", 0.2)
     with locked(many / "converted"):
-        run = run_umc(*COMMAND, "--part", "1/3", cwd=many)
+        run = umc(*COMMAND, "--part", "1/3")
     assert run.exit_code == 3
     assert "another umc run is writing to" in run.stderr
     assert not shards(many / "converted")

@@ -22,6 +22,8 @@ from umc_cli.errors import EnvironmentFault
 from umc_cli.training.run import run_training
 from umc_cli.training.schedule import ScheduleSettings
 
+pytestmark = pytest.mark.xdist_group("engines")  # one worker alone loads torch's compiler
+
 CPU = torch.device("cpu")
 IN_PARTS = TINY.model_copy(update={"batch_size": 6, "micro_batch_size": 4, "identity_weight": 5.0})
 """Of two sizes."""
