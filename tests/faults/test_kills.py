@@ -31,7 +31,7 @@ ENDS = {signal.SIGKILL: -9, signal.SIGTERM: -15, signal.SIGINT: 130}
 
 TRAINING = (
     *("--preset", "smoke", "--batch-size", "4", "--quiet"),
-    *("--log-every", "1", "--save-every", "5", "--validate-every", "13", "--max-steps", "26"),
+    *("--log-every", "1", "--save-every", "5", "--validate-every", "9", "--max-steps", "18"),
 )
 COMMANDS = {
     "convert": (
