@@ -1,9 +1,10 @@
 """What the mean of all channels loses: of a recording with one capsule inverted it is next to nothing, and a channel
 that holds nothing makes it quieter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ DEAD_DB = -40.0
 
 _SECONDS = 4
 _MOST_CHANNELS = 8
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Mix:
     """Channel, counted from 1."""
     dead: int | None
     """The first channel that is next to silent beside it; None where there is none."""
+
+    @property
+    def cancels(self) -> bool:
+        """Tell whether channels take each other away."""
+        return self.loss_db < FAR_BELOW_DB
 
 
 NOTHING_LOST = Mix(0.0, 1, None)
@@ -58,15 +65,18 @@ def compare_mix(path: Path, header: AudioHeader) -> Mix:
     return Mix(float(10 * np.log10(max(power(None), 1e-20) / most)), powers.index(most) + 1, dead)
 
 
-def mix_warnings(paths: Iterable[Path]) -> list[str]:
-    """Return a warning for each recording whose mean of all channels is not what its loudest channel heard."""
+def mix_warnings(by_device: Iterable[Sequence[Path]]) -> list[str]:
+    """Return a warning for each recording whose mean of all channels is not what its loudest channel heard.
+
+    Of each device the first eight recordings are looked at.
+    """
     warnings = []
-    for path in paths:
+    for path in chain.from_iterable(recordings[:_LOOKED_AT] for recordings in by_device):
         with suppress(InputError):  # who reads all of it says so
             header = read_header(path)
             mix = compare_mix(path, header) if header.channels > 1 else NOTHING_LOST
-            if mix.dead is not None or mix.loss_db < FAR_BELOW_DB:
-                what = "cancel" if mix.loss_db < FAR_BELOW_DB else f"differ: channel {mix.dead} holds next to nothing"
+            if mix.cancels or mix.dead is not None:
+                what = "cancel" if mix.cancels else f"differ: channel {mix.dead} holds next to nothing"
                 warnings.append(
                     f"the channels of {path} {what}. Their mean, which is measured, lies {-mix.loss_db:.0f} dB below "
                     f"channel {mix.loudest}: keep that channel alone (sox IN.wav OUT.wav remix {mix.loudest})"

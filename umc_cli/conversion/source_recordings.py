@@ -142,7 +142,7 @@ def channel_warnings(files: Iterable[PlannedFile], root: Path, workers: int, tim
         mixes = list(zip(chosen, pool.map(mix, chosen), strict=True))
     among = f"of {len(chosen)} recordings with several channels that were looked at"
     warnings = []
-    cancelling = [(file, mix) for file, mix in mixes if mix.loss_db < FAR_BELOW_DB]
+    cancelling = [(file, mix) for file, mix in mixes if mix.cancels]
     if cancelling:
         file, worst = min(cancelling, key=lambda entry: entry[1].loss_db)
         warnings.append(
@@ -150,7 +150,7 @@ def channel_warnings(files: Iterable[PlannedFile], root: Path, workers: int, tim
             f"below the loudest ({file.path}: {-worst.loss_db:.0f} dB); one may be inverted: choose one with "
             "--channel 1"
         )
-    dead = [(file, mix) for file, mix in mixes if mix.dead is not None and mix.loss_db >= FAR_BELOW_DB]
+    dead = [(file, mix) for file, mix in mixes if mix.dead is not None and not mix.cancels]
     if dead:
         file, first = dead[0]
         warnings.append(
@@ -160,32 +160,31 @@ def channel_warnings(files: Iterable[PlannedFile], root: Path, workers: int, tim
     return warnings
 
 
-def short_clip_warnings(files: Iterable[PlannedFile]) -> list[str]:
-    """Warn of recordings that give no segment, because they are shorter than one and such are dropped."""
-    n_files = n_short = 0
-    example = ""
+def header_warnings(files: Iterable[PlannedFile]) -> list[str]:
+    """Warn of recordings that give no segment, and of sample rates too low for the highest bands.
+
+    Goes through the files once: many lie on the disk.
+    """
+    n_files = n_short = n_low = 0
+    short: PlannedFile | None = None
+    lowest: PlannedFile | None = None
     for file in files:
         n_files += 1
         if not file.n_segments:
             n_short += 1
-            example = example or file.path
-    if not n_short:
-        return []
-    return [f"{n_short} of {n_files} recordings give no segment: they are shorter than one (such as {example})"]
-
-
-def low_rate_warnings(files: Iterable[PlannedFile]) -> list[str]:
-    """Warn of recordings whose sample rate is too low for the highest bands."""
-    n_files = n_low = 0
-    lowest: PlannedFile | None = None
-    for file in files:
-        n_files += 1
+            short = short or file
         if file.sample_rate_hz < SAMPLE_RATE_HZ:
             n_low += 1
             lowest = file if lowest is None or file.sample_rate_hz < lowest.sample_rate_hz else lowest
-    if lowest is None:
-        return []
-    return [
-        f"{n_low} of {n_files} recordings have a sample rate below {SAMPLE_RATE_HZ:,} Hz (the lowest: {lowest.path}, "
-        f"{lowest.sample_rate_hz:,} Hz): they hold nothing above half of it, where targets may hold sound"
-    ]
+    warnings = []
+    if short:
+        warnings.append(
+            f"{n_short} of {n_files} recordings give no segment: they are shorter than one (such as {short.path})"
+        )
+    if lowest:
+        warnings.append(
+            f"{n_low} of {n_files} recordings have a sample rate below {SAMPLE_RATE_HZ:,} Hz (the lowest: "
+            f"{lowest.path}, {lowest.sample_rate_hz:,} Hz): they hold nothing above half of it, where targets may hold "
+            "sound"
+        )
+    return warnings

@@ -22,13 +22,7 @@ from umc_cli.conversion.processes import ALL_GPUS, devices_of, open_processes
 from umc_cli.conversion.shard_actor import Order
 from umc_cli.conversion.shard_job import Progress, ShardJob, StreamSettings
 from umc_cli.conversion.shard_jobs import open_jobs
-from umc_cli.conversion.source_recordings import (
-    channel_warnings,
-    low_rate_warnings,
-    odd_devices,
-    select_clips,
-    short_clip_warnings,
-)
+from umc_cli.conversion.source_recordings import channel_warnings, header_warnings, odd_devices, select_clips
 from umc_cli.conversion.transport_files import Learning
 from umc_cli.conversion.waveforms.jobs import AudioJob, make_audio
 from umc_cli.conversion.waveforms.output_names import refuse_to_overwrite
@@ -308,7 +302,7 @@ def plan_run(
         failed=(*wanted.chosen.failed, *unread, *unplannable),
         chosen_by=dict(order.conversion.chosen_by),
     )
-    warnings = [*short_clip_warnings(planned), *low_rate_warnings(planned)]
+    warnings = header_warnings(planned)
     if settings.channel is None:
         warnings += channel_warnings(planned, order.inputs, workers, time_limit_s)
     if plan.summary.n_files and not plan.n_segments:

@@ -39,8 +39,6 @@ from umc_cli.workflows.measurement_record import (
 
 MOST_SEGMENTS = 2000
 """Of each device: half an hour."""
-_LOOKED_AT = 8
-"""Of each device's recordings, the channels of so many are compared."""
 
 
 def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequence[str]) -> MeasureIrReport:
@@ -96,8 +94,7 @@ def measure_blind(workspace: Workspace, settings: MeasureIrSettings, files: Sequ
     )
     report = MeasureIrReport(device, str(workspace.devices / f"{device.id}.json"))
     report.failed = [*recordings.failed, *(listed.failed if listed else ()), *before.failed, *after.failed]
-    looked_at = [*of_reference[:_LOOKED_AT], *of_device[:_LOOKED_AT]]
-    report.warnings += mix_warnings(clip.path for clip in looked_at)
+    report.warnings += mix_warnings([clip.path for clip in clips] for clips in (of_reference, of_device))
     report.reference_noise_floor_db = rounded(to_response_bands(before.spectra.noise_floor_db))
     _check_with_pairs(report, before, after, found.difference_db, trusted)
     if not found.labels:

@@ -46,9 +46,6 @@ from umc_cli.runtime import compute_threads, cpu_count, explain_machine_faults, 
 from umc_cli.settings.pair import PairSettings
 from umc_cli.workflows.report_base import Report
 
-_LOOKED_AT = 8
-"""Of each device's recordings, the channels of so many are compared."""
-
 LEAST_SEGMENTS = 6
 """To learn from, of each device."""
 LEAST_HELD_OUT_S = 1.0
@@ -133,7 +130,7 @@ def pair(workspace: Workspace, settings: PairSettings, named: Sequence[str], pro
         if not settings.overwrite:
             _refuse_existing(files.keys() - {settings.reference_device}, own)
         material = read_side_by_side(files, settings.reference_device, progress.say)
-    material.warnings += mix_warnings(path for own in material.files.values() for path in own[:_LOOKED_AT])
+    material.warnings += mix_warnings(material.files.values())
     together = _enough(material)
     report = PairReport(
         settings.reference_device,
