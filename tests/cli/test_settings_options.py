@@ -127,8 +127,13 @@ def test_a_default_that_says_nothing_must_be_explained() -> None:
 
 def test_words_that_the_shell_completes_are_all_that_there_are() -> None:
     """They are typed again in modules that do not load torch."""
-    from umc_cli.conversion.chosen.conversion_settings import CONVERTER_NAMES, ConverterEngineSettings
+    from umc_cli.conversion.chosen.conversion_settings import (
+        CONVERTER_NAMES,
+        CONVERTERS_WITH_NETWORK,
+        ConverterEngineSettings,
+    )
     from umc_cli.conversion.converters import CONVERTERS
+    from umc_cli.conversion.converters.contract import Need
     from umc_cli.conversion.engines import ENGINES
     from umc_cli.response.synthesis import METHODS as SYNTHESIS_METHODS
     from umc_cli.sec.methods import METHODS as SEC_METHODS
@@ -143,6 +148,8 @@ def test_words_that_the_shell_completes_are_all_that_there_are() -> None:
         return set(re.split(r"[\s,.;]+", schema.model_fields[setting].description or ""))
 
     assert set(CONVERTER_NAMES) == set(CONVERTERS)
+    with_network = {name for name, spec in CONVERTERS.items() if {Need.REFINER, Need.CHECKPOINT} & spec.needs}
+    assert set(CONVERTERS_WITH_NETWORK) == with_network
     assert words_of(ConverterEngineSettings, "engine") == {"auto", *ENGINES}
     assert set(SYNTHESIS_METHODS) <= words_of(SynthFrSettings, "method")
     assert set(SEC_METHODS) <= described(TrainSecSettings, "method")

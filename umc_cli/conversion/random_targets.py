@@ -1,12 +1,12 @@
 """Samples of a batch converted to devices that are drawn at random."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from umc_cli.conversion.converters.contract import Converter, ConvertsToEach
+from umc_cli.conversion.rows_by_key import rows_by_key
 from umc_cli.training.row_numbers import places_of, row_numbers
 
 _DEVICES_A_BATCH = 8
@@ -35,6 +35,5 @@ def _converted(log_mel: Tensor, targets: Sequence[str], converters: Mapping[str,
     # One call spares a GPU hundreds of launches; a CPU computes a few segments at once as fast as many.
     if log_mel.device.type != "cpu" and is_one and isinstance(first, ConvertsToEach):
         return first.convert_to_each(first.begin(log_mel), targets)
-    counts = {target: len([*same]) for target, same in groupby(targets)}
-    parts = zip(counts, log_mel.split([*counts.values()]), strict=True)  # type: ignore[no-untyped-call]
+    parts = rows_by_key(log_mel, targets)
     return torch.cat([converters[target].convert(converters[target].begin(part), target) for target, part in parts])

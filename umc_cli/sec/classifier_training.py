@@ -21,6 +21,7 @@ from umc_cli.sec.dataset import SecSegments, TrainingBatch, TrainingBatches, cla
 from umc_cli.sec.network import SecNetwork, predict_logits
 from umc_cli.sec.sec_checkpoint import SecNetworkSettings, save_sec
 from umc_cli.sec.self_training import ROUND_SHARES, GivenLabels, surest
+from umc_cli.training.gradient_norm import gradient_norm
 from umc_cli.training.optimiser_state import below, load_optimiser_tensors, optimiser_tensors, under
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.run import VALIDATION_SCORE, check_finite, total_steps
@@ -54,13 +55,12 @@ def sec_step(
     loss.backward()  # type: ignore[no-untyped-call]
     ranks.sum_gradients(network.parameters())
     converted_share = batch.share * batch.n_converted / len(batch.targets)
-    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    loss_here, gradient_norm = torch.stack([loss.detach(), norm]).tolist()  # all at once: a GPU is waited for
+    # All at once: a GPU is waited for.
+    loss_here, norm = torch.stack([loss.detach(), gradient_norm(network)]).tolist()
     sums = ranks.sum(torch.tensor([loss_here, converted_share], dtype=torch.float64))
     losses = {
         "classification_loss": sums[0].item(),
-        "gradient_norm": gradient_norm,
+        "gradient_norm": norm,
         "converted_share": sums[1].item(),
     }
     check_finite(losses, index)

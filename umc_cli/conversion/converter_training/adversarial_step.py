@@ -21,6 +21,7 @@ from umc_cli.conversion.converter_training.losses import (
 )
 from umc_cli.conversion.converter_training.translators import Translator
 from umc_cli.runtime import autocast
+from umc_cli.training.gradient_norm import gradient_norm
 from umc_cli.training.moving_average import follow
 from umc_cli.training.ranks import ONE_PROCESS, Ranks
 from umc_cli.training.row_numbers import row_numbers
@@ -118,8 +119,8 @@ def training_step(
         add(losses, share)
     ranks.sum_gradients([*networks.translator.parameters(), *networks.discriminators.parameters()])
     totals = dict(zip(totals, ranks.sum(torch.stack(list(totals.values()))), strict=True))
-    totals["generator_gradient_norm"] = _gradient_norm(networks.translator)
-    totals["discriminator_gradient_norm"] = _gradient_norm(networks.discriminators)
+    totals["generator_gradient_norm"] = gradient_norm(networks.translator)
+    totals["discriminator_gradient_norm"] = gradient_norm(networks.discriminators)
     results = dict(zip(totals, torch.stack(list(totals.values())).tolist(), strict=True))
     check_finite(results, index)
     networks.translator_optimiser.step()
@@ -157,9 +158,3 @@ def _discriminator_losses(
         both = torch.cat([part.normalised, shown])
         real_scores, fake_scores = networks.discriminators(both, [*part.own, *part.other]).split(len(part.own))
         return {"discriminator_loss": discriminator_loss(real_scores, fake_scores)}
-
-
-def _gradient_norm(module: torch.nn.Module) -> Tensor:
-    gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
-    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return total

@@ -1,9 +1,8 @@
 """`refiner` and `refiner_quantile`: a trained network corrects what `eq_noise` or `quantile` makes of a recording."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from umc_cli.conversion.noise_aware_eq import signal_power
 from umc_cli.conversion.quantile_mapping import QuantilePosition, level_at, locate, quantiles_by_band
 from umc_cli.conversion.refiner_checkpoint import load_refiner
 from umc_cli.conversion.refiner_network import KnownPair, refined, refiner_maps
+from umc_cli.conversion.rows_by_key import rows_by_key
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,10 @@ class RefiningConverter:
 
     def convert(self, begun: _Begun, target: str) -> Tensor:
         """Return what `target` would have recorded. Shape: [B, 80, 80] dB; never below the floor of -100 dB."""
-        mapped = None
-        if begun.position is not None:
-            mapped = level_at(begun.position, self._quantiles_db[target].expand(len(begun.log_mel), -1, -1))
-        maps, start = refiner_maps(begun.signal, begun.log_mel, self._pairs[target], mapped)
-        return refined(start, self._engines[target](maps)).clamp_min_(FLOOR_DB)
+        quantiles_db = self._quantiles_db.get(target)
+        if quantiles_db is not None:
+            quantiles_db = quantiles_db.expand(len(begun.log_mel), -1, -1)
+        return _refined(begun, self._pairs[target], quantiles_db, self._engines[target])
 
     def convert_to_each(self, begun: _Begun, targets: Sequence[str]) -> Tensor:
         """Return every segment as its own target would have recorded it. Shape: [B, 80, 80] dB, as of `convert`."""
@@ -80,14 +79,13 @@ class RefiningConverter:
             source_floor_db=self._source_floor_db,
             target_floor_db=torch.stack([each.target_floor_db for each in pairs]),
         )
-        mapped = None
-        if begun.position is not None:
-            mapped = level_at(begun.position, torch.stack([self._quantiles_db[target] for target in targets]))
-        maps, start = refiner_maps(begun.signal, begun.log_mel, pair, mapped)
-        runs = [(engine, len([*same])) for engine, same in groupby(self._engines[target] for target in targets)]
-        parts = zip(runs, maps.split([count for _, count in runs]), strict=True)  # type: ignore[no-untyped-call]
-        residual = torch.cat([engine(part) for (engine, _), part in parts])
-        return refined(start, residual).clamp_min_(FLOOR_DB)
+        quantiles_db = None
+        if self._quantiles_db:
+            quantiles_db = torch.stack([self._quantiles_db[target] for target in targets])
+        engines = [self._engines[target] for target in targets]
+        return _refined(
+            begun, pair, quantiles_db, lambda maps: torch.cat([one(part) for one, part in rows_by_key(maps, engines)])
+        )
 
     def describe(self) -> dict[str, str]:
         """Return the engine, the precision actually used, and the checkpoint of targets without an adapted one."""
@@ -96,6 +94,17 @@ class RefiningConverter:
             "precision": self._engine.precision.value,
             "checkpoint_sha256": self._checkpoint_sha256,
         }
+
+
+def _refined(
+    begun: _Begun, pair: KnownPair, quantiles_db: Tensor | None, network: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Correct the start of a pair, or of a pair for each segment. `quantiles_db`: [B, 80, Q] of the targets."""
+    mapped = None
+    if begun.position is not None and quantiles_db is not None:
+        mapped = level_at(begun.position, quantiles_db)
+    maps, start = refiner_maps(begun.signal, begun.log_mel, pair, mapped)
+    return refined(start, network(maps)).clamp_min_(FLOOR_DB)
 
 
 def _engine(path: Path, ingredients: Ingredients) -> tuple[str, RefinerEngine, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from umc_cli.audio.log_mel_settings import FLOOR_DB
 from umc_cli.conversion.converters.contract import ConvertsToEach, Ingredients
+from umc_cli.conversion.rows_by_key import rows_by_key
 from umc_cli.conversion.transport import PARTS
 
 
@@ -51,10 +51,8 @@ class Transporter:
 
     def convert_to_each(self, begun: Any, targets: Sequence[str]) -> Tensor:
         """Return every segment as its own target would have recorded it. Shape: [B, 80, 80] dB, as of `convert`."""
-        runs = [(target, len([*same])) for target, same in groupby(targets)]
-        started = self._start.convert_to_each(begun, targets)
-        parts = started.split([count for _, count in runs])  # type: ignore[no-untyped-call]
-        return torch.cat([self._moved(part, target) for (target, _), part in zip(runs, parts, strict=True)])
+        parts = rows_by_key(self._start.convert_to_each(begun, targets), targets)
+        return torch.cat([self._moved(part, target) for target, part in parts])
 
     def _moved(self, started: Tensor, target: str) -> Tensor:
         if target not in self._maps:
